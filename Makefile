@@ -1,0 +1,47 @@
+# Everything runs in a virtual environment of the project's own; nothing else is touched.
+PYTHON ?= python3
+VENV ?= .venv
+SUITE ?= digits
+OUTPUT_DIR ?= results/$(notdir $(basename $(SUITE)))
+DEVICE ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup benchmark test lint bench train-digits clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: SUITE=$(SUITE) OUTPUT_DIR=$(OUTPUT_DIR) DEVICE=$(DEVICE) VENV=$(VENV) PYTHON=$(PYTHON)"
+
+setup: $(READY) ## a virtual environment with the package and its tools
+
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: $(PYTHON) is older than 3.11; name another: make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+benchmark: $(READY) ## evaluate SUITE on DEVICE and report to OUTPUT_DIR; again: resume
+	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
+
+test: $(READY) ## all tests, with coverage
+	$(BIN)/python -m pytest --cov=robustbench_aa --cov=data_prep --cov-report=term:skip-covered
+
+lint: $(READY) ## ruff (lint and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## measure speed, into results/performance/
+	$(BIN)/python -m benchmarks.evaluation_speed
+
+train-digits: $(READY) ## train the embedded models anew
+	$(BIN)/python -m data_prep.train_digits
+
+clean: ## remove the environment, caches and predictions; reports stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf results/*/predictions results/*/run.json
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,51 @@
+"""A robustness benchmark harness for image classifiers, built around anti-aliased networks.
+
+The public names load what they need when they are first used: reports need no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robustbench_aa.antialiasing import BlurPool as BlurPool
+    from robustbench_aa.antialiasing import MaxBlurPool as MaxBlurPool
+    from robustbench_aa.errors import RobustbenchError as RobustbenchError
+    from robustbench_aa.job import benchmark as benchmark
+    from robustbench_aa.models import load as load
+    from robustbench_aa.run import Run as Run
+    from robustbench_aa.types import Classifier as Classifier
+    from robustbench_aa.types import Preprocessing as Preprocessing
+
+_HOMES = {
+    "BlurPool": "antialiasing",
+    "Classifier": "types",
+    "MaxBlurPool": "antialiasing",
+    "Preprocessing": "types",
+    "RobustbenchError": "errors",
+    "Run": "run",
+    "benchmark": "job",
+    "load": "models",
+}
+
+__all__ = [
+    "BlurPool",
+    "Classifier",
+    "MaxBlurPool",
+    "Preprocessing",
+    "RobustbenchError",
+    "Run",
+    "benchmark",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

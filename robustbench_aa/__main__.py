@@ -1,0 +1,5 @@
+"""`python -m robustbench_aa`."""
+
+from robustbench_aa.cli import main
+
+main()

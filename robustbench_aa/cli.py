@@ -1,0 +1,204 @@
+"""The command line: parses, calls, prints. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robustbench_aa.errors import RobustbenchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from robustbench_aa.job import Job
+    from robustbench_aa.run import Run
+    from robustbench_aa.suite import Suite
+
+
+def main() -> None:
+    """Runs the command line; every error is one line on standard error, with its exit status."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.addLevelName(logging.WARNING, "warning")
+    try:
+        status = commands.main(prog_name="robustbench-aa", standalone_mode=False)
+    except RobustbenchError as error:
+        _quit(str(error), error.exit_status)
+    except click.ClickException as error:
+        _quit(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _quit("interrupted; the same command resumes", 130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _quit(message: str, status: int) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(status)
+
+
+def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Several options as one decorator, for the commands that share them."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+running = _options(
+    click.option(
+        "--batch-size", "-b", default=256, show_default=True, help="Frames a forward pass."
+    ),
+    click.option("--device", help="A torch device; a GPU if there is one by default."),
+    click.option("--engine", default="local", show_default=True, help="Where the loop runs."),
+    click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="robustbench-aa")
+def commands() -> None:
+    """Measures how robust image classifiers are, and how anti-aliasing changes that."""
+
+
+@commands.command()
+@click.argument("suite", default="digits")
+@click.option("--output-dir", help="Of the run; runs/SUITE by default.")
+@click.option("--seed", type=int, help="Of the distortions' randomness; wins over the suite's.")
+@click.option("--limit", type=int, help="At most this many images of each data set.")
+@running
+def benchmark(
+    suite: str, output_dir: str | None, seed: int | None, limit: int | None, **how: Any
+) -> int:
+    """Evaluates a SUITE and reports on it; the same command again resumes.
+
+    SUITE is the name of a shipped suite or a .toml file; digits, the embedded one, by default.
+    """
+    from robustbench_aa.suite import read_suite
+
+    what = read_suite(suite)
+    what = dataclasses.replace(
+        what,
+        seed=what.seed if seed is None else seed,
+        limit=what.limit if limit is None else limit,
+    )
+    run = _carry_out(what, output_dir or f"runs/{what.name}", **how)
+    return _print_report(run, None) if run else 0
+
+
+@commands.command()
+@click.option(
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    required=True,
+    help="SOURCE:NAME[@WEIGHTS]; may be repeated.",
+)
+@click.option("--dataset", "-d", required=True, help="See `robustbench-aa datasets`.")
+@click.option("--corruption", "corruptions", multiple=True, help="Only this; may be repeated.")
+@click.option("--severity", "severities", multiple=True, type=int, help="Likewise, 1 to 5.")
+@click.option("--output-dir", default="runs/evaluate", show_default=True, help="Of the run.")
+@click.option("--seed", default=0, show_default=True, help="Of the distortions' randomness.")
+@click.option("--limit", type=int, help="At most this many images.")
+@running
+def evaluate(dataset: str, output_dir: str, **given: Any) -> int:
+    """Evaluates models on one data set, prints a table and keeps the predictions."""
+    from robustbench_aa.report.terminal import dataset_table
+    from robustbench_aa.suite import Suite
+
+    how = {key: given.pop(key) for key in ("batch_size", "device", "engine", "dry_run")}
+    run = _carry_out(Suite(datasets=[dataset], **given), output_dir, **how)
+    if run is None:
+        return 0
+    _console().print(dataset_table(run.tables(), dataset))
+    click.echo(f"predictions are in {run.directory}; robustbench-aa report {run.directory}")
+    return _print_failures(run)
+
+
+@commands.command()
+@click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--baseline", help="The model of the run that CE is relative to.")
+def report(directory: Path, baseline: str | None) -> int:
+    """Writes tables and figures of a RUN again, from its predictions."""
+    from robustbench_aa.run import Run
+
+    return _print_report(Run(directory), baseline)
+
+
+@commands.command()
+def models() -> None:
+    """Lists the models that can be named."""
+    from robustbench_aa.models import SOURCES, known_models
+
+    for source in SOURCES:
+        for specification in known_models(source):
+            click.echo(specification)
+
+
+@commands.command()
+def datasets() -> None:
+    """Lists the data sets that can be named."""
+    from robustbench_aa.datasets import DATASETS, open_dataset
+    from robustbench_aa.types import kind
+
+    for name in DATASETS:
+        of = open_dataset(name)
+        measures, count = kind(of.distortions), len(of.distortions)
+        click.echo(f"{name:<16}{of.images:>7} images of {of.size} px  {measures}, {count} cells")
+
+
+def _carry_out(suite: Suite, output_dir: str, dry_run: bool, **how: Any) -> Run | None:
+    """Carries a suite out with a progress display; None for a dry run."""
+    from robustbench_aa.job import prepare
+    from robustbench_aa.progress import progress
+
+    job = prepare(suite, output_dir, how.pop("device"))
+    passes = sum(item.passes for item in job.work)
+    _print_plan(job, passes)
+    if dry_run:
+        return None
+    with progress(passes, _console(stderr=True)) as advance:
+        return job.carry_out(**how, progress=advance)
+
+
+def _print_plan(job: Job, passes: int) -> None:
+    asked = sum(len(job.store.shards(cell.dataset)) for cell in job.cells) * len(job.classifiers)
+    missing = sum(len(item.pending) for item in job.work)
+    click.echo(
+        f"{len(job.classifiers)} models × {len(job.cells)} cells: {asked - missing} of {asked} "
+        f"prediction files are in {job.store.directory}, {passes:,} forward passes remain on "
+        f"{job.device}"
+    )
+
+
+def _print_report(run: Run, baseline: str | None) -> int:
+    from robustbench_aa.report.terminal import leaderboard_table
+
+    written = run.report(baseline)
+    _console().print(leaderboard_table(run.tables(baseline)))
+    for path in written:
+        click.echo(path)
+    return _print_failures(run)
+
+
+def _print_failures(run: Run) -> int:
+    for failure in run.failures:
+        click.echo(f"error: {failure}", err=True)
+    return 1 if run.failures else 0
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = 240  # a file has no edge to wrap at
+    return console

@@ -1,0 +1,59 @@
+"""The embedded data: handwritten digits, clean, corrupted and shifted.
+
+1,797 scans of 8×8 pixels (Alpaydin and Kaynak, UCI Machine Learning Repository, CC BY 4.0),
+enlarged once to 32×32 by `data_prep.make_digits`. The first 1,000 scans are for training, the
+last 797 for testing; images are numbered within their split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robustbench_aa import distortions
+from robustbench_aa.datasets.live import Clean, LiveDataset, spread
+from robustbench_aa.types import CLEAN
+
+ARCHIVE = Path(__file__).with_name("digits.npz")
+SIZE = 32
+CLASSES = 10
+TRAINING_IMAGES = 1000
+
+DISTORTIONS = {
+    "digits": (CLEAN,),
+    "digits-c": (CLEAN, *distortions.corruptions_at(SIZE)),
+    "digits-shift": (distortions.CIRCULAR_SHIFTS,),
+}
+
+
+def open_digits(name: str, limit: int | None, seed: int) -> LiveDataset:
+    """The test digits under the distortions of one of the embedded data sets."""
+    images, labels = load_split("test")
+    return LiveDataset(
+        name=name,
+        classes=CLASSES,
+        size=SIZE,
+        distortions=DISTORTIONS[name],
+        index=spread(len(images), limit),
+        clean=lambda index: (images[index], labels[index]),
+        clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),
+        seed=seed,
+    )
+
+
+@cache
+def load_split(split: str) -> Clean:
+    """The digits as [N, 3, 32, 32] uint8 RGB and their classes as [N] int64.
+
+    Args:
+        split: `train` (the first 1,000 scans) or `test` (the other 797).
+    """
+    part = {"train": slice(TRAINING_IMAGES), "test": slice(TRAINING_IMAGES, None)}[split]
+    with np.load(ARCHIVE) as archive:
+        grey = torch.from_numpy(archive["images"][part])
+        labels = torch.from_numpy(archive["labels"][part].astype(np.int64))
+    return grey.unsqueeze(1).repeat(1, 3, 1, 1), labels

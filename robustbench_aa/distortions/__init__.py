@@ -1,0 +1,51 @@
+"""Distortions: everything that may be done to a clean image before a classifier sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
+from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.severities import SEVERITIES, TABLES
+from robustbench_aa.distortions.shifts import REACH, circular_shifts
+from robustbench_aa.types import Distortion
+
+__all__ = ["CIRCULAR_SHIFTS", "corruptions_at", "distort", "frames"]
+
+CIRCULAR_SHIFTS = Distortion("shift", "circular")
+
+
+def corruptions_at(size: int) -> list[Distortion]:
+    """Every corruption × severity that has published parameters for images of `size` pixels."""
+    return [
+        Distortion(CORRUPTIONS[name].family, name, severity)
+        for name in TABLES[size]
+        for severity in SEVERITIES
+    ]
+
+
+def frames(distortion: Distortion) -> int:
+    """How many frames a distortion makes of one image."""
+    return (2 * REACH + 1) ** 2 if distortion.family == "shift" else 1
+
+
+def distort(images: Tensor, distortion: Distortion, index: Iterable[int], seed: int) -> Tensor:
+    """Makes the frames that a classifier is to see.
+
+    Args:
+        images: [B, 3, H, W], uint8, clean.
+        distortion: what to do to them.
+        index: [B], the images' places in their data set, on which their randomness depends.
+        seed: the run's seed.
+
+    Returns:
+        [B, F, 3, H, W], uint8.
+    """
+    if distortion.family == "shift":
+        return circular_shifts(images)
+    if distortion.severity is None:
+        return images.unsqueeze(1)
+    draws = Draws(seed, distortion, index, images.device)
+    return corrupt(images, distortion.name, distortion.severity, draws).unsqueeze(1)

@@ -1,0 +1,42 @@
+"""The corruptions of ImageNet-C as batched torch functions, family by family.
+
+A corruption is a pure function of (images, severity, draws).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from robustbench_aa.distortions import severities
+from robustbench_aa.distortions.corruptions import blur, digital, noise, weather
+from robustbench_aa.distortions.corruptions.corruption import (
+    CORRUPTIONS,
+    Corruption,
+    RandomNumbers,
+)
+
+__all__ = ["CORRUPTIONS", "Corruption", "RandomNumbers", "corrupt"]
+
+_FAMILIES = (noise, blur, weather, digital)  # importing a family registers its corruptions
+
+
+def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> Tensor:
+    """Corrupts 8-bit images as ImageNet-C's generation scripts do.
+
+    Args:
+        images: [B, 3, H, W], uint8, RGB, square and of a size with published severities.
+        name: the corruption.
+        severity: 1 to 5.
+        draws: a source of random numbers for these images.
+
+    Returns:
+        [B, 3, H, W], uint8: clamped to [0, 1], scaled by 255 and truncated, as the originals do.
+
+    Raises:
+        UnknownName: no such corruption.
+        UsageError: no such severity, or no severities for this size.
+    """
+    function = CORRUPTIONS[name].function
+    parameters = severities.parameters(name, severity, images.shape[-1])
+    result: Tensor = function(images.float().div_(255.0), draws, *parameters)
+    return result.clamp(0.0, 1.0).mul_(255.0).byte()

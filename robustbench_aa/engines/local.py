@@ -1,0 +1,49 @@
+"""The evaluation loop in this process, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from robustbench_aa.datasets import Dataset
+from robustbench_aa.evaluation import Failure, Progress, Work, evaluate
+from robustbench_aa.store import Store
+from robustbench_aa.types import Classifier
+
+Engine = Callable[
+    [Sequence[Work], Mapping[str, Dataset], Mapping[str, Classifier], Store, int, str, Progress],
+    list[Failure],
+]
+
+
+def run(
+    work: Sequence[Work],
+    datasets: Mapping[str, Dataset],
+    classifiers: Mapping[str, Classifier],
+    store: Store,
+    batch_size: int,
+    device: str,
+    progress: Progress,
+) -> list[Failure]:
+    """Does all the work, data set by data set.
+
+    Args:
+        device: a torch device, such as `cpu` or `cuda:1`.
+    """
+    torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa moves accuracies without a trace
+    for name in {name for item in work for name in item.pending}:
+        classifiers[name].module.to(device).eval()
+    failures = []
+    for name, dataset in datasets.items():
+        part = [item for item in work if item.cell.dataset == name]
+        failures += evaluate(
+            part,
+            dataset,
+            classifiers,
+            store,
+            batch_size=batch_size,
+            device=torch.device(device),
+            progress=progress,
+        )
+    return failures

@@ -1,0 +1,65 @@
+"""Everything that can go wrong, as one tree.
+
+RobustbenchError                 the root; its text is one line that names the thing and the way out
+├── UsageError                   the request cannot be carried out as it stands: exit status 2
+│   ├── UnknownName              a name that nothing answers to; its text lists near matches
+│   ├── SuiteError               a suite file that is unreadable, ill-typed or contradicts itself
+│   ├── CheckpointError          a file that holds no weights, or weights that do not fit
+│   └── RunError                 an output directory that cannot be written, read or continued
+├── DamagedShard                 a prediction file that is not whole, or not of this run
+└── ModelError                   a classifier that returned something other than finite logits
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class RobustbenchError(Exception):
+    """The root of this package's errors."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class UsageError(RobustbenchError):
+    """The request cannot be carried out as it stands."""
+
+    exit_status = 2
+
+
+class UnknownName(UsageError):
+    """A name that nothing answers to.
+
+    Args:
+        noun: what was asked for, as in "unknown corruption".
+        name: the name that was given.
+        choices: the names that would have been understood.
+    """
+
+    def __init__(self, noun: str, name: object, choices: Iterable[str]) -> None:
+        known = [str(choice) for choice in choices]
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"unknown {noun} {str(name)!r}; {hint}")
+
+
+class SuiteError(UsageError):
+    """A suite file that is unreadable, ill-typed or contradicts itself."""
+
+
+class CheckpointError(UsageError):
+    """A file that holds no weights, or weights that do not fit the architecture."""
+
+
+class RunError(UsageError):
+    """An output directory that cannot be written, read or continued."""
+
+
+class DamagedShard(RobustbenchError):
+    """A prediction file that is not whole, or not of this run."""
+
+
+class ModelError(RobustbenchError):
+    """A classifier that returned something other than finite logits of the promised shape."""

@@ -1,0 +1,139 @@
+"""The evaluation loop: shards → distortions → batches → classifiers → predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_aa.datasets import Dataset
+from robustbench_aa.errors import ModelError
+from robustbench_aa.store import Cell, Store
+from robustbench_aa.types import Batch, Classifier, Shard
+
+Progress = Callable[[Cell, int], None]
+"""Called after every forward pass with the cell it was for and the frames it covered."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Predictions that are not in the store: one cell, one shard, the models that lack it."""
+
+    cell: Cell
+    shard: Shard
+    pending: tuple[str, ...]
+
+    @property
+    def passes(self) -> int:
+        """How many frames must go through a model."""
+        return (self.shard.stop - self.shard.start) * self.cell.frames * len(self.pending)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A model that could not be evaluated on a shard, and why."""
+
+    model: str
+    cell: Cell
+    shard: Shard
+    cause: str
+
+    def __str__(self) -> str:
+        where = f"{self.cell.dataset} {self.cell.distortion}, images {self.shard}"
+        return f"{self.model} failed on {where}: {self.cause}"
+
+
+def plan(models: Iterable[str], cells: Sequence[Cell], store: Store) -> list[Work]:
+    """What is still to be done on one data set, shard by shard so that each is decoded once."""
+    names = tuple(models)
+    work = []
+    for shard in store.shards(cells[0].dataset):
+        for cell in cells:
+            pending = tuple(name for name in names if not store.has(name, cell, shard))
+            if pending:
+                work.append(Work(cell, shard, pending))
+    return work
+
+
+def evaluate(
+    work: Iterable[Work],
+    dataset: Dataset,
+    classifiers: Mapping[str, Classifier],
+    store: Store,
+    *,
+    batch_size: int,
+    device: torch.device,
+    progress: Progress = lambda cell, frames: None,
+) -> list[Failure]:
+    """Evaluates what `plan` found missing on one data set and commits it shard by shard.
+
+    Args:
+        batch_size: frames that go through a model at once; predictions do not depend on it.
+        device: where frames are distorted and where the modules are.
+
+    Returns:
+        The failures of single models; they do not keep the other models from being evaluated.
+    """
+    failures = []
+    for item in work:
+        rows: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in item.pending}
+        for batch in dataset.read(item.cell.distortion, item.shard, batch_size, device):
+            for name in list(rows):
+                try:
+                    rows[name].append(predict(classifiers[name], batch, batch_size))
+                except (ModelError, RuntimeError, ValueError, TypeError) as error:
+                    failures.append(Failure(name, item.cell, item.shard, _first_line(error)))
+                    del rows[name]
+                progress(item.cell, batch.frames.shape[0] * batch.frames.shape[1])
+        for name, parts in rows.items():
+            columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+            store.commit(name, item.cell, item.shard, columns)
+    return failures
+
+
+@torch.inference_mode()
+def predict(classifier: Classifier, batch: Batch, batch_size: int) -> dict[str, np.ndarray]:
+    """A classifier's predictions for every frame of a batch, as the columns of a prediction file.
+
+    Raises:
+        ModelError: the module returned something other than finite logits [N, classes].
+    """
+    images, frames = batch.frames.shape[:2]
+    parts = batch.frames.flatten(0, 1).split(batch_size)
+    logits = torch.cat([_logits(classifier, part) for part in parts])
+    probabilities = logits.softmax(dim=1)
+    label = torch.from_numpy(np.repeat(batch.label, frames)).to(logits.device)
+    top = logits.topk(min(5, classifier.classes), dim=1).indices
+    top5 = torch.full((len(logits), 5), -1, dtype=top.dtype, device=top.device)
+    top5[:, : top.shape[1]] = top
+    return {
+        "image": np.repeat(batch.index, frames),
+        "frame": np.tile(np.arange(frames), images),
+        "label": label.cpu().numpy(),
+        **{f"top{rank + 1}": top5[:, rank].cpu().numpy() for rank in range(5)},
+        "top1_probability": probabilities.gather(1, top[:, :1]).squeeze(1).cpu().numpy(),
+        "label_probability": probabilities.gather(1, label[:, None]).squeeze(1).cpu().numpy(),
+    }
+
+
+def _logits(classifier: Classifier, frames: Tensor) -> Tensor:
+    """float32 [N, classes] for uint8 frames [N, 3, H, W]."""
+    mean, std = (
+        torch.tensor(values, device=frames.device).view(3, 1, 1)
+        for values in (classifier.preprocessing.mean, classifier.preprocessing.std)
+    )
+    logits = classifier.module(frames.float().div_(255.0).sub_(mean).div_(std))
+    expected = (len(frames), classifier.classes)
+    if not isinstance(logits, Tensor) or logits.shape != expected:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(f"returned {found} instead of logits of shape {expected}")
+    if not logits.isfinite().all():
+        raise ModelError("returned logits that are not finite")
+    return logits.float()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,202 @@
+"""A job: a suite made ready to be carried out in a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from robustbench_aa.datasets import Dataset, open_dataset
+from robustbench_aa.distortions.severities import SEVERITIES, check_severity
+from robustbench_aa.engines import ENGINES
+from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.evaluation import Progress, Work, plan
+from robustbench_aa.manifest import Manifest, dataset_identity, environment, model_identity
+from robustbench_aa.models import expand, load
+from robustbench_aa.run import Run
+from robustbench_aa.store import Cell, Store
+from robustbench_aa.suite import Suite
+from robustbench_aa.types import Classifier, groups, kind
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """A suite made ready for a directory: checked, loaded, and nothing written yet.
+
+    Attributes:
+        store: of the run to be.
+        classifiers: by name.
+        datasets: by name.
+        cells: what the suite asks for.
+        work: what of it is not in the store.
+        device: where it will run.
+    """
+
+    store: Store
+    classifiers: Mapping[str, Classifier]
+    datasets: Mapping[str, Dataset]
+    cells: Sequence[Cell]
+    work: Sequence[Work]
+    device: str
+
+    def carry_out(
+        self,
+        batch_size: int = BATCH_SIZE,
+        engine: str = "local",
+        progress: Progress = lambda cell, frames: None,
+    ) -> Run:
+        """Evaluates what is missing; what an earlier run committed is not repeated.
+
+        Raises:
+            UsageError: the batch size is not positive.
+            UnknownName: no such engine.
+            RunError: the directory cannot be written.
+        """
+        if batch_size < 1:
+            raise UsageError(f"batch size {batch_size} is too small; use at least 1")
+        run = ENGINES[engine]
+        self.store.write_manifest()
+        failures = run(
+            self.work,
+            self.datasets,
+            self.classifiers,
+            self.store,
+            batch_size,
+            self.device,
+            progress,
+        )
+        return Run(self.store.directory, failures)
+
+
+def benchmark(
+    models: Sequence[str | Classifier],
+    datasets: Sequence[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    baseline: str | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    device: str | None = None,
+) -> Run:
+    """Evaluates models on data sets and writes the report; the same call again resumes.
+
+    Args:
+        models: specifications such as `digits:resnet@lpf3`, or classifiers.
+        datasets: names of data sets.
+        output_dir: of the run.
+        baseline: the model that CE is relative to.
+        seed: of the distortions' randomness.
+        limit: measure at most this many images of each data set.
+        batch_size: frames that go through a model at once; the results do not depend on it.
+        device: a torch device; None takes a GPU if there is one.
+
+    Raises:
+        UsageError: the request cannot be carried out as it stands; nothing has been written.
+    """
+    suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit)
+    run = prepare(suite, output_dir, device).carry_out(batch_size)
+    run.report()
+    return run
+
+
+def prepare(suite: Suite, output_dir: str | os.PathLike[str], device: str | None = None) -> Job:
+    """Loads and checks all that a suite names, and finds what is still to be done.
+
+    Raises:
+        UsageError: in one of its forms, naming what does not exist, fit or go together.
+    """
+    device = _checked_device(device)
+    datasets = {name: open_dataset(name, suite.limit, suite.seed) for name in suite.datasets}
+    classifiers = _load_models(suite.models)
+    for classifier in classifiers.values():
+        for dataset in datasets.values():
+            _check_fit(classifier, dataset)
+    known = [model for model, _ in groups(classifiers)]
+    if suite.baseline is not None and suite.baseline not in known:
+        raise UnknownName("baseline (a model of the suite)", suite.baseline, known)
+    manifest = Manifest(
+        suite=suite.name,
+        baseline=suite.baseline,
+        seed=suite.seed,
+        shard_size=suite.shard_size,
+        models={name: model_identity(of) for name, of in classifiers.items()},
+        datasets={name: dataset_identity(of) for name, of in datasets.items()},
+        environment=environment(device),
+    )
+    store = Store.continued(Path(output_dir), manifest)
+    _check_kinds(store)
+    cells = {name: _select(suite, store.cells(name)) for name in datasets}
+    work = [item for name in datasets for item in plan(classifiers, cells[name], store)]
+    asked = [cell for of_dataset in cells.values() for cell in of_dataset]
+    return Job(store, classifiers, datasets, asked, work, device)
+
+
+def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:
+    classifiers: dict[str, Classifier] = {}
+    for model in models:
+        for classifier in map(load, expand(model)) if isinstance(model, str) else [model]:
+            if classifier.name in classifiers:
+                raise SuiteError(f"model {classifier.name} is named twice; leave one out")
+            classifiers[classifier.name] = classifier
+    return classifiers
+
+
+def _check_fit(classifier: Classifier, dataset: Dataset) -> None:
+    for what, ours, theirs in (
+        ("images of {} px", classifier.input_size, dataset.size),
+        ("{} classes", classifier.classes, dataset.classes),
+    ):
+        if ours != theirs:
+            raise UsageError(
+                f"model {classifier.name} is for {what.format(ours)}, "
+                f"data set {dataset.name} has {what.format(theirs)}; leave one of them out"
+            )
+
+
+def _check_kinds(store: Store) -> None:
+    """A leaderboard has one column for a figure, so a run has one data set for each kind."""
+    for name in store.manifest.datasets:
+        of = kind(cell.distortion for cell in store.cells(name))
+        other = store.kinds()[of]
+        if other != name:
+            raise SuiteError(
+                f"{name} and {other} both measure {of}; give them an --output-dir each"
+            )
+
+
+def _select(suite: Suite, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of a data set that the suite's corruptions and severities ask for."""
+    if not suite.corruptions and not suite.severities:
+        return list(cells)
+    dataset = cells[0].dataset
+    corruptions = dict.fromkeys(c.distortion.name for c in cells if c.distortion.severity)
+    if not corruptions:
+        raise UsageError(f"data set {dataset} has no corruptions to choose from; leave it out")
+    for name in suite.corruptions:
+        if name not in corruptions:
+            raise UnknownName(f"corruption of {dataset}", name, corruptions)
+    for severity in suite.severities:
+        check_severity(severity)
+    return [
+        cell
+        for cell in cells
+        if cell.distortion.severity in (suite.severities or SEVERITIES)
+        and cell.distortion.name in (suite.corruptions or corruptions)
+    ]
+
+
+def _checked_device(device: str | None) -> str:
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        cause = str(error).splitlines()[0]
+        raise UsageError(f"device {device!r} cannot be used ({cause}); try cpu") from error
+    return device

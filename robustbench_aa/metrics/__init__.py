@@ -1,0 +1,1 @@
+"""Metrics: tables of predictions in, tables of figures out. Without torch."""

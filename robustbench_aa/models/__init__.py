@@ -1,0 +1,74 @@
+"""Models by specification, `SOURCE:NAME[@WEIGHTS]`. A source is one file, registered here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from robustbench_aa.errors import UsageError
+from robustbench_aa.models import digits
+from robustbench_aa.registry import Registry
+from robustbench_aa.types import Classifier, training_seed
+
+__all__ = ["SOURCES", "Source", "expand", "known_models", "load"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that models come from.
+
+    Attributes:
+        load: (name, weights or None) → the classifier.
+        names: lists the `NAME@WEIGHTS` that it knows.
+    """
+
+    load: Callable[[str, str | None], Classifier]
+    names: Callable[[], list[str]]
+
+
+SOURCES: Registry[Source] = Registry("model source")
+SOURCES.register("digits", Source(digits.load, digits.names))
+
+
+def load(specification: str) -> Classifier:
+    """Loads a model in evaluation mode.
+
+    Args:
+        specification: `SOURCE:NAME[@WEIGHTS]`; weights are a name that the source knows, a path
+            to a `.safetensors` or `.pth` file, or `random`. Where a model has several training
+            seeds and none is named, the first; the classifier's name tells which.
+
+    Raises:
+        UsageError: the specification has no source.
+        UnknownName: an unknown source, name or weights.
+        CheckpointError: the weights cannot be read or do not fit.
+    """
+    source, name, weights = _parse(specification)
+    return SOURCES[source].load(name, weights)
+
+
+def expand(specification: str) -> list[str]:
+    """All training seeds of the model that a specification names, or just itself.
+
+    >>> expand("digits:resnet@lpf3")
+    ['digits:resnet@lpf3-seed0', 'digits:resnet@lpf3-seed1', 'digits:resnet@lpf3-seed2']
+    """
+    source, _, _ = _parse(specification)
+    seeds = [known for known in known_models(source) if training_seed(known)[0] == specification]
+    return seeds or [specification]
+
+
+def known_models(source: str) -> list[str]:
+    """The specifications that a source lists."""
+    return [f"{source}:{name}" for name in SOURCES[source].names()]
+
+
+def _parse(specification: str) -> tuple[str, str, str | None]:
+    source, colon, rest = specification.partition(":")
+    name, at, weights = rest.partition("@")
+    if not colon or not name or (at and not weights):
+        raise UsageError(
+            f"model {specification!r} is not of the form SOURCE:NAME[@WEIGHTS], "
+            f"such as digits:resnet@lpf3; sources: {', '.join(SOURCES)}"
+        )
+    return source, name, weights or None

@@ -1,0 +1,65 @@
+"""Weights in files: reading them safely and fitting them to a module."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from robustbench_aa.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def is_path(weights: str) -> bool:
+    """Whether weights are meant as a file rather than as a name."""
+    return weights.endswith(SUFFIXES) or "/" in weights
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Reads a checkpoint without ever executing anything in it.
+
+    Raises:
+        CheckpointError: there is no such file, it is no checkpoint, or it carries code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}; check the path")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        cause = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} holds no readable weights ({cause})") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"{path} holds no state dict of tensors; save module.state_dict()")
+    return state
+
+
+def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """Loads a state dict whose keys and shapes must be exactly the module's.
+
+    Args:
+        origin: what the message calls the weights.
+
+    Raises:
+        CheckpointError: naming the first keys that are missing, unexpected or of another shape.
+    """
+    own = module.state_dict()
+    faults = {
+        "missing": [key for key in own if key not in state],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": [k for k in own if k in state and own[k].shape != state[k].shape],
+    }
+    told = [
+        f"{len(keys)} {fault}: {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
+        for fault, keys in faults.items()
+        if keys
+    ]
+    if told:
+        raise CheckpointError(f"{origin} does not fit {type(module).__name__} ({'; '.join(told)})")
+    module.load_state_dict(state)

@@ -1,0 +1,70 @@
+"""Progress: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from robustbench_aa.evaluation import Progress
+    from robustbench_aa.store import Cell
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def progress(total: int, console: Console) -> Iterator[Progress]:
+    """Shows how many of `total` forward passes are done, at what rate, and the time left."""
+    if console.is_terminal:
+        with _bar(console) as bar:
+            task = bar.add_task("", total=total, rate="")
+
+            def advance(cell: Cell, frames: int) -> None:
+                speed = bar.tasks[0].speed or 0.0
+                what = f"{cell.dataset} {cell.distortion}"
+                bar.update(task, advance=frames, description=what, rate=f"{speed:,.0f} frames/s")
+
+            yield advance
+    else:
+        yield _Lines(total, console).advance
+
+
+def _bar(console: Console) -> Bar:
+    return Bar(
+        TextColumn("{task.description:<32}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%  {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class _Lines:
+    """A line every ten seconds, and one at the end."""
+
+    def __init__(self, total: int, console: Console) -> None:
+        self._total, self._console = total, console
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, cell: Cell, frames: int) -> None:
+        self._done += frames
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES and self._done < self._total:
+            return
+        self._last = now
+        rate = self._done / max(now - self._start, 1e-9)
+        left = (self._total - self._done) / rate
+        self._console.print(
+            f"{self._done:,} of {self._total:,} frames, {rate:,.0f}/s, {left:.0f} s left "
+            f"({cell.dataset} {cell.distortion})",
+            highlight=False,
+        )

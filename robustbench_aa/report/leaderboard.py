@@ -1,0 +1,163 @@
+"""The tables of a run: the leaderboard, its training seeds, corruptions, consistency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from robustbench_aa.errors import UnknownName
+from robustbench_aa.metrics import corruption_error as ce
+from robustbench_aa.metrics.intervals import bootstrap_means, interval
+from robustbench_aa.metrics.outcomes import ByKind, Model, clean_error, read_models
+from robustbench_aa.store import Store
+
+Row = dict[str, Any]
+
+RANKED_BY = {"mean_error": True, "clean_error": True, "consistency_circular": False}
+"""The first of these figures that a leaderboard has ranks it; True where less is better."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a run; each is written as the CSV file of its name.
+
+    Attributes:
+        leaderboard: a row a model, the best first; figures are means over its training seeds, and
+            `<figure>_std` is their standard deviation.
+        seeds: a row a network of the models that have several training seeds.
+        corruptions: a row a model and corruption × severity.
+        consistency: a row a model and shift protocol.
+    """
+
+    leaderboard: pd.DataFrame
+    seeds: pd.DataFrame
+    corruptions: pd.DataFrame
+    consistency: pd.DataFrame
+
+    def write(self, folder: Path) -> list[Path]:
+        """Writes the tables that have rows; what an earlier report left of the others goes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for field in fields(self):
+            path = folder / f"{field.name}.csv"
+            path.unlink(missing_ok=True)
+            table: pd.DataFrame = getattr(self, field.name)
+            if not table.empty:
+                table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
+                written.append(path)
+        return written
+
+
+def make_tables(store: Store, baseline: str | None = None) -> Tables:
+    """Computes all tables of a run from its predictions.
+
+    Args:
+        baseline: a model of the run for the normalised figures; None means the run's own choice.
+
+    Raises:
+        UnknownName: the run has no such model.
+    """
+    models = read_models(store)
+    baseline = baseline or store.manifest.baseline
+    if baseline is not None and baseline not in models:
+        raise UnknownName("baseline (a model of the run)", baseline, models)
+    reference = models[baseline] if baseline else None
+    rows, seeded = [], []
+    for model in models.values():
+        seeds = [_row(name, model, of, reference) for name, of in model.seeds.items()]
+        rows.append(_row(model.name, model, model.mean, reference) | _spread(seeds))
+        seeded += seeds if len(seeds) > 1 else []
+    return Tables(
+        leaderboard=_ranked(pd.DataFrame(rows)),
+        seeds=pd.DataFrame(seeded),
+        corruptions=_corruptions(models.values(), store.kinds().get("corruption")),
+        consistency=_consistency(models.values(), store.kinds().get("shift")),
+    )
+
+
+def _row(name: str, model: Model, outcomes: ByKind, reference: Model | None) -> Row:
+    """The figures of a model, or of one of its training seeds, in the order of the columns."""
+    images = max(outcome.images for outcome in outcomes.values())
+    row: Row = {"model": name, "params_m": model.parameters / 1e6, "images": images}
+    clean = clean_error(outcomes)
+    if clean is not None:
+        row["clean_error"] = clean
+    if corrupted := outcomes.get("corruption"):
+        errors = corrupted.errors()
+        per_image = np.mean(list(corrupted.counted().values()), axis=0)
+        low, high = interval(bootstrap_means(per_image))
+        row |= {"mean_error": ce.mean_error(errors), "mean_error_low": low, "mean_error_high": high}
+        if reference:
+            base = reference.mean["corruption"].errors()
+            row[f"mce_{reference.name}"] = ce.mean_of(ce.corruption_error(errors, base))
+            base_clean = clean_error(reference.mean)
+            if clean is not None and base_clean is not None:
+                relative = ce.relative_corruption_error(errors, clean, base, base_clean)
+                row[f"relative_mce_{reference.name}"] = ce.mean_of(relative)
+    if shifted := outcomes.get("shift"):
+        for shift, agreement in shifted.agreement.items():
+            row[f"consistency_{shift.name}"] = agreement.mean()
+    return row | {"complete": all(outcome.complete for outcome in outcomes.values())}
+
+
+def _spread(seeds: Sequence[Row]) -> Row:
+    """How far a model's training seeds lie apart: the standard deviation of their figures."""
+    spread: Row = {"seeds": len(seeds)}
+    for figure in seeds[0]:
+        prefixes = ("clean_error", "mean_error", "mce_", "consistency_")
+        if figure.startswith(prefixes) and not figure.endswith(("_low", "_high")):
+            spread[f"{figure}_std"] = _std([seed[figure] for seed in seeds])
+    return spread
+
+
+def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """Orders rows by the figure that ranks them; those that lack it come last, without a rank."""
+    figure = next(column for column in RANKED_BY if column in table)
+    rank = table[figure].rank(method="min", ascending=RANKED_BY[figure]).astype("Int64")
+    table.insert(0, "rank", rank)
+    return table.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
+
+
+def _corruptions(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
+    rows = []
+    for model in models if dataset else ():
+        mean, seeds = model.mean["corruption"], model.of_seeds("corruption")
+        for distortion, wrong in mean.wrong.items():
+            told = {"model": model.name, "dataset": dataset, "corruption": distortion.name}
+            cell = {"severity": distortion.severity or 0, "images": mean.images}
+            error = _estimate("error", wrong, [seed.wrong[distortion] for seed in seeds])
+            rows.append(told | cell | error | {"family": distortion.family})
+    return pd.DataFrame(rows)
+
+
+def _consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
+    rows = []
+    for model in models if dataset else ():
+        mean, seeds = model.mean["shift"], model.of_seeds("shift")
+        for shift, agreement in mean.agreement.items():
+            told = {"model": model.name, "dataset": dataset, "protocol": shift.name}
+            accuracy = {"images": mean.images, "accuracy": 1.0 - mean.wrong[shift].mean()}
+            agreements = [seed.agreement[shift] for seed in seeds]
+            rows.append(told | accuracy | _estimate("consistency", agreement, agreements))
+    return pd.DataFrame(rows)
+
+
+def _estimate(figure: str, mean: np.ndarray, seeds: Sequence[np.ndarray]) -> Row:
+    """The mean over images, its interval, and its spread over training seeds."""
+    low, high = interval(bootstrap_means(mean))
+    return {
+        figure: mean.mean(),
+        f"{figure}_low": low,
+        f"{figure}_high": high,
+        f"{figure}_std": _std([seed.mean() for seed in seeds]),
+    }
+
+
+def _std(values: Sequence[float]) -> float:
+    """The standard deviation over training seeds; NaN for one alone."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan

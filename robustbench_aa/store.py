@@ -1,0 +1,218 @@
+"""The store: prediction files, the only state of a run.
+
+One Parquet file for each model, data set, distortion and shard. It appears under its name only
+when it is whole, and it carries page checksums and the identity of everything its predictions
+depend on: neither a torn write nor predictions of other weights, data or seed are ever counted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustbench_aa.errors import DamagedShard, RunError
+from robustbench_aa.manifest import Manifest
+from robustbench_aa.types import Distortion, Shard, kind, shards
+
+SCHEMA = pa.schema(
+    [
+        ("image", pa.int32()),
+        ("frame", pa.int16()),
+        ("label", pa.int32()),
+        *((f"top{rank}", pa.int32()) for rank in range(1, 6)),
+        ("top1_probability", pa.float32()),
+        ("label_probability", pa.float32()),
+    ]
+)
+"""A prediction. `top1` to `top5` are classes, the likeliest first; −1 beyond the last class."""
+
+_METADATA_KEY = b"robustbench_aa"
+_log = logging.getLogger(__name__)
+
+
+class Cell(NamedTuple):
+    """A distortion of a data set: what one model's predictions are complete for, or not."""
+
+    dataset: str
+    distortion: Distortion
+    frames: int
+
+
+class Store:
+    """The prediction files of one run.
+
+    Args:
+        directory: of the run.
+        manifest: what it measures.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+
+    @classmethod
+    def of_run(cls, directory: Path) -> Store:
+        """Opens an existing run for reading.
+
+        Raises:
+            RunError: there is none, or its `run.json` cannot be read.
+        """
+        manifest = Manifest.read(directory)
+        if manifest is None:
+            raise RunError(f"no run in {directory} (it has no run.json); check the path")
+        return cls(directory, manifest)
+
+    @classmethod
+    def continued(cls, directory: Path, manifest: Manifest) -> Store:
+        """Starts a run, or takes up the one that is there, without writing anything yet.
+
+        Raises:
+            RunError: the run that is there contradicts the manifest.
+        """
+        earlier = Manifest.read(directory)
+        return cls(directory, manifest.joined(earlier, directory) if earlier else manifest)
+
+    def write_manifest(self) -> None:
+        """Writes `run.json`.
+
+        Raises:
+            RunError: the directory cannot be written.
+        """
+        text = self.manifest.to_json()
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            _write_atomically(self.directory / "run.json", lambda beside: beside.write_text(text))
+        except OSError as error:
+            raise RunError(
+                f"cannot write to {self.directory} ({error.strerror}); choose another --output-dir"
+            ) from error
+
+    def cells(self, dataset: str) -> list[Cell]:
+        """All that a data set defines, whether or not it has been evaluated."""
+        return [
+            Cell(
+                dataset,
+                Distortion(entry["family"], entry["name"], entry["severity"]),
+                entry["frames"],
+            )
+            for entry in self.manifest.datasets[dataset]["distortions"]
+        ]
+
+    def kinds(self) -> dict[str, str]:
+        """The run's data set of each kind: `corruption`, `shift`, `clean`."""
+        return {
+            kind(cell.distortion for cell in self.cells(dataset)): dataset
+            for dataset in self.manifest.datasets
+        }
+
+    def shards(self, dataset: str) -> list[Shard]:
+        """The ranges that a data set's images are divided into."""
+        return shards(self.manifest.datasets[dataset]["images"], self.manifest.shard_size)
+
+    def path(self, model: str, cell: Cell, shard: Shard) -> Path:
+        """Where the predictions of a shard lie or will lie."""
+        folder = self.directory / "predictions" / _folder(model) / _folder(cell.dataset)
+        return folder / str(cell.distortion) / f"{shard}.parquet"
+
+    def has(self, model: str, cell: Cell, shard: Shard) -> bool:
+        """Whether the predictions of a shard are there and whole; a damaged file is told of."""
+        try:
+            return self._read(model, cell, shard) is not None
+        except DamagedShard as error:
+            _log.warning("%s; the shard counts as missing and is evaluated again", error)
+            return False
+
+    def commit(self, model: str, cell: Cell, shard: Shard, rows: Mapping[str, np.ndarray]) -> None:
+        """Stores the predictions of a shard: afterwards they are there whole, or not at all.
+
+        Args:
+            rows: the columns of `SCHEMA`.
+        """
+        told = {
+            "identity": self._identity(model, cell, shard),
+            "environment": self.manifest.environment,
+        }
+        schema = SCHEMA.with_metadata({_METADATA_KEY: json.dumps(told)})
+        table = pa.table({name: rows[name] for name in SCHEMA.names}, schema=schema)
+        path = self.path(model, cell, shard)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_atomically(
+            path,
+            lambda beside: pq.write_table(
+                table, beside, compression="zstd", write_page_checksum=True
+            ),
+        )
+
+    def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
+        """The predictions of a cell, or None while any shard of it is missing or damaged."""
+        tables = []
+        for shard in self.shards(cell.dataset):
+            try:
+                table = self._read(model, cell, shard)
+            except DamagedShard as error:
+                _log.warning("%s; its cell stays empty until it is evaluated again", error)
+                return None
+            if table is None:
+                return None
+            tables.append(table.select(list(columns)))
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+        return frame
+
+    def _read(self, model: str, cell: Cell, shard: Shard) -> pa.Table | None:
+        path = self.path(model, cell, shard)
+        if not path.exists():
+            return None
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                told = json.loads((file.schema_arrow.metadata or {})[_METADATA_KEY])
+                table = file.read()
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            raise DamagedShard(f"damaged prediction file {path}") from error
+        if told["identity"] != self._identity(model, cell, shard):
+            raise DamagedShard(f"prediction file {path} is of another run")
+        if table.num_rows != (shard.stop - shard.start) * cell.frames:
+            raise DamagedShard(f"prediction file {path} has {table.num_rows} rows, not all")
+        return table
+
+    def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
+        return {
+            "schema": self.manifest.schema,
+            "seed": self.manifest.seed,
+            "model": self.manifest.models[model],
+            "dataset": self.manifest.datasets[cell.dataset]["sha256"],
+            "distortion": str(cell.distortion),
+            "shard": list(shard),
+        }
+
+
+def _folder(name: str) -> str:
+    """A name as one folder: what a path cannot carry is percent-encoded."""
+    encoded = quote(name, safe=" :@+=,()[]")
+    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+
+
+def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Writes beside the path, makes it durable, then gives it its name in one step."""
+    beside = path.with_name(path.name + ".tmp")
+    write(beside)
+    _flush(beside)
+    beside.replace(path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

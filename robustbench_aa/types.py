@@ -1,0 +1,158 @@
+"""The central types: what travels between data sets, classifiers, predictions and metrics.
+
+Nothing here imports torch when it is loaded, so that reports can be made without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+_TRAINING_SEED = re.compile(r"^(?P<model>.+)-seed(?P<seed>\d+)$")
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """What is done to a clean image before a classifier sees it.
+
+    Attributes:
+        family: `clean`; the group of an ImageNet-C corruption: `noise`, `blur`, `weather`,
+            `digital`, or `extra` for the hold-out ones that no mean error counts; `shift`.
+        name: `clean`, the corruption's name, or the shift protocol's.
+        severity: 1 to 5 for a corruption, otherwise None.
+    """
+
+    family: str
+    name: str
+    severity: int | None = None
+
+    def __str__(self) -> str:
+        if self.family == "shift":
+            return f"shift/{self.name}"
+        return self.name if self.severity is None else f"{self.name}/{self.severity}"
+
+
+CLEAN = Distortion("clean", "clean")
+
+
+def kind(distortions: Iterable[Distortion]) -> str:
+    """What a data set with these distortions measures: `corruption`, `shift` or `clean`."""
+    for distortion in distortions:
+        if distortion.severity is not None:
+            return "corruption"
+        if distortion.family == "shift":
+            return "shift"
+    return "clean"
+
+
+class Shard(NamedTuple):
+    """A contiguous range of a data set's images: the unit of work, of resuming, of distribution."""
+
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        return f"{self.start}-{self.stop}"
+
+
+def shards(images: int, size: int) -> list[Shard]:
+    """The ranges of at most `size` images that make up a data set of `images` images."""
+    return [Shard(start, min(start + size, images)) for start in range(0, images, size)]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Distorted images on their way to the classifiers.
+
+    Attributes:
+        distortion: what was done to them.
+        index: [B], int64, each image's place in the whole data set.
+        label: [B], int64, the true classes.
+        frames: [B, F, 3, H, W], uint8. A still image has F = 1.
+    """
+
+    distortion: Distortion
+    index: np.ndarray
+    label: np.ndarray
+    frames: Tensor
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How 8-bit pixels become a network's input: (pixel / 255 − mean) / std, channel by channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network with everything that is needed to measure it and to know it again.
+
+    Attributes:
+        module: maps float32 [N, 3, input_size, input_size] to logits [N, classes].
+        name: how tables and files call it. Names that differ only in a final `-seed<N>` are
+            training seeds of one model and share a row of the leaderboard.
+        input_size: height and width of the images it takes, in pixels.
+        classes: how many logits it returns.
+        preprocessing: what is done to 8-bit pixels before the module sees them.
+        weights_sha256: of all parameters and buffers; computed when left out.
+    """
+
+    module: nn.Module
+    _: KW_ONLY
+    name: str
+    input_size: int
+    classes: int
+    preprocessing: Preprocessing
+    weights_sha256: str = ""
+    parameters: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != self.name.strip():
+            raise ValueError(f"a classifier needs a name without outer spaces, not {self.name!r}")
+        if not self.weights_sha256:
+            object.__setattr__(self, "weights_sha256", _weights_sha256(self.module))
+        object.__setattr__(self, "parameters", sum(p.numel() for p in self.module.parameters()))
+
+    def architecture(self) -> str:
+        """The module's printed form, freed of memory addresses: what the weights do not tell."""
+        return re.sub(r" at 0x[0-9a-f]+", "", repr(self.module))
+
+
+def _weights_sha256(module: nn.Module) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def training_seed(name: str) -> tuple[str, int | None]:
+    """Splits a classifier's name into its model and its training seed.
+
+    >>> training_seed("digits:resnet@lpf3-seed2")
+    ('digits:resnet@lpf3', 2)
+    >>> training_seed("mine")
+    ('mine', None)
+    """
+    match = _TRAINING_SEED.match(name)
+    return (match["model"], int(match["seed"])) if match else (name, None)
+
+
+def groups(names: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each model of `names` with its members: its training seeds, or just itself."""
+    members: dict[str, list[str]] = {}
+    for name in names:
+        members.setdefault(training_seed(name)[0], []).append(name)
+    yield from members.items()

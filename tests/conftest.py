@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robustbench_aa.types import Classifier, Preprocessing
+
+PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+class Linear(nn.Module):
+    """A classifier that is a fixed function of its input, and quick."""
+
+    def __init__(self, seed: int, size: int = 32, classes: int = 10) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.randn(classes, 3 * size * size, generator=generator)
+        self.weight = nn.Parameter(weight - weight.mean(dim=1, keepdim=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # in float64, so that no batch size rounds differently
+        return (x.flatten(1).double() @ self.weight.T.double()).float()
+
+
+def make_classifier(name: str, seed: int = 0, **changes: object) -> Classifier:
+    given = {"input_size": 32, "classes": 10, "preprocessing": PLAIN} | changes
+    return Classifier(Linear(seed), name=name, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def classifier() -> Callable[..., Classifier]:
+    return make_classifier
+
+
+@pytest.fixture(scope="session")
+def photographs() -> torch.Tensor:
+    """Two real photographs, [2, 3, 224, 224] uint8 (scikit-image's and scikit-learn's)."""
+    from skimage.data import astronaut
+    from sklearn.datasets import load_sample_image
+
+    pictures = [astronaut()[40:264, 100:324], load_sample_image("china.jpg")[100:324, 200:424]]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
