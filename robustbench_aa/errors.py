@@ -7,6 +7,7 @@ RobustbenchError                 the root; its text is one line that names the t
 │   ├── CheckpointError          a file that holds no weights, or weights that do not fit
 │   └── RunError                 an output directory that cannot be written, read or continued
 ├── DamagedShard                 a prediction file that is not whole, or not of this run
+├── DatasetError                 a data set that does not give what it promised
 └── ModelError                   a classifier that returned something other than finite logits
 """
 
@@ -59,6 +60,10 @@ class RunError(UsageError):
 
 class DamagedShard(RobustbenchError):
     """A prediction file that is not whole, or not of this run."""
+
+
+class DatasetError(RobustbenchError):
+    """A data set that does not give what it promised."""
 
 
 class ModelError(RobustbenchError):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets import Dataset
-from robustbench_aa.errors import ModelError
-from robustbench_aa.store import Cell, Store
+from robustbench_aa.errors import DatasetError, ModelError
+from robustbench_aa.store import Cell, Store, empty_rows
 from robustbench_aa.types import Batch, Classifier, Shard
 
 Progress = Callable[[Cell, int], None]
@@ -27,9 +27,14 @@ class Work:
     pending: tuple[str, ...]
 
     @property
+    def frames(self) -> int:
+        """How many predictions each model is to make."""
+        return (self.shard.stop - self.shard.start) * self.cell.frames
+
+    @property
     def passes(self) -> int:
-        """How many frames must go through a model."""
-        return (self.shard.stop - self.shard.start) * self.cell.frames * len(self.pending)
+        """How many frames must go through the models in all."""
+        return self.frames * len(self.pending)
 
 
 @dataclass(frozen=True)
@@ -76,20 +81,30 @@ def evaluate(
 
     Returns:
         The failures of single models; they do not keep the other models from being evaluated.
+
+    Raises:
+        DatasetError: the data set gave fewer or more images than it has.
     """
     failures = []
     for item in work:
-        rows: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in item.pending}
+        rows = {name: empty_rows(item.frames) for name in item.pending}
+        done = 0
         for batch in dataset.read(item.cell.distortion, item.shard, batch_size, device):
+            frames = batch.frames.shape[0] * batch.frames.shape[1]
             for name in list(rows):
                 try:
-                    rows[name].append(predict(classifiers[name], batch, batch_size))
+                    prediction = predict(classifiers[name], batch, batch_size)
                 except (ModelError, RuntimeError, ValueError, TypeError) as error:
                     failures.append(Failure(name, item.cell, item.shard, _first_line(error)))
                     del rows[name]
-                progress(item.cell, batch.frames.shape[0] * batch.frames.shape[1])
-        for name, parts in rows.items():
-            columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+                else:
+                    for column, values in prediction.items():
+                        rows[name][column][done : done + frames] = values
+                progress(item.cell, frames)
+            done += frames
+        if done != item.frames:
+            raise DatasetError(f"{item.cell.dataset} gave {done} of {item.frames} frames")
+        for name, columns in rows.items():
             store.commit(name, item.cell, item.shard, columns)
     return failures
 

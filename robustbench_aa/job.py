@@ -117,7 +117,7 @@ def prepare(suite: Suite, output_dir: str | os.PathLike[str], device: str | None
     for classifier in classifiers.values():
         for dataset in datasets.values():
             _check_fit(classifier, dataset)
-    known = [model for model, _ in groups(classifiers)]
+    known = groups(classifiers)
     if suite.baseline is not None and suite.baseline not in known:
         raise UnknownName("baseline (a model of the suite)", suite.baseline, known)
     manifest = Manifest(

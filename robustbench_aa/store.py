@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
 )
 """A prediction. `top1` to `top5` are classes, the likeliest first; −1 beyond the last class."""
 
+
 _METADATA_KEY = b"robustbench_aa"
 _log = logging.getLogger(__name__)
 
@@ -174,12 +175,14 @@ class Store:
             return None
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                told = json.loads((file.schema_arrow.metadata or {})[_METADATA_KEY])
+                told = json.loads((file.schema_arrow.metadata or {})[_METADATA_KEY])["identity"]
                 table = file.read()
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise DamagedShard(f"damaged prediction file {path}") from error
-        if told["identity"] != self._identity(model, cell, shard):
+        if told != self._identity(model, cell, shard):
             raise DamagedShard(f"prediction file {path} is of another run")
+        if table.schema.remove_metadata() != SCHEMA:
+            raise DamagedShard(f"prediction file {path} has other columns")
         if table.num_rows != (shard.stop - shard.start) * cell.frames:
             raise DamagedShard(f"prediction file {path} has {table.num_rows} rows, not all")
         return table
@@ -193,6 +196,11 @@ class Store:
             "distortion": str(cell.distortion),
             "shard": list(shard),
         }
+
+
+def empty_rows(count: int) -> dict[str, np.ndarray]:
+    """The columns of `SCHEMA` with room for so many predictions."""
+    return {field.name: np.empty(count, field.type.to_pandas_dtype()) for field in SCHEMA}
 
 
 def _folder(name: str) -> str:

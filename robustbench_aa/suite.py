@@ -75,11 +75,15 @@ def read_suite(name: str) -> Suite:
     path = Path(name)
     try:
         text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
     except OSError as error:
         raise SuiteError(f"cannot read suite {path} ({error.strerror}); check the path") from error
-    except ValueError as error:  # what tomllib and UTF-8 decoding raise
-        raise SuiteError(f"suite {path} is not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"suite {path} is not UTF-8 text ({error.reason})") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = str(error).replace("end of document", f"line {text.count(chr(10)) + 1}, its end")
+        raise SuiteError(f"suite {path} is not valid TOML: {place}") from error
     for key, value in content.items():
         _check_entry(f"{path}, line {_line(text, key)}", key, value)
     missing = [f.name for f in fields(Suite) if f.default is MISSING and f.name not in content]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -150,9 +150,16 @@ def training_seed(name: str) -> tuple[str, int | None]:
     return (match["model"], int(match["seed"])) if match else (name, None)
 
 
-def groups(names: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each model of `names` with its members: its training seeds, or just itself."""
+def groups(names: Iterable[str]) -> dict[str, list[str]]:
+    """The models that classifiers are of: two or more training seeds of one, or just itself.
+
+    >>> groups(["a-seed0", "b-seed0", "a-seed1"])
+    {'a': ['a-seed0', 'a-seed1'], 'b-seed0': ['b-seed0']}
+    """
+    names = list(names)
+    models = [training_seed(name)[0] for name in names]
     members: dict[str, list[str]] = {}
-    for name in names:
-        members.setdefault(training_seed(name)[0], []).append(name)
-    yield from members.items()
+    for name, model in zip(names, models, strict=True):
+        trained_again = models.count(model) > 1 and model not in names
+        members.setdefault(model if trained_again else name, []).append(name)
+    return members

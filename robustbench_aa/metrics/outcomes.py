@@ -80,7 +80,7 @@ class Model:
 def read_models(store: Store) -> dict[str, Model]:
     """The models of a run with all their outcomes, in the order of the run."""
     models = {}
-    for model, names in groups(store.manifest.models):
+    for model, names in groups(store.manifest.models).items():
         seeds = {
             name: {kind: _read(store, name, data) for kind, data in store.kinds().items()}
             for name in names

@@ -94,6 +94,13 @@ class ResNet(nn.Sequential):
             nn.Linear(64, 10),
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, 32, 32] → logits [N, 10]; channels-last, which is twice as fast on a CPU."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer in self:
+            x = layer(x)
+        return x
+
 
 def names() -> list[str]:
     """Every embedded model, training seed by training seed."""

@@ -109,7 +109,7 @@ def _spread(seeds: Sequence[Row]) -> Row:
     """How far a model's training seeds lie apart: the standard deviation of their figures."""
     spread: Row = {"seeds": len(seeds)}
     for figure in seeds[0]:
-        prefixes = ("clean_error", "mean_error", "mce_", "consistency_")
+        prefixes = ("clean_error", "mean_error", "mce_", "relative_mce_", "consistency_")
         if figure.startswith(prefixes) and not figure.endswith(("_low", "_high")):
             spread[f"{figure}_std"] = _std([seed[figure] for seed in seeds])
     return spread

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from robustbench_aa.metrics.consistency import circular_consistency
+
+predictions = arrays.arrays(
+    int, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.integers(0, 3)
+)
+
+
+def test_worked_example_by_hand() -> None:
+    # three of four shifts agree: (3/4)² + (1/4)²
+    assert circular_consistency(np.array([[7, 7, 2, 7], [1, 1, 1, 1]])).tolist() == [0.625, 1.0]
+
+
+@given(predictions)
+def test_it_is_the_share_of_agreeing_pairs(top1: np.ndarray) -> None:
+    shifts = range(top1.shape[1])
+    expected = [np.mean([row[i] == row[j] for i, j in product(shifts, shifts)]) for row in top1]
+    np.testing.assert_allclose(circular_consistency(top1), expected)
+
+
+@given(predictions, st.randoms())
+def test_the_order_of_the_shifts_does_not_matter(top1: np.ndarray, random: object) -> None:
+    columns = list(range(top1.shape[1]))
+    random.shuffle(columns)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(
+        circular_consistency(top1[:, columns]), circular_consistency(top1)
+    )
+
+
+def test_nothing_has_no_consistency() -> None:
+    with pytest.raises(ValueError, match="no predictions"):
+        circular_consistency(np.empty((0, 81), dtype=int))

@@ -1,0 +1,84 @@
+"""Who may import whom: the arrows of docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import robustbench_aa
+
+PACKAGE = Path(robustbench_aa.__file__).parent
+
+# each part may import from those listed, and from the shared words
+SHARED = {"types", "errors", "registry"}
+ARROWS = {
+    "types": set(),
+    "errors": set(),
+    "registry": set(),
+    "antialiasing": set(),
+    "models": {"antialiasing"},
+    "distortions": set(),
+    "datasets": {"distortions"},
+    "manifest": {"datasets"},
+    "store": {"manifest"},
+    "evaluation": {"datasets", "store"},
+    "engines": {"datasets", "store", "evaluation"},
+    "metrics": {"store"},
+    "report": {"metrics", "store"},
+    "run": {"report", "store", "evaluation"},
+    "suite": set(),
+    "job": {
+        *("datasets", "distortions", "engines", "evaluation", "manifest", "models", "run"),
+        *("store", "suite"),
+    },
+    "progress": {"evaluation", "store"},
+    "cli": {"datasets", "job", "models", "progress", "report", "run", "suite"},
+    "__init__": {"antialiasing", "job", "models", "run"},
+    "__main__": {"cli"},
+}
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "robustbench_aa":
+            parts |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robustbench_aa."):
+            parts.add((node.module or "").split(".")[1])
+    return parts
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_follow_the_arrows(path: Path) -> None:
+    own = part(path)
+    assert imported(path) - {own} - SHARED <= ARROWS[own]
+
+
+def test_every_part_is_in_the_plan() -> None:
+    assert {part(path) for path in PACKAGE.rglob("*.py")} == set(ARROWS)
+
+
+@pytest.mark.parametrize(
+    "module", ["metrics.outcomes", "report", "report.figures", "run", "cli", "suite"]
+)
+def test_reports_need_no_torch(module: str) -> None:
+    code = f"import sys, robustbench_aa.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_public_names_are_there() -> None:
+    assert robustbench_aa.__all__ == sorted(robustbench_aa.__all__)
+    for name in robustbench_aa.__all__:
+        assert getattr(robustbench_aa, name).__doc__, name
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = robustbench_aa.nothing

@@ -1,0 +1,216 @@
+"""The command as its users type it, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.conftest import tree
+
+BASE = [sys.executable, "-m", "robustbench_aa"]
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [*BASE, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *told: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    for part in told:
+        assert part in result.stderr
+
+
+def test_evaluate_prints_a_table_and_keeps_the_predictions(tmp_path: Path) -> None:
+    result = run(
+        *("evaluate", "-m", "digits:resnet@lpf3", "-d", "digits-c"),
+        *("--corruption", "gaussian_noise", "--severity", 3, "--limit", 50),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "3 models × 1 cells: 0 of 3 prediction files" in result.stdout
+    assert "top-1 error on digits-c" in result.stdout
+    assert "severity 3" in result.stdout
+    assert "150 of 150 frames" in result.stderr
+    assert len(list(tmp_path.glob("runs/evaluate/predictions/*/*/*/*/*.parquet"))) == 3
+
+
+def test_evaluate_on_shifts_and_clean_images_prints_what_they_measure(tmp_path: Path) -> None:
+    for dataset, title in (
+        ("digits-shift", "consistency on digits-shift"),
+        ("digits", "clean_err"),
+    ):
+        result = run(
+            *("evaluate", "-m", "digits:resnet@lpf5-seed2", "-d", dataset, "--limit", 5),
+            cwd=tmp_path,
+        )
+        assert result.returncode == 0, result.stderr
+        assert title in result.stdout
+
+
+def test_a_dry_run_says_what_remains_and_writes_nothing(tmp_path: Path) -> None:
+    result = run("benchmark", "--limit", 10, "--dry-run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    # 12 networks, 51 corrupted cells of 1 frame and one of 81 shifts, 10 images
+    assert "12 models × 52 cells: 0 of 624 prediction files are in runs/digits" in result.stdout
+    assert f"{12 * 10 * (51 + 81):,} forward passes remain on" in result.stdout
+    assert not tree(tmp_path)
+
+
+def test_report_needs_only_the_predictions_and_takes_another_baseline(tmp_path: Path) -> None:
+    suite = tmp_path / "two.toml"
+    suite.write_text(
+        'models = ["digits:resnet@baseline-seed0", "digits:resnet@lpf2-seed0"]\n'
+        'datasets = ["digits-c", "digits-shift"]\nlimit = 20\n'
+    )
+    first = run("benchmark", suite.name, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "runs" / "two" / "report"
+    before = tree(folder)
+    assert {"leaderboard.csv", "corruptions.csv", "consistency.csv"} <= before.keys()
+    # a model that was trained once has a row of its own, and no table of seeds
+    assert "seeds.csv" not in before
+    assert not any(c.startswith("mce") for c in pd.read_csv(folder / "leaderboard.csv"))
+
+    again = run("report", "runs/two", "--baseline", "digits:resnet@baseline", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    board = pd.read_csv(folder / "leaderboard.csv").set_index("model")
+    assert board.loc["digits:resnet@baseline", "mce_digits:resnet@baseline"] == 100
+    assert tree(folder)["corruptions.csv"] == before["corruptions.csv"]
+
+
+def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
+    models = run("models", cwd=tmp_path).stdout.split()
+    assert "digits:resnet@baseline-seed0" in models
+    assert len(models) == 12
+    datasets = run("datasets", cwd=tmp_path).stdout
+    assert [line.split()[0] for line in datasets.splitlines()] == [
+        *("digits", "digits-c", "digits-shift")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["evaluate", "-m", "digts:resnet", "-d", "digits"], "did you mean digits?"),
+        (["evaluate", "-m", "digits:resnet@lpf9", "-d", "digits"], "unknown weights"),
+        (["evaluate", "-m", "digits:resnet", "-d", "digit"], "unknown data set 'digit'; did you"),
+        (
+            ["evaluate", "-m", "digits:resnet", "-d", "digits-c", "--corruption", "pixelat"],
+            "unknown corruption of digits-c 'pixelat'; did you mean pixelate?",
+        ),
+        (
+            ["evaluate", "-m", "digits:resnet", "-d", "digits-c", "--severity", "6"],
+            "severity 6 does not exist; choose from 1 to 5",
+        ),
+        (
+            ["evaluate", "-m", "digits:resnet", "-d", "digits-c", "--severity", "high"],
+            "'high' is not a valid integer",
+        ),
+        (["evaluate", "-d", "digits"], "Missing option '--model'"),
+        (["evaluate", "-m", "digits:resnet", "-d", "digits", "--limit", "0"], "limit 0 leaves"),
+        (["benchmark", "digit"], "unknown suite (a shipped name or a .toml file) 'digit'; did you"),
+        (["benchmark", "lost.toml"], "cannot read suite lost.toml (No such file"),
+        (["benchmark", "--engine", "mars"], "unknown engine 'mars'; known: local"),
+        (["benchmark", "--output-dir", "file"], "cannot write to file"),
+        (["benchmark", "--bach-size", "3"], "No such option"),
+        (["report", "nowhere"], "no run in nowhere"),
+        (["bench"], "No such command 'bench'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_use_is_told_in_one_line_with_status_2(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert_refused(run(*arguments, cwd=tmp_path), told)
+    assert tree(tmp_path) == {"file": b""}
+
+
+def test_a_checkpoint_that_does_not_fit_tells_which_keys(tmp_path: Path) -> None:
+    torch.save({"0.weight": torch.zeros(16, 3, 3, 3), "head": torch.zeros(1)}, tmp_path / "a.pth")
+    result = run("evaluate", "-m", "digits:resnet@a.pth", "-d", "digits", cwd=tmp_path)
+    assert_refused(
+        result, "a.pth does not fit ResNet (", "missing: 1.weight, ", "1 unexpected: head"
+    )
+
+
+def test_a_directory_of_another_suite_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        models = 'models = ["digits:resnet@lpf2-seed0"]\ndatasets = ["digits"]\nlimit = 5\n'
+        (tmp_path / f"{name}.toml").write_text(models)
+    assert run("benchmark", "one.toml", "--output-dir", "out", cwd=tmp_path).returncode == 0
+    before = tree(tmp_path)
+    result = run("benchmark", "two.toml", "--output-dir", "out", cwd=tmp_path)
+    assert_refused(result, "out belongs to suite 'one', not 'two'; choose another --output-dir")
+    assert tree(tmp_path) == before
+
+
+def test_the_help_comes_before_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, contextlib\nfrom robustbench_aa.cli import main\nsys.argv[1:] = ['--help']\n"
+        "with contextlib.suppress(SystemExit): main()\nassert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(
+        'models = ["digits:resnet@baseline", "digits:resnet@lpf3"]\n'
+        'datasets = ["digits-c", "digits-shift"]\nbaseline = "digits:resnet@baseline"\n'
+        "limit = 60\nshard_size = 20\n"
+    )
+    whole = run("benchmark", "small.toml", "--output-dir", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    command = [*BASE, "benchmark", "small.toml", "--output-dir", "killed"]
+    finished: dict[Path, int] = {}
+    for _ in range(4):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=-3)
+        known = len(finished)
+        while process.poll() is None and len(committed(tmp_path / "killed")) <= known + 30:
+            time.sleep(0.02)
+        time.sleep(random.random() * 0.2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path, stamp in finished.items():
+            assert path.stat().st_mtime_ns == stamp, f"{path} was evaluated again"
+        finished = committed(tmp_path / "killed")
+        assert len(finished) > known
+    last = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert last.returncode == 0, last.stderr
+    assert f": {len(finished)} of 936 prediction files are in" in last.stdout
+    for path, stamp in finished.items():
+        assert path.stat().st_mtime_ns == stamp
+    ours, theirs = (
+        {n: b for n, b in tree(tmp_path / d / "report").items() if n.endswith(".csv")}
+        for d in ("killed", "whole")
+    )
+    assert ours == theirs
+    assert len(ours) == 4
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def committed(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [*BASE, "benchmark", "--output-dir", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not committed(tmp_path / "out"):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == "error: interrupted; the same command resumes"

@@ -1,0 +1,99 @@
+"""What every corruption, data set and model must keep; a newcomer is tested without a line."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robustbench_aa.datasets import DATASETS, open_dataset
+from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
+from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.severities import SEVERITIES, TABLES
+from robustbench_aa.models import SOURCES, known_models, load
+from robustbench_aa.types import Distortion, Shard, training_seed
+
+# at 32 px a stronger setting of these need not be a stronger corruption: see the tables
+NOT_MONOTONE = {"saturate"}
+
+every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
+every_dataset = pytest.mark.parametrize("name", DATASETS)
+
+
+@pytest.fixture(params=TABLES, ids=lambda size: f"{size}px")
+def images(request: pytest.FixtureRequest, photographs: torch.Tensor) -> torch.Tensor:
+    size = request.param
+    scaled = torch.nn.functional.interpolate(photographs.float(), (size, size), mode="area")
+    return scaled.round().byte()
+
+
+def corrupted(
+    images: torch.Tensor, name: str, severity: int, seed: int = 0, first: int = 0
+) -> torch.Tensor:
+    index = range(first, first + len(images))
+    draws = Draws(seed, Distortion(CORRUPTIONS[name].family, name, severity), index)
+    return corrupt(images, name, severity, draws)
+
+
+@every_corruption
+def test_a_corruption_keeps_shape_and_input(images: torch.Tensor, name: str) -> None:
+    before = images.clone()
+    for severity in SEVERITIES:
+        result = corrupted(images, name, severity)
+        assert result.shape == images.shape
+        assert result.dtype == torch.uint8
+        assert torch.equal(images, before)
+
+
+@every_corruption
+def test_a_corruption_is_a_function_of_seed_and_image(images: torch.Tensor, name: str) -> None:
+    whole = corrupted(images, name, 3)
+    assert torch.equal(corrupted(images, name, 3), whole)
+    singles = [corrupted(images[i : i + 1], name, 3, first=i) for i in range(len(images))]
+    assert torch.equal(torch.cat(singles), whole)
+
+
+@every_corruption
+def test_a_corruption_grows_with_its_severity(images: torch.Tensor, name: str) -> None:
+    sizes = [
+        (corrupted(images, name, severity).float() - images.float()).abs().mean().item()
+        for severity in SEVERITIES
+    ]
+    assert sizes[0] > 0
+    if name not in NOT_MONOTONE:
+        assert sizes == sorted(sizes)
+
+
+@every_corruption
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_corruption_survives_black_and_white(name: str, level: int) -> None:
+    flat = torch.full((1, 3, 32, 32), level, dtype=torch.uint8)
+    for severity in SEVERITIES:
+        assert corrupted(flat, name, severity).dtype == torch.uint8
+
+
+@every_dataset
+def test_a_data_set_gives_each_image_once_with_a_stable_index(name: str) -> None:
+    dataset = open_dataset(name, limit=30)
+    assert dataset.name == name
+    assert dataset.images == 30
+    for distortion in dataset.distortions[:3]:
+        batches = list(dataset.read(distortion, Shard(0, 30), 64, torch.device("cpu")))
+        index = [i for batch in batches for i in batch.index]
+        assert len(set(index)) == 30
+        for batch in batches:
+            images, frames, *rest = batch.frames.shape
+            assert frames == dataset.frames(distortion)
+            assert rest == [3, dataset.size, dataset.size]
+            assert batch.frames.dtype == torch.uint8
+            assert len(batch.index) == len(batch.label) == images
+            assert ((batch.label >= 0) & (batch.label < dataset.classes)).all()
+
+
+@pytest.mark.parametrize("name", [name for source in SOURCES for name in known_models(source)])
+def test_a_model_is_what_it_says(name: str) -> None:
+    classifier = load(name)
+    assert classifier.name == name
+    assert not classifier.module.training
+    size = classifier.input_size
+    assert classifier.module(torch.zeros(2, 3, size, size)).shape == (2, classifier.classes)
+    assert load(training_seed(name)[0]).name.startswith(training_seed(name)[0])

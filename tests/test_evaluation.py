@@ -1,0 +1,251 @@
+"""The loop on the real embedded data, with models that are quick and sensitive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustbench_aa.datasets import open_dataset
+from robustbench_aa.errors import DatasetError
+from robustbench_aa.evaluation import evaluate, plan, predict
+from robustbench_aa.job import prepare
+from robustbench_aa.store import SCHEMA, Store
+from robustbench_aa.suite import Suite
+from robustbench_aa.types import CLEAN, Batch, Classifier, Distortion, Shard
+from tests.conftest import make_classifier
+
+CPU = torch.device("cpu")
+DATASETS = ["digits-c", "digits-shift"]
+
+
+def carry_out(
+    folder: Path, models: list[Classifier], batch_size: int = 256, **suite: object
+) -> dict[str, pd.DataFrame]:
+    """All predictions by model, data set and distortion, whatever the shards."""
+    given = {"datasets": DATASETS, "limit": 12} | suite
+    job = prepare(Suite(models, **given), folder, "cpu")  # type: ignore[arg-type]
+    run = job.carry_out(batch_size)
+    assert not run.failures
+    return {
+        f"{name} {cell.dataset} {cell.distortion}": frame
+        for name in job.classifiers
+        for cell in job.cells
+        if (frame := job.store.read(name, cell, SCHEMA.names)) is not None
+    }
+
+
+def assert_same(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFrame]) -> None:
+    assert left.keys() == right.keys()
+    exact = ["image", "frame", "label", "top1"]
+    for key, frame in left.items():
+        pd.testing.assert_frame_equal(frame[exact], right[key][exact])
+        pd.testing.assert_frame_equal(frame, right[key], rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> list[Classifier]:
+    from robustbench_aa import load
+
+    return [load("digits:resnet@baseline"), load("digits:resnet@lpf3")]
+
+
+@pytest.fixture(scope="module")
+def reference(
+    embedded: list[Classifier], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, pd.DataFrame]:
+    return carry_out(tmp_path_factory.mktemp("reference"), embedded)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_predictions_do_not_depend_on_the_batch_size(
+    tmp_path: Path, embedded: list[Classifier], reference: dict[str, pd.DataFrame], batch_size: int
+) -> None:
+    assert_same(carry_out(tmp_path, embedded, batch_size), reference)
+
+
+@pytest.mark.parametrize("shard_size", [1, 5, 12])
+def test_predictions_do_not_depend_on_the_shard_size(
+    tmp_path: Path, embedded: list[Classifier], reference: dict[str, pd.DataFrame], shard_size: int
+) -> None:
+    assert_same(carry_out(tmp_path, embedded, shard_size=shard_size), reference)
+
+
+def test_predictions_do_not_depend_on_the_company(
+    tmp_path: Path, embedded: list[Classifier], reference: dict[str, pd.DataFrame]
+) -> None:
+    alone = carry_out(tmp_path, embedded[1:])
+    assert_same(alone, {key: reference[key] for key in alone})
+    assert len(alone) == len(reference) / 2
+
+
+def test_a_row_says_what_the_logits_say() -> None:
+    classifier = make_classifier("a")
+    frames = torch.randint(256, (3, 2, 3, 32, 32), dtype=torch.uint8)
+    batch = Batch(Distortion("shift", "x"), np.array([4, 8, 9]), np.array([1, 0, 7]), frames)
+    rows = predict(classifier, batch, batch_size=4)
+    assert rows["image"].tolist() == [4, 4, 8, 8, 9, 9]
+    assert rows["frame"].tolist() == [0, 1, 0, 1, 0, 1]
+    assert rows["label"].tolist() == [1, 1, 0, 0, 7, 7]
+    logits = classifier.module(frames.flatten(0, 1).float() / 255).detach().double().numpy()
+    order = np.argsort(-logits, axis=1)
+    found = np.stack([rows[f"top{rank}"] for rank in range(1, 6)], axis=1)
+    assert np.array_equal(found, order[:, :5])
+    share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    each = np.arange(6)
+    np.testing.assert_allclose(rows["top1_probability"], share[each, order[:, 0]], rtol=1e-4)
+    np.testing.assert_allclose(rows["label_probability"], share[each, rows["label"]], rtol=1e-4)
+
+
+def one_image(level: int) -> Batch:
+    frames = torch.full((1, 1, 3, 32, 32), level, dtype=torch.uint8)
+    return Batch(CLEAN, np.array([0]), np.array([0]), frames)
+
+
+def test_fewer_than_five_classes_leave_their_places_empty() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([x.mean((1, 2, 3)), x.mean((1, 2, 3)) + 1], dim=1)
+
+    two = make_classifier("two", classes=2)
+    two = Classifier(Two(), name="two", input_size=32, classes=2, preprocessing=two.preprocessing)
+    frames = torch.zeros(1, 1, 3, 32, 32, dtype=torch.uint8)
+    rows = predict(
+        two, Batch(Distortion("clean", "clean"), np.array([0]), np.array([0]), frames), 1
+    )
+    assert [rows[f"top{rank}"].tolist() for rank in range(1, 6)] == [[1], [0], [-1], [-1], [-1]]
+
+
+def test_pixels_reach_the_module_as_the_preprocessing_says() -> None:
+    from robustbench_aa.types import Preprocessing
+
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x)
+            return torch.zeros(len(x), 10)
+
+    how = Preprocessing(mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
+    spy = Classifier(Spy(), name="spy", input_size=32, classes=10, preprocessing=how)
+    predict(spy, one_image(255), 1)
+    assert seen[0].dtype == torch.float32
+    assert seen[0][0, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
+
+
+class Broken(nn.Module):
+    """Returns what it is told to, from the second batch on."""
+
+    def __init__(self, result: object) -> None:
+        super().__init__()
+        self.result, self.calls = result, 0
+
+    def forward(self, x: Tensor) -> object:
+        self.calls += 1
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("result", "cause"),
+    [
+        (RuntimeError("no memory\nfor this"), "no memory"),
+        (torch.zeros(12, 9), r"returned (12, 9) instead of logits of shape (12, 10)"),
+        (torch.full((12, 10), torch.nan), "returned logits that are not finite"),
+        ([1, 2], "returned list instead of logits"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_a_failing_model_is_named_and_the_others_go_on(
+    tmp_path: Path, result: object, cause: str
+) -> None:
+    broken = make_classifier("broken")
+    object.__setattr__(broken, "module", Broken(result))
+    good = make_classifier("good")
+    job = prepare(Suite([broken, good], ["digits"], limit=12), tmp_path, "cpu")
+    run = job.carry_out()
+    (failure,) = run.failures
+    assert (failure.model, str(failure.cell.distortion)) == ("broken", "clean")
+    assert failure.cause.startswith(cause)
+    board = run.leaderboard().set_index("model")
+    assert board["complete"].to_dict() == {"broken": False, "good": True}
+    assert np.isnan(board.loc["broken", "clean_error"])
+    assert board.loc["good", "clean_error"] >= 0
+
+
+def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
+    models = [make_classifier("a"), make_classifier("b", seed=1)]
+    suite = Suite(models, ["digits-c"], limit=12, shard_size=5)
+    job = prepare(suite, tmp_path, "cpu")
+    assert sum(item.passes for item in job.work) == 12 * 51 * 2
+    job.carry_out()
+    lost = job.store.path("b", job.cells[7], Shard(5, 10))
+    lost.unlink()
+    again = prepare(suite, tmp_path, "cpu")
+    (item,) = again.work
+    assert (item.pending, item.shard, item.cell) == (("b",), Shard(5, 10), job.cells[7])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    again.carry_out()
+    assert lost.exists()
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_a_damaged_file_is_named_and_evaluated_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    suite = Suite([make_classifier("a")], ["digits-c"], limit=12)
+    job = prepare(suite, tmp_path, "cpu")
+    job.carry_out()
+    path = job.store.path("a", job.cells[3], Shard(0, 12))
+    whole = pq.read_table(path)
+    path.write_bytes(path.read_bytes()[:-7])
+    again = prepare(suite, tmp_path, "cpu")
+    assert f"damaged prediction file {path}" in caplog.text
+    assert [item.cell for item in again.work] == [job.cells[3]]
+    again.carry_out()
+    assert pq.read_table(path).equals(whole)
+
+
+def test_shards_are_the_outer_loop_so_that_each_is_decoded_once(tmp_path: Path) -> None:
+    job = prepare(Suite([make_classifier("a")], ["digits-c"], limit=12, shard_size=5), tmp_path)
+    starts = [item.shard.start for item in job.work]
+    assert starts == sorted(starts)
+
+
+def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> None:
+    class Short:
+        def read(self, *arguments: object) -> object:
+            return iter(list(dataset.read(*arguments))[:-1])  # type: ignore[arg-type]
+
+    dataset = open_dataset("digits", limit=12)
+    job = prepare(Suite([make_classifier("a")], ["digits"], limit=12), tmp_path, "cpu")
+    with pytest.raises(DatasetError, match="digits gave 10 of 12 frames"):
+        evaluate(
+            job.work,
+            Short(),  # type: ignore[arg-type]
+            job.classifiers,
+            job.store,
+            batch_size=5,
+            device=CPU,
+        )
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_progress_counts_every_frame_once(tmp_path: Path) -> None:
+    job = prepare(Suite([make_classifier("a")], DATASETS, limit=3), tmp_path, "cpu")
+    told: list[int] = []
+    job.carry_out(batch_size=2, progress=lambda cell, frames: told.append(frames))
+    assert sum(told) == sum(item.passes for item in job.work) == 3 * 51 + 3 * 81
+
+
+def test_a_plan_of_a_finished_run_is_empty(tmp_path: Path) -> None:
+    job = prepare(Suite([make_classifier("a")], ["digits"], limit=3), tmp_path, "cpu")
+    job.carry_out()
+    store = Store.of_run(tmp_path)
+    assert plan(["a"], job.cells, store) == []

@@ -1,0 +1,118 @@
+"""What is refused before any work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import robustbench_aa as rb
+from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.job import prepare
+from robustbench_aa.suite import Suite
+from tests.conftest import make_classifier
+
+A = make_classifier("a")
+
+
+@pytest.mark.parametrize(
+    ("suite", "told"),
+    [
+        ({"models": ["digit:resnet"]}, r"unknown model source 'digit'; did you mean digits\?"),
+        ({"models": ["resnet50"]}, r"'resnet50' is not of the form SOURCE:NAME\[@WEIGHTS\]"),
+        ({"models": ["digits:vit"]}, r"unknown digits model 'vit'; known: resnet"),
+        ({"models": ["digits:resnet@lpf4"]}, r"unknown weights of digits:resnet 'lpf4'; did you"),
+        ({"models": ["digits:resnet@lost.pth"]}, r"no weights at lost\.pth"),
+        ({"datasets": ["digits-d"]}, r"unknown data set 'digits-d'; did you mean digits-c"),
+        ({"corruptions": ["gausian_noise"]}, r"did you mean gaussian_noise"),
+        ({"corruptions": ["fog"]}, r"unknown corruption of digits-c 'fog'; known: gaussian_noise,"),
+        ({"severities": [0]}, r"severity 0 does not exist; choose from 1 to 5"),
+        ({"severities": [6]}, r"severity 6 does not exist; choose from 1 to 5"),
+        ({"datasets": ["digits"], "severities": [1]}, r"digits has no corruptions to choose from"),
+        ({"baseline": "b"}, r"unknown baseline \(a model of the suite\) 'b'; known: a"),
+        ({"models": [make_classifier("a", classes=5)]}, r"a is for 5 classes, data set digits-c"),
+        ({"models": [make_classifier("a", input_size=64)]}, r"a is for images of 64 px, data set"),
+        ({"models": ["digits:resnet@lpf3", "digits:resnet@lpf3-seed1"]}, r"seed1 is named twice"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_told_in_a_line(
+    tmp_path: Path, suite: dict[str, object], told: str
+) -> None:
+    given = {"models": [A], "datasets": ["digits-c"]} | suite
+    with pytest.raises(UsageError, match=told) as error:
+        prepare(Suite(**given), tmp_path / "run")  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta?"])
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=f"device '{device.rstrip('?')}.*' cannot be used"):
+        prepare(Suite([A], ["digits"]), tmp_path / "run", device)
+
+
+def test_a_batch_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch size 0 is too small"):
+        prepare(Suite([A], ["digits"]), tmp_path / "run").carry_out(batch_size=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="unknown engine 'loca'; did you mean local"):
+        prepare(Suite([A], ["digits"]), tmp_path / "run").carry_out(engine="loca")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_data_sets_of_a_kind_need_a_run_each(tmp_path: Path) -> None:
+    other = rb.datasets.DATASETS["digits-c"]
+    rb.datasets.DATASETS.register("digits-c-again", lambda limit, seed: renamed(other(limit, seed)))
+    with pytest.raises(SuiteError, match="digits-c and digits-c-again both measure corruption"):
+        prepare(Suite([A], ["digits-c", "digits-c-again"]), tmp_path)
+
+
+def renamed(dataset: object) -> object:
+    import dataclasses
+
+    return dataclasses.replace(dataset, name="digits-c-again")  # type: ignore[type-var]
+
+
+def test_a_selection_measures_just_that(tmp_path: Path) -> None:
+    suite = Suite([A], ["digits-c"], corruptions=["contrast", "pixelate"], severities=[1, 5])
+    cells = [str(cell.distortion) for cell in prepare(suite, tmp_path).cells]
+    assert cells == ["contrast/1", "contrast/5", "pixelate/1", "pixelate/5"]
+
+
+def test_a_partial_run_has_no_aggregate_and_says_so(tmp_path: Path) -> None:
+    suite = Suite([A], ["digits-c"], corruptions=["contrast"], limit=5)
+    board = prepare(suite, tmp_path).carry_out().leaderboard()
+    assert board["complete"].tolist() == [False]
+    assert board[["mean_error", "mean_error_low", "clean_error", "rank"]].isna().all(axis=None)
+
+
+def test_evaluating_more_models_joins_them_to_the_run(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        suite = Suite([make_classifier(name, seed=seed)], ["digits"], limit=5)
+        run = prepare(suite, tmp_path).carry_out()
+    assert sorted(run.leaderboard()["model"]) == ["a", "b"]
+
+
+def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
+    prepare(Suite([A], ["digits"], limit=5), tmp_path).carry_out()
+    with pytest.raises(UsageError, match="holds predictions of a with another weights_sha256"):
+        prepare(Suite([make_classifier("a", seed=1)], ["digits"], limit=5), tmp_path)
+    with pytest.raises(UsageError, match="holds predictions of digits with another sha256"):
+        prepare(Suite([A], ["digits"], limit=6), tmp_path)
+    with pytest.raises(UsageError, match="was made with seed 0, not 1"):
+        prepare(Suite([A], ["digits"], limit=5, seed=1), tmp_path)
+
+
+def test_the_five_lines_of_the_readme_work(tmp_path: Path) -> None:
+    module = A.module
+    how = rb.Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    model = rb.Classifier(module, name="mine", input_size=32, classes=10, preprocessing=how)
+    models = [model, "digits:resnet@lpf3"]
+    run = rb.benchmark(models, ["digits-c", "digits-shift"], tmp_path, limit=20)
+    board = run.leaderboard()
+    assert board["model"].tolist() == ["digits:resnet@lpf3", "mine"]
+    assert board["complete"].all()
+    assert (tmp_path / "report" / "leaderboard.csv").exists()
