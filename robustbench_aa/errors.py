@@ -68,3 +68,8 @@ class DatasetError(RobustbenchError):
 
 class ModelError(RobustbenchError):
     """A classifier that returned something other than finite logits of the promised shape."""
+
+
+def cause(error: BaseException) -> str:
+    """The first line of what an error says, or its kind if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

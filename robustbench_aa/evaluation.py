@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets import Dataset
-from robustbench_aa.errors import DatasetError, ModelError
+from robustbench_aa.errors import DatasetError, ModelError, cause
 from robustbench_aa.store import Cell, Store, empty_rows
 from robustbench_aa.types import Batch, Classifier, Shard
 
@@ -95,7 +95,7 @@ def evaluate(
                 try:
                     prediction = predict(classifiers[name], batch, batch_size)
                 except (ModelError, RuntimeError, ValueError, TypeError) as error:
-                    failures.append(Failure(name, item.cell, item.shard, _first_line(error)))
+                    failures.append(Failure(name, item.cell, item.shard, cause(error)))
                     del rows[name]
                 else:
                     for column, values in prediction.items():
@@ -148,7 +148,3 @@ def _logits(classifier: Classifier, frames: Tensor) -> Tensor:
     if not logits.isfinite().all():
         raise ModelError("returned logits that are not finite")
     return logits.float()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -12,7 +12,7 @@ import torch
 from robustbench_aa.datasets import Dataset, open_dataset
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
-from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.errors import SuiteError, UnknownName, UsageError, cause
 from robustbench_aa.evaluation import Progress, Work, plan
 from robustbench_aa.manifest import Manifest, dataset_identity, environment, model_identity
 from robustbench_aa.models import expand, load
@@ -197,6 +197,5 @@ def _checked_device(device: str | None) -> str:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        cause = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used ({cause}); try cpu") from error
+        raise UsageError(f"device {device!r} cannot be used ({cause(error)}); try cpu") from error
     return device

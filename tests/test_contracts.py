@@ -26,11 +26,9 @@ def images(request: pytest.FixtureRequest, photographs: torch.Tensor) -> torch.T
     return scaled.round().byte()
 
 
-def corrupted(
-    images: torch.Tensor, name: str, severity: int, seed: int = 0, first: int = 0
-) -> torch.Tensor:
+def corrupted(images: torch.Tensor, name: str, severity: int, first: int = 0) -> torch.Tensor:
     index = range(first, first + len(images))
-    draws = Draws(seed, Distortion(CORRUPTIONS[name].family, name, severity), index)
+    draws = Draws(0, Distortion(CORRUPTIONS[name].family, name, severity), index)
     return corrupt(images, name, severity, draws)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from robustbench_aa.errors import CheckpointError
+from robustbench_aa.errors import CheckpointError, cause
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -32,9 +30,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        cause = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} holds no readable weights ({cause})") from error
+    except Exception as error:  # an unpickler that is fed noise can raise anything
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            raise CheckpointError(
+                f"{path} carries code, not just tensors, and is not opened; save a state dict"
+            ) from error
+        raise CheckpointError(f"{path} holds no readable weights ({cause(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors; save module.state_dict()")
     return state

@@ -125,7 +125,7 @@ def load(name: str, weights: str | None) -> Classifier:
     if weights in FILTER_SIZES:
         weights = f"{weights}-seed{SEEDS[0]}"
     return Classifier(
-        (ResNet(None) if weights == "random" else _trained(weights)).eval(),
+        (_untrained() if weights == "random" else _trained(weights)).eval(),
         name=f"digits:{name}@{weights}",
         input_size=32,
         classes=10,
@@ -136,6 +136,12 @@ def load(name: str, weights: str | None) -> Classifier:
 def weights_path(filter_name: str, seed: int) -> Path:
     """Where the weights of an embedded model lie."""
     return WEIGHTS_FOLDER / f"resnet-{filter_name}-seed{seed}.safetensors"
+
+
+def _untrained() -> ResNet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return ResNet(None)
 
 
 def _trained(weights: str) -> ResNet:

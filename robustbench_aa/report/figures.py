@@ -55,7 +55,7 @@ def _consistency_against_accuracy(axes: Axes, tables: Tables, colours: dict[str,
     """Large: means over training seeds. Small: each seed."""
     for table, size in ((tables.seeds, 18), (tables.leaderboard, 90)):
         for row in table.to_dict("records"):
-            model = training_seed(row["model"])[0]
+            model = row["model"] if row["model"] in colours else training_seed(row["model"])[0]
             at = 100 * (1 - row["clean_error"]), 100 * row["consistency_circular"]
             axes.scatter(*at, s=size, color=colours[model], alpha=0.9 if size > 50 else 0.5)
     axes.set(xlabel="clean accuracy [%]", ylabel="consistency under circular shifts [%]")

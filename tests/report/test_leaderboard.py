@@ -1,0 +1,168 @@
+"""Every figure computed again, by an independent few lines, from the prediction files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustbench_aa.errors import UnknownName
+from robustbench_aa.job import prepare
+from robustbench_aa.run import Run
+from robustbench_aa.suite import Suite
+from tests.conftest import make_classifier
+
+COUNTED = [
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "brightness", "contrast"),
+    "pixelate",
+]
+IMAGES = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = [make_classifier("base", seed=9)]
+    models += [make_classifier(f"mine-seed{seed}", seed=seed) for seed in range(3)]
+    suite = Suite(
+        [*models, "digits:resnet@lpf3-seed0"],
+        ["digits-c", "digits-shift"],
+        baseline="base",
+        limit=IMAGES,
+        shard_size=15,
+    )
+    place = tmp_path_factory.mktemp("run")
+    prepare(suite, place, "cpu").carry_out().report()
+    return place
+
+
+def predictions(folder: Path, model: str, cell: str) -> pd.DataFrame:
+    (dataset,) = {"digits-shift"} if cell.startswith("shift") else {"digits-c"}
+    files = (folder / "predictions" / model / dataset / cell).glob("*.parquet")
+    return pd.concat([pd.read_parquet(file) for file in files]).sort_values(["image", "frame"])
+
+
+def error(folder: Path, model: str, cell: str) -> float:
+    rows = predictions(folder, model, cell)
+    assert len(rows) == IMAGES
+    return float((rows["top1"] != rows["label"]).mean())
+
+
+def errors(folder: Path, model: str) -> np.ndarray:
+    return np.array([[error(folder, model, f"{c}/{s}") for s in range(1, 6)] for c in COUNTED])
+
+
+SEEDS = [f"mine-seed{seed}" for seed in range(3)]
+
+
+def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
+    board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
+    seeds = pd.read_csv(folder / "report" / "seeds.csv").set_index("model")
+    base, base_clean = errors(folder, "base"), error(folder, "base", "clean")
+    for name, row in [*board.drop(index="mine").iterrows(), *seeds.iterrows()]:
+        own, clean = errors(folder, str(name)), error(folder, str(name), "clean")
+        expected = {
+            "clean_error": clean,
+            "mean_error": own.mean(),
+            "mce_base": 100 * (own.sum(1) / base.sum(1)).mean(),
+            "relative_mce_base": 100 * ((own - clean).sum(1) / (base - base_clean).sum(1)).mean(),
+        }
+        if ((base - base_clean).sum(1) <= 0).any():
+            expected["relative_mce_base"] = np.nan
+        shifts = predictions(folder, str(name), "shift/circular")["top1"].to_numpy()
+        shifts = shifts.reshape(IMAGES, 81)
+        expected["consistency_circular"] = (shifts[:, :, None] == shifts[:, None, :]).mean()
+        for figure, value in expected.items():
+            assert row[figure] == pytest.approx(value, abs=1e-5, nan_ok=True), (name, figure)
+        assert row["images"] == IMAGES
+        assert row["complete"]
+    assert board.loc["base", "mce_base"] == 100
+    for figure in ("clean_error", "mean_error", "mce_base", "consistency_circular"):
+        assert board.loc["mine", figure] == pytest.approx(seeds[figure].mean(), abs=1e-5)
+        assert board.loc["mine", f"{figure}_std"] == pytest.approx(seeds[figure].std(), abs=1e-5)
+    assert board["seeds"].to_dict() == {"mine": 3, "base": 1, "digits:resnet@lpf3-seed0": 1}
+    assert np.isnan(board.loc["base", "mean_error_std"])
+
+
+def test_the_columns_of_the_contract_come_first_and_in_its_order(folder: Path) -> None:
+    board = pd.read_csv(folder / "report" / "leaderboard.csv")
+    assert list(board)[:12] == [
+        *("rank", "model", "params_m", "images", "clean_error", "mean_error", "mean_error_low"),
+        *("mean_error_high", "mce_base", "relative_mce_base", "consistency_circular", "complete"),
+    ]
+    assert board["rank"].tolist() == [1, 2, 3]
+    assert board["mean_error"].is_monotonic_increasing
+    corruptions = pd.read_csv(folder / "report" / "corruptions.csv")
+    assert list(corruptions)[:8] == [
+        *("model", "dataset", "corruption", "severity", "images", "error", "error_low"),
+        "error_high",
+    ]
+    assert len(corruptions) == 3 * 51
+
+
+def test_every_cell_is_what_the_predictions_say(folder: Path) -> None:
+    cells = pd.read_csv(folder / "report" / "corruptions.csv")
+    for row in cells[cells["model"] == "mine"].to_dict("records"):
+        cell = f"{row['corruption']}/{row['severity']}" if row["severity"] else "clean"
+        found = [error(folder, seed, cell) for seed in SEEDS]
+        assert row["error"] == pytest.approx(np.mean(found), abs=1e-5)
+        assert row["error_std"] == pytest.approx(np.std(found, ddof=1), abs=1e-5)
+        assert row["error_low"] <= row["error"] <= row["error_high"]
+
+
+def test_consistency_is_what_the_predictions_say(folder: Path) -> None:
+    table = pd.read_csv(folder / "report" / "consistency.csv").set_index("model")
+    rows = predictions(folder, "base", "shift/circular")
+    right = (rows["top1"] == rows["label"]).mean()
+    assert table.loc["base", "accuracy"] == pytest.approx(right, abs=1e-5)
+    board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
+    pd.testing.assert_series_equal(
+        table["consistency"].sort_index(),
+        board["consistency_circular"].sort_index(),
+        check_names=False,
+    )
+
+
+def test_lost_predictions_empty_what_depends_on_them(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run/predictions/mine-seed1/digits-c/fog").mkdir(parents=True)
+    lost = tmp_path / "run/predictions/mine-seed1/digits-c/contrast/2/15-30.parquet"
+    lost.unlink()
+    board = Run(tmp_path / "run").leaderboard().set_index("model")
+    assert board["complete"].to_dict() == {
+        "mine": False,
+        "base": True,
+        "digits:resnet@lpf3-seed0": True,
+    }
+    emptied = ["mean_error", "mean_error_low", "mce_base", "rank", "mean_error_std"]
+    assert board.loc["mine", emptied].isna().all()
+    assert board.loc["mine", ["clean_error", "consistency_circular"]].notna().all()
+    cells = Run(tmp_path / "run").tables().corruptions
+    holes = cells[cells["error"].isna()]
+    assert holes[["model", "corruption", "severity"]].to_numpy().tolist() == [
+        ["mine", "contrast", 2]
+    ]
+
+
+def test_another_baseline_gives_other_normalised_figures_alone(folder: Path) -> None:
+    run = Run(folder)
+    ours, theirs = run.leaderboard(), run.leaderboard(baseline="mine")
+    shared = [column for column in ours if column in theirs]
+    pd.testing.assert_frame_equal(ours[shared], theirs[shared])
+    assert theirs.set_index("model").loc["mine", "mce_mine"] == pytest.approx(100)
+    with pytest.raises(
+        UnknownName, match=r"unknown baseline \(a model of the run\) 'mane'; did you"
+    ):
+        run.leaderboard(baseline="mane")
+
+
+def test_reports_are_reproducible_and_leave_nothing_stale(folder: Path) -> None:
+    report = folder / "report"
+    before = {path.name: path.read_bytes() for path in report.glob("*.csv")}
+    written = Run(folder).report()
+    assert {path.name: path.read_bytes() for path in report.glob("*.csv")} == before
+    assert {path.name for path in written} == {*before, "overview.png"}
+    assert (report / "figures" / "overview.png").read_bytes().startswith(b"\x89PNG")
