@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from pathlib import Path
 
 import torch
@@ -31,11 +33,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler that is fed noise can raise anything
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise CheckpointError(
-                f"{path} carries code, not just tensors, and is not opened; save a state dict"
+                f"{path} carries code ({code[1]}), not just tensors, and is not opened; "
+                "save module.state_dict() alone"
             ) from error
-        raise CheckpointError(f"{path} holds no readable weights ({cause(error)})") from error
+        why = "no torch file" if isinstance(error, pickle.UnpicklingError) else cause(error)
+        raise CheckpointError(f"{path} holds no readable weights ({why})") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors; save module.state_dict()")
     return state
