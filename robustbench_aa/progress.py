@@ -21,7 +21,7 @@ SECONDS_BETWEEN_LINES = 10.0
 @contextmanager
 def progress(total: int, console: Console) -> Iterator[Progress]:
     """Shows how many of `total` forward passes are done, at what rate, and the time left."""
-    if console.is_terminal:
+    if console.is_terminal and total:
         with _bar(console) as bar:
             task = bar.add_task("", total=total, rate="")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from rich.table import Table
 
 from robustbench_aa.report.leaderboard import Tables
+
+WIDE = ("params_m", "images", "family")
+"""Columns that a terminal has no room for."""
 
 
 def leaderboard_table(tables: Tables) -> Table:
@@ -36,21 +40,28 @@ def _by_severity(corruptions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table(frame: pd.DataFrame, title: str) -> Table:
-    spread = {column: f"{column}_std" for column in frame if f"{column}_std" in frame}
-    shown = [c for c in frame if not str(c).endswith(("_low", "_high", "_std"))]
+    hidden = ("_low", "_high", "_std")
+    names = [c for c in map(str, frame) if not c.endswith(hidden) and c not in WIDE]
     table = Table(title=title, title_justify="left", box=None, header_style="bold")
-    for column in shown:
-        table.add_column(str(column), justify="left" if frame[column].dtype == object else "right")
-    for row in frame.to_dict("records"):
-        table.add_row(*(_cell(row[c], row.get(spread.get(c, "")), str(c)) for c in shown))
+    columns = {name: [_cell(row, name) for row in frame.to_dict("records")] for name in names}
+    for name, cells in columns.items():
+        left = not pd.api.types.is_numeric_dtype(frame[name])
+        # a header may be folded, a figure or a name may not
+        width = max([len(cell) for cell in cells], default=0)
+        table.add_column(
+            name, justify="left" if left else "right", overflow="fold", min_width=width
+        )
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     return table
 
 
-def _cell(value: Any, spread: Any, column: str) -> str:
+def _cell(row: Mapping[Any, Any], name: str) -> str:
+    value, spread = row[name], row.get(f"{name}_std")
     if pd.isna(value):
         return "–"
     if not isinstance(value, float):
         return str(value)
-    digits = 1 if "mce" in column else 4
+    digits = 1 if "mce" in name else 4
     text = f"{value:.{digits}f}"
     return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.{digits}f}"
