@@ -31,6 +31,8 @@ def main() -> None:
         _quit(str(error), error.exit_status)
     except click.ClickException as error:
         _quit(error.format_message(), error.exit_code)
+    except OSError as error:
+        _quit(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
         _quit("interrupted; the same command resumes", 130)
     sys.exit(status if isinstance(status, int) else 0)
