@@ -3,20 +3,28 @@
 Subsampling discards what it cannot represent only if a low-pass filter came before it, so each
 kind of downsampling is taken apart into a dense operation and a blurred subsampling:
 
-    MaxPool(k, s)         →  MaxPool(k, 1), BlurPool(s)           (MaxBlurPool)
-    Conv(k, s), ReLU      →  Conv(k, 1), ReLU, BlurPool(s)        (ConvBlurPool)
+    MaxPool(k, s)         →  MaxPool(k, 1), BlurPool(s)           MaxBlurPool
+    Conv(k, s), ReLU      →  Conv(k, 1), ReLU, BlurPool(s)        ConvBlurPool
     AvgPool(k, s)         →  BlurPool(s)
 """
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 FILTER_SIZES = (1, 2, 3, 4, 5, 6, 7)
+PaddingMode = Literal["reflect", "replicate", "zero", "circular"]
+_TORCH_MODES = {
+    "reflect": "reflect",
+    "replicate": "replicate",
+    "zero": "constant",
+    "circular": "circular",
+}
 
 
 def binomial(filter_size: int) -> list[float]:
@@ -34,33 +42,89 @@ def binomial(filter_size: int) -> list[float]:
     return [math.comb(order, k) / 2**order for k in range(filter_size)]
 
 
-class BlurPool(nn.Module):
-    """A low-pass filter, then subsampling, channel by channel.
+class _BlurPool(nn.Module):
+    """What the 1-D and the 2-D layer share; `axes` is all that differs."""
+
+    axes: ClassVar[int]
+    filt: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        filter_size: int = 4,
+        stride: int | tuple[int, ...] = 2,
+        padding_mode: PaddingMode = "reflect",
+        pad_off: int = 0,
+    ) -> None:
+        super().__init__()
+        if padding_mode not in _TORCH_MODES:
+            known = ", ".join(_TORCH_MODES)
+            raise ValueError(f"padding mode {padding_mode!r} does not exist; choose from {known}")
+        self.channels, self.filter_size = channels, filter_size
+        self.stride = (stride,) * self.axes if isinstance(stride, int) else tuple(stride)
+        self.padding_mode, self.pad_off = padding_mode, pad_off
+        line = torch.tensor(binomial(filter_size))
+        filt = line if self.axes == 1 else torch.outer(line, line)
+        self.register_buffer("filt", filt.expand(channels, 1, *filt.shape).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Blurs and subsamples the last axes of [N, channels, …]; ⌈size / stride⌉ remain of each.
+
+        Raises:
+            ValueError: the input has other axes or channels, or is too small for its padding.
+        """
+        before = (self.filter_size - 1) // 2 + self.pad_off
+        after = self.filter_size // 2 + self.pad_off
+        self._check(x, after)
+        if after:
+            x = F.pad(x, (before, after) * self.axes, mode=_TORCH_MODES[self.padding_mode])
+        convolve = F.conv1d if self.axes == 1 else F.conv2d
+        return convolve(x, self.filt.to(x.dtype), stride=self.stride, groups=self.channels)
+
+    def _check(self, x: Tensor, padding: int) -> None:
+        if x.dim() != 2 + self.axes or x.shape[1] != self.channels:
+            raise ValueError(
+                f"{type(self).__name__} of {self.channels} channels takes {2 + self.axes} axes, "
+                f"not an input of shape {tuple(x.shape)}"
+            )
+        # mirroring needs one pixel more than it makes, repeating as many, the others none
+        spare = {"reflect": 1, "circular": 0}.get(self.padding_mode)
+        if spare is not None and min(x.shape[2:]) < padding + spare:
+            raise ValueError(
+                f"an input of shape {tuple(x.shape)} is too small for {self.padding_mode} "
+                f"padding by {padding}; use replicate or zero"
+            )
+
+    def extra_repr(self) -> str:
+        """The arguments, for the printed form."""
+        changed = f", padding_mode={self.padding_mode}, pad_off={self.pad_off}"
+        plain = self.padding_mode == "reflect" and not self.pad_off
+        size = f"filter_size={self.filter_size}, stride={self.stride}"
+        return f"{self.channels}, {size}{'' if plain else changed}"
+
+
+class BlurPool(_BlurPool):
+    """A low-pass filter, then subsampling, channel by channel, over height and width.
 
     Args:
         channels: of the input.
         filter_size: m; the filter is the outer product of two binomial ones of m coefficients.
             1 is plain subsampling, 2 is Rect-2, 3 is Tri-3, 5 is Bin-5.
-        stride: of the subsampling.
+        stride: of the subsampling; one number, or one for each axis.
+        padding_mode: how edges are continued: `reflect`, `replicate`, `zero` or `circular`.
+        pad_off: pads so many pixels more on every side.
+
+    Raises:
+        ValueError: the filter size is not 1 to 7, or there is no such padding mode.
     """
 
-    filt: Tensor
+    axes = 2
 
-    def __init__(self, channels: int, filter_size: int = 4, stride: int = 2) -> None:
-        super().__init__()
-        self.channels, self.filter_size, self.stride = channels, filter_size, stride
-        line = torch.tensor(binomial(filter_size))
-        self.register_buffer("filt", torch.outer(line, line).repeat(channels, 1, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] → [N, C, ⌈H / stride⌉, ⌈W / stride⌉]; edges are mirrored."""
-        before, after = (self.filter_size - 1) // 2, self.filter_size // 2
-        padded = F.pad(x, (before, after, before, after), mode="reflect")
-        return F.conv2d(padded, self.filt, stride=self.stride, groups=self.channels)
+class BlurPool1d(_BlurPool):
+    """`BlurPool` for signals [N, channels, length]; same arguments."""
 
-    def extra_repr(self) -> str:
-        """The arguments, for the printed form."""
-        return f"{self.channels}, filter_size={self.filter_size}, stride={self.stride}"
+    axes = 1
 
 
 class MaxBlurPool(nn.Sequential):
@@ -71,11 +135,48 @@ class MaxBlurPool(nn.Sequential):
         kernel_size: of the maximum.
         filter_size: of the blur.
         stride: of the subsampling.
+        padding: of the maximum, as in `torch.nn.MaxPool2d`.
+        padding_mode: of the blur.
     """
 
     def __init__(
-        self, channels: int, kernel_size: int = 2, filter_size: int = 4, stride: int = 2
+        self,
+        channels: int,
+        kernel_size: int = 2,
+        filter_size: int = 4,
+        stride: int | tuple[int, int] = 2,
+        padding: int = 0,
+        padding_mode: PaddingMode = "reflect",
     ) -> None:
         super().__init__(
-            nn.MaxPool2d(kernel_size, stride=1), BlurPool(channels, filter_size, stride)
+            nn.MaxPool2d(kernel_size, stride=1, padding=padding),
+            BlurPool(channels, filter_size, stride, padding_mode),
+        )
+
+
+class ConvBlurPool(nn.Sequential):
+    """A strided convolution and ReLU without aliasing: both dense, then a blurred subsampling.
+
+    The blur comes after the non-linearity: before it, it would only low-pass the input of an
+    operation that makes new high frequencies.
+
+    Args:
+        inputs, outputs: channels.
+        kernel_size: of the convolution, which keeps the size ("same" zero padding for odd ones).
+        filter_size: of the blur.
+        stride: of the subsampling.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int = 3,
+        filter_size: int = 4,
+        stride: int | tuple[int, int] = 2,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2),
+            nn.ReLU(),
+            BlurPool(outputs, filter_size, stride),
         )
