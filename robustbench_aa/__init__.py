@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robustbench_aa.antialiasing import BlurPool as BlurPool
     from robustbench_aa.antialiasing import MaxBlurPool as MaxBlurPool
+    from robustbench_aa.antialiasing import antialias as antialias
     from robustbench_aa.errors import RobustbenchError as RobustbenchError
     from robustbench_aa.job import benchmark as benchmark
     from robustbench_aa.models import load as load
@@ -25,6 +26,7 @@ _HOMES = {
     "Preprocessing": "types",
     "RobustbenchError": "errors",
     "Run": "run",
+    "antialias": "antialiasing",
     "benchmark": "job",
     "load": "models",
 }
@@ -36,6 +38,7 @@ __all__ = [
     "Preprocessing",
     "RobustbenchError",
     "Run",
+    "antialias",
     "benchmark",
     "load",
 ]

@@ -97,9 +97,10 @@ class _BlurPool(nn.Module):
 
     def extra_repr(self) -> str:
         """The arguments, for the printed form."""
+        stride = self.stride[0] if len(set(self.stride)) == 1 else self.stride
         changed = f", padding_mode={self.padding_mode}, pad_off={self.pad_off}"
         plain = self.padding_mode == "reflect" and not self.pad_off
-        size = f"filter_size={self.filter_size}, stride={self.stride}"
+        size = f"filter_size={self.filter_size}, stride={stride}"
         return f"{self.channels}, {size}{'' if plain else changed}"
 
 
@@ -135,23 +136,48 @@ class MaxBlurPool(nn.Sequential):
         kernel_size: of the maximum.
         filter_size: of the blur.
         stride: of the subsampling.
-        padding: of the maximum, as in `torch.nn.MaxPool2d`.
+        padding, dilation, ceil_mode: of the maximum, as in `torch.nn.MaxPool2d`.
         padding_mode: of the blur.
     """
 
     def __init__(
         self,
         channels: int,
-        kernel_size: int = 2,
+        kernel_size: int | tuple[int, int] = 2,
         filter_size: int = 4,
         stride: int | tuple[int, int] = 2,
-        padding: int = 0,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        ceil_mode: bool = False,
         padding_mode: PaddingMode = "reflect",
     ) -> None:
-        super().__init__(
-            nn.MaxPool2d(kernel_size, stride=1, padding=padding),
-            BlurPool(channels, filter_size, stride, padding_mode),
-        )
+        dense = nn.MaxPool2d(kernel_size, 1, padding, dilation)
+        layers = (dense, BlurPool(channels, filter_size, stride, padding_mode))
+        super().__init__(*((_CeilPad(dense, stride), *layers) if ceil_mode else layers))
+
+
+class _CeilPad(nn.Module):
+    """Continues the input by −∞ so far that the last window of `ceil_mode` is a whole one."""
+
+    def __init__(self, pool: nn.MaxPool2d, stride: int | tuple[int, int]) -> None:
+        super().__init__()
+        sizes = (pool.kernel_size, pool.padding, pool.dilation, stride)
+        pairs = [size if isinstance(size, tuple) else (size, size) for size in sizes]
+        self.axes = list(zip(*pairs, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = [
+            self._missing(x.shape[2 + axis], *arguments) for axis, arguments in enumerate(self.axes)
+        ]
+        return F.pad(x, (0, missing[1], 0, missing[0]), value=-math.inf)
+
+    @staticmethod
+    def _missing(size: int, kernel: int, padding: int, dilation: int, stride: int) -> int:
+        reach = dilation * (kernel - 1) + 1
+        windows = -(-(size + 2 * padding - reach) // stride)
+        if windows * stride >= size + padding:
+            windows -= 1  # a window that would begin beyond the input is not counted
+        return max(0, windows * stride + reach - 2 * padding - size)
 
 
 class ConvBlurPool(nn.Sequential):
