@@ -13,6 +13,7 @@ from robustbench_aa.antialiasing.blurpool import BlurPool
 from robustbench_aa.errors import ConversionError, cause
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d, nn.Identity)
+_WHOLE = (*NORMS, nn.Conv2d, nn.MaxPool2d, BlurPool)
 # randomness that must stay a switch between training and evaluation, not be traced away
 _SWITCHES = ("StochasticDepth", "DropPath")
 
@@ -21,10 +22,7 @@ class _Tracer(fx.Tracer):
     """Follows a network down to its convolutions, norms and torch's own layers."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = (
-            isinstance(m, (nn.Conv2d, BlurPool, nn.MaxPool2d, *NORMS))
-            or type(m).__name__ in _SWITCHES
-        )
+        whole = isinstance(m, _WHOLE) or type(m).__name__ in _SWITCHES
         return whole or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import nn
 
 from robustbench_aa.antialiasing import BlurPool, BlurPool1d, ConvBlurPool, MaxBlurPool
-from robustbench_aa.antialiasing.blurpool import FILTER_SIZES, binomial
+from robustbench_aa.antialiasing.blurpool import FILTER_SIZES, DenseMaxPool, binomial
 
 SIGNAL = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
 SCIPY_MODES = {"reflect": "mirror", "replicate": "nearest", "zero": "constant", "circular": "wrap"}
@@ -173,6 +173,22 @@ def test_a_max_blur_pool_has_the_size_of_its_max_pool(
     assert smooth(x).isfinite().all()
     if filter_size == 1:
         assert torch.equal(smooth(x), plain(x))
+
+
+@given(pairs, st.integers(5, 20), st.booleans())
+def test_the_dense_maximum_is_torchs(
+    pool: tuple[int, int, int, int], size: int, channels_last: bool
+) -> None:
+    kernel, _, padding, dilation = pool
+    assume(padding <= kernel // 2 and dilation * (kernel - 1) < size)
+    x = torch.randn(2, 3, size, size + 1)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    expected = nn.MaxPool2d(kernel, 1, padding, dilation)(x)
+    dense = DenseMaxPool(kernel, padding, dilation)
+    assert torch.equal(dense(x), expected)
+    with torch.no_grad():
+        assert torch.equal(dense(x), expected)
 
 
 def test_conv_blur_pool_blurs_after_the_non_linearity() -> None:
