@@ -71,6 +71,7 @@ class _BlurPool(nn.Module):
         line = torch.tensor(binomial(filter_size))
         filt = line if self.axes == 1 else torch.outer(line, line)
         self.register_buffer("filt", filt.expand(channels, 1, *filt.shape).clone())
+        self._matrices: dict[tuple[object, ...], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Blurs and subsamples the last axes of [N, channels, …]; ⌈size / stride⌉ remain of each.
@@ -141,9 +142,7 @@ class BlurPool(_BlurPool):
             ValueError: the input has other axes or channels, or is too small for its padding.
         """
         self._check(x)
-        # a product sums in another order at each place: shifts of it agree but for the last bits
-        exact = self.padding_mode == "circular"
-        if x.device.type != "cpu" or max(x.shape[2:]) > SMALL or exact:
+        if not self._by_products(x):
             return super().forward(x)
         down, right = self._matrix(x, 0), self._matrix(x, 1)
         if x.is_contiguous():
@@ -153,12 +152,30 @@ class BlurPool(_BlurPool):
         rows = down @ x.permute(0, 2, 3, 1).reshape(images, height, width * channels)
         return (right @ rows.view(images, -1, width, channels)).permute(0, 3, 1, 2)
 
+    def _by_products(self, x: Tensor) -> bool:
+        """Whether two matrix products beat a depthwise convolution, as measured."""
+        # a product sums in another order at each place: a circular shift of the input would shift
+        # the output but for the last bits, and circular padding is there to be exact
+        return (
+            x.device.type == "cpu"
+            and x.dtype in (torch.float32, torch.float64)
+            and max(x.shape[2:]) <= SMALL
+            and self.padding_mode != "circular"
+            and not torch.compiler.is_compiling()
+        )
+
     def _matrix(self, x: Tensor, axis: int) -> Tensor:
         """[⌈size / stride⌉, size]: what the layer does to one axis, as the blur of the identity."""
         size = x.shape[2 + axis]
-        line = self.filt[0, 0].sum(1 - axis).to(x.dtype)[None, None]
-        identity = torch.eye(size, dtype=x.dtype, device=x.device).unsqueeze(1)
-        return F.conv1d(self._padded(identity, 1), line, stride=self.stride[axis]).squeeze(1).T
+        version = 0 if self.filt.is_inference() else self.filt._version
+        key = (size, axis, x.dtype, self.filt.data_ptr(), version)
+        if key not in self._matrices:
+            with torch.inference_mode(False), torch.no_grad():
+                line = self.filt[0, 0].sum(1 - axis).to(x.dtype)[None, None]
+                identity = self._padded(torch.eye(size, dtype=x.dtype).unsqueeze(1), 1)
+                blurred = F.conv1d(identity, line, stride=self.stride[axis])
+                self._matrices[key] = blurred.squeeze(1).T.contiguous()
+        return self._matrices[key]
 
 
 class BlurPool1d(_BlurPool):

@@ -223,6 +223,18 @@ def test_arguments_that_do_not_exist_are_refused() -> None:
         BlurPool(3, padding_mode="mirror")  # type: ignore[arg-type]
 
 
+def test_another_filter_is_taken_at_once() -> None:
+    layer, other = BlurPool(3, 3), BlurPool(3, 3)
+    x = torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        before = layer(x)
+    other.filt.fill_(1 / 9)
+    layer.load_state_dict(other.state_dict())
+    torch.testing.assert_close(layer(x), other(x))
+    assert not torch.allclose(layer(x), before)
+    layer(x.requires_grad_()).sum().backward()
+
+
 def test_it_prints_what_it_is() -> None:
     assert repr(BlurPool(3)) == "BlurPool(3, filter_size=4, stride=2)"
     assert "stride=(1, 2), padding_mode=zero" in repr(BlurPool(3, 2, (1, 2), "zero"))

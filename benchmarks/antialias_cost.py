@@ -1,0 +1,149 @@
+"""What anti-aliasing costs: `python -m benchmarks.antialias_cost`.
+
+Networks: the forward time of the anti-aliased form over that of the plain one. Layers: BlurPool
+beside the peers' (the `peers` extra; those that are not installed are left out), on shapes of
+ResNet50. Everything that is compared runs in turn in one process, and the medians' ratio counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import pandas as pd
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from robustbench_aa.antialiasing import BlurPool, Conversion, convert
+
+OUTPUT = Path("results/performance/antialias_cost.csv")
+FILTER_SIZES = (2, 3, 4, 5)
+NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "vgg16_bn")
+SHAPES = ((64, 112), (128, 56), (256, 56), (256, 28), (512, 28), (512, 14), (1024, 14))
+"""Channels and height of ResNet50's blurs; the batch is chosen by the device."""
+
+PEERS: dict[str, Callable[[Any, int, int], nn.Module]] = {
+    "antialiased_cnns": lambda peer, channels, m: peer.BlurPool(channels, filt_size=m, stride=2),
+    "timm.layers": lambda peer, channels, m: peer.BlurPool2d(channels, filt_size=m, stride=2),
+    "kornia.filters": lambda peer, channels, m: peer.BlurPool2D(m, stride=2),
+}
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def alternating_medians(
+    candidates: dict[str, nn.Module], x: Tensor, repetitions: int
+) -> dict[str, float]:
+    """The median milliseconds of each candidate, run in turn after a warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    with torch.inference_mode():
+        for repetition in range(repetitions + 1):
+            for name, module in candidates.items():
+                _synchronise(x)
+                start = time.perf_counter()
+                module(x)
+                _synchronise(x)
+                if repetition:
+                    times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: median(found) for name, found in times.items()}
+
+
+def _synchronise(x: Tensor) -> None:
+    if x.is_cuda:
+        torch.cuda.synchronize()
+
+
+def variants(device: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every memory format and precision, and how a module or tensor is brought into it."""
+    for format_name, memory_format in FORMATS.items():
+        for dtype_name, dtype in DTYPES.items():
+            yield (
+                format_name,
+                dtype_name,
+                {"device": device, "dtype": dtype, "memory_format": memory_format},
+            )
+
+
+def layer_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:
+    """BlurPool beside the peers."""
+    peers = {name: _installed(name) for name in PEERS}
+    for format_name, dtype_name, how in variants(device):
+        for channels, size in SHAPES:
+            x = torch.randn(batch, channels, size, size).to(**how)
+            for m in FILTER_SIZES:
+                ours = {"ours": BlurPool(channels, m)}
+                theirs = {n: PEERS[n](peer, channels, m) for n, peer in peers.items() if peer}
+                found = alternating_medians(
+                    {n: module.to(**how) for n, module in (ours | theirs).items()}, x, repetitions
+                )
+                fastest = min((found[name], name) for name in theirs) if theirs else (None, None)
+                yield {
+                    "what": f"BlurPool {channels}x{size}x{size}",
+                    "filter_size": m,
+                    "memory_format": format_name,
+                    "dtype": dtype_name,
+                    "ours_ms": found["ours"],
+                    "reference": fastest[1],
+                    "reference_ms": fastest[0],
+                }
+
+
+def network_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:
+    """Anti-aliased networks beside their plain form, with random weights."""
+    for format_name, dtype_name, how in variants(device):
+        for name in NETWORKS:
+            plain = torchvision.models.get_model(name, weights=None).eval()
+            networks = {"plain": plain} | {
+                str(m): convert(plain, Conversion(m)) for m in FILTER_SIZES
+            }
+            x = torch.randn(batch, 3, 224, 224).to(**how)
+            found = alternating_medians(
+                {n: module.to(**how) for n, module in networks.items()}, x, repetitions
+            )
+            for m in FILTER_SIZES:
+                yield {
+                    "what": name,
+                    "filter_size": m,
+                    "memory_format": format_name,
+                    "dtype": dtype_name,
+                    "ours_ms": found[str(m)],
+                    "reference": "plain",
+                    "reference_ms": found["plain"],
+                }
+
+
+def _installed(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+@click.command()
+@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--batch", default=8, show_default=True)
+@click.option("--repetitions", default=7, show_default=True)
+@click.option("--layers-only", is_flag=True)
+def main(device: str, batch: int, repetitions: int, layers_only: bool) -> None:
+    """Measures layers and networks and writes a row for each comparison."""
+    rows = list(layer_rows(device, batch, repetitions))
+    if not layers_only:
+        rows += network_rows(device, batch, max(3, repetitions // 2))
+    table = pd.DataFrame(rows)
+    table["ours_over_reference"] = table["ours_ms"] / table["reference_ms"]
+    table["device"] = torch.cuda.get_device_name() if device != "cpu" else "cpu"
+    table["threads"], table["batch"] = torch.get_num_threads(), batch
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(OUTPUT, index=False, float_format="%.3f")
+    click.echo(table.to_string(index=False))
+    click.echo(OUTPUT)
+
+
+if __name__ == "__main__":
+    main()
