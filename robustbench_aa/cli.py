@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_aa.errors import RobustbenchError
+from robustbench_aa.errors import RobustbenchError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,6 +143,28 @@ def models() -> None:
     for source in SOURCES:
         for specification in known_models(source):
             click.echo(specification)
+
+
+@commands.command()
+@click.argument("model")
+@click.option("--filter-size", default=4, show_default=True, help="Of every blur, 1 to 7.")
+@click.option("--first-conv", is_flag=True, help="Convert a first strided convolution too.")
+@click.option("--max-pool-kernel", type=int, help="A new kernel size; 2 in published ResNets.")
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path))
+def antialias(model: str, output: Path, **how: Any) -> None:
+    """Writes the weights of MODEL in its anti-aliased form, and says what was replaced."""
+    from robustbench_aa.antialiasing import antialias, replacements
+    from robustbench_aa.models import load
+    from robustbench_aa.models.checkpoint import write_converted
+
+    try:
+        smooth = antialias(load(model), **how)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    write_converted(smooth.module, output, how)
+    for replacement in replacements(smooth.module):
+        click.echo(replacement)
+    click.echo(output)
 
 
 @commands.command()

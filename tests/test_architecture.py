@@ -36,7 +36,7 @@ ARROWS = {
         *("store", "suite"),
     },
     "progress": {"evaluation", "store"},
-    "cli": {"datasets", "job", "models", "progress", "report", "run", "suite"},
+    "cli": {"antialiasing", "datasets", "job", "models", "progress", "report", "run", "suite"},
     "__init__": {"antialiasing", "job", "models", "run"},
     "__main__": {"cli"},
 }

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from robustbench_aa import antialias, load
 from tests.conftest import tree
 
 BASE = [sys.executable, "-m", "robustbench_aa"]
@@ -143,6 +144,40 @@ def test_a_checkpoint_that_does_not_fit_tells_which_keys(tmp_path: Path) -> None
     result = run("evaluate", "-m", "digits:resnet@a.pth", "-d", "digits", cwd=tmp_path)
     told = "a.pth does not fit ResNet (", "missing: 1.weight, ", "1 unexpected: head"
     assert_refused(result, *told)
+
+
+def test_a_converted_network_can_be_written_and_evaluated(tmp_path: Path) -> None:
+    options = "--filter-size", 3, "-o", "aa.safetensors"
+    result = run("antialias", "digits:resnet@baseline-seed0", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    first, *_, last = result.stdout.splitlines()
+    assert first == (
+        "3: 2×2 max-pool of stride 2×2 → dense 2×2 max-pool, BlurPool(16, filter_size=3, stride=2)"
+    )
+    assert last == "aa.safetensors"
+    again = run(
+        *("evaluate", "-m", "digits:resnet@aa.safetensors", "-d", "digits", "--limit", 5),
+        cwd=tmp_path,
+    )
+    assert again.returncode == 0, again.stderr
+    plain, smooth = (load(f"digits:resnet@{w}") for w in ("baseline", tmp_path / "aa.safetensors"))
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(smooth.module(x), antialias(plain, filter_size=3).module(x))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--filter-size", "9", "-o", "a.safetensors"], "filter size 9 does not exist"),
+        (["-o", "a.pth"], "a.pth does not end in .safetensors"),
+        (["-o", "no/a.safetensors"], "cannot write no/a.safetensors"),
+    ],
+)
+def test_a_conversion_that_cannot_be_done_is_refused(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    assert_refused(run("antialias", "digits:resnet", *arguments, cwd=tmp_path), told)
+    assert not tree(tmp_path)
 
 
 def test_a_directory_of_another_suite_is_refused(tmp_path: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from robustbench_aa.antialiasing import Conversion, convert
 from robustbench_aa.errors import CheckpointError, cause
 
+CONVERSION = "robustbench_aa.antialias"
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -43,6 +48,55 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors; save module.state_dict()")
     return state
+
+
+def write_converted(module: nn.Module, path: Path, how: dict[str, object]) -> None:
+    """Writes the weights of a converted network, and how it was converted beside them.
+
+    Args:
+        path: ends in `.safetensors`.
+        how: the arguments of `antialias()`.
+
+    Raises:
+        CheckpointError: the path ends otherwise, or cannot be written.
+    """
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path} does not end in .safetensors; name a file that does")
+    state = {key: tensor.contiguous() for key, tensor in module.state_dict().items()}
+    try:
+        save_file(state, path, metadata={CONVERSION: json.dumps(how)})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write {path} ({cause(error)})") from error
+
+
+def load_weights(module: nn.Module, path: Path, input_size: int) -> nn.Module:
+    """A network with the weights of a file, converted first if those in the file are.
+
+    Raises:
+        CheckpointError: the file cannot be read, or does not fit.
+    """
+    state = read_state_dict(path)
+    how = _conversion(path)
+    if how is not None:
+        module = convert(module, Conversion(**how), input_size)
+    fit(module, state, str(path))
+    return module
+
+
+def is_converted(path: Path) -> bool:
+    """Whether the weights in a file are those of a converted network."""
+    return path.is_file() and _conversion(path) is not None
+
+
+def _conversion(path: Path) -> dict[str, Any] | None:
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = (file.metadata() or {}).get(CONVERSION)
+            return cast(dict[str, Any], json.loads(told)) if told else None
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} holds no readable weights ({cause(error)})") from error
 
 
 def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:

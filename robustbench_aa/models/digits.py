@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from robustbench_aa.antialiasing import BlurPool, MaxBlurPool
 from robustbench_aa.errors import UnknownName
-from robustbench_aa.models.checkpoint import fit, is_path, read_state_dict
+from robustbench_aa.models.checkpoint import (
+    fit,
+    is_converted,
+    is_path,
+    load_weights,
+    read_state_dict,
+)
 from robustbench_aa.types import Classifier, Preprocessing
 
 WEIGHTS_FOLDER = Path(__file__).with_name("weights")
@@ -144,7 +150,7 @@ def _untrained() -> ResNet:
         return ResNet(None)
 
 
-def _trained(weights: str) -> ResNet:
+def _trained(weights: str) -> nn.Module:
     """The network that the weights were trained for: the blurs in them tell its filter size."""
     embedded = {f"{known}-seed{seed}": (known, seed) for known in FILTER_SIZES for seed in SEEDS}
     if is_path(weights):
@@ -153,6 +159,8 @@ def _trained(weights: str) -> ResNet:
         path = weights_path(*embedded[weights])
     else:
         raise UnknownName("weights of digits:resnet", weights, [*FILTER_SIZES, *embedded])
+    if is_converted(path):
+        return load_weights(ResNet(None), path, 32)
     state = read_state_dict(path)
     blur = next((tensor for key, tensor in state.items() if key.endswith("filt")), None)
     module = ResNet(None if blur is None else blur.shape[-1])
