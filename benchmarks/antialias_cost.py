@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +22,7 @@ import torchvision
 from torch import Tensor, nn
 
 from robustbench_aa.antialiasing import BlurPool, Conversion, convert
+from robustbench_aa.antialiasing.blurpool import PaddingMode
 
 OUTPUT = Path("results/performance/antialias_cost.csv")
 FILTER_SIZES = (2, 3, 4, 5)
@@ -28,11 +30,13 @@ NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "vgg16_bn")
 SHAPES = ((64, 112), (128, 56), (256, 56), (256, 28), (512, 28), (512, 14), (1024, 14))
 """Channels and height of ResNet50's blurs; the batch is chosen by the device."""
 
-PEERS: dict[str, Callable[[Any, int, int], nn.Module]] = {
-    "antialiased_cnns": lambda peer, channels, m: peer.BlurPool(channels, filt_size=m, stride=2),
-    "timm.layers": lambda peer, channels, m: peer.BlurPool2d(channels, filt_size=m, stride=2),
-    "kornia.filters": lambda peer, channels, m: peer.BlurPool2D(m, stride=2),
+PADDINGS: tuple[PaddingMode, ...] = ("reflect", "zero")
+PEERS: dict[str, tuple[str, Callable[[Any, int, int], nn.Module]]] = {
+    "antialiased_cnns": ("reflect", lambda peer, c, m: peer.BlurPool(c, filt_size=m, stride=2)),
+    "timm.layers": ("reflect", lambda peer, c, m: peer.BlurPool2d(c, filt_size=m, stride=2)),
+    "kornia.filters": ("zero", lambda peer, c, m: peer.BlurPool2D(m, stride=2)),
 }
+"""Each with the padding it has; it is compared with ours of the same padding."""
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -72,26 +76,28 @@ def variants(device: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def layer_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:
     """BlurPool beside the peers."""
-    peers = {name: _installed(name) for name in PEERS}
+    peers = {name: peer for name in PEERS if (peer := _installed(name))}
     for format_name, dtype_name, how in variants(device):
-        for channels, size in SHAPES:
+        for (channels, size), m, padding in product(SHAPES, FILTER_SIZES, PADDINGS):
             x = torch.randn(batch, channels, size, size).to(**how)
-            for m in FILTER_SIZES:
-                ours = {"ours": BlurPool(channels, m)}
-                theirs = {n: PEERS[n](peer, channels, m) for n, peer in peers.items() if peer}
-                found = alternating_medians(
-                    {n: module.to(**how) for n, module in (ours | theirs).items()}, x, repetitions
-                )
-                fastest = min((found[name], name) for name in theirs) if theirs else (None, None)
-                yield {
-                    "what": f"BlurPool {channels}x{size}x{size}",
-                    "filter_size": m,
-                    "memory_format": format_name,
-                    "dtype": dtype_name,
-                    "ours_ms": found["ours"],
-                    "reference": fastest[1],
-                    "reference_ms": fastest[0],
-                }
+            candidates: dict[str, nn.Module] = {"ours": BlurPool(channels, m, 2, padding)}
+            for name, peer in peers.items():
+                if PEERS[name][0] == padding:
+                    candidates[name] = PEERS[name][1](peer, channels, m)
+            found = alternating_medians(
+                {name: module.to(**how) for name, module in candidates.items()}, x, repetitions
+            )
+            ours = found.pop("ours")
+            fastest = min(found, key=found.__getitem__, default=None)
+            yield {
+                "what": f"BlurPool {padding} {channels}x{size}x{size}",
+                "filter_size": m,
+                "memory_format": format_name,
+                "dtype": dtype_name,
+                "ours_ms": ours,
+                "reference": fastest,
+                "reference_ms": found.get(fastest or ""),
+            }
 
 
 def network_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:

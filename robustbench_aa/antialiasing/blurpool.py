@@ -81,8 +81,11 @@ class _BlurPool(nn.Module):
         """
         self._check(x)
         convolve = F.conv1d if self.axes == 1 else F.conv2d
+        filt, before, after = self.filt.to(x.dtype), *self._padding
+        if self.padding_mode == "zero" and before == after:
+            return convolve(x, filt, None, self.stride, before, groups=self.channels)
         x = self._padded(x, self.axes)
-        return convolve(x, self.filt.to(x.dtype), stride=self.stride, groups=self.channels)
+        return convolve(x, filt, stride=self.stride, groups=self.channels)
 
     def _padded(self, x: Tensor, axes: int) -> Tensor:
         before, after = self._padding
@@ -156,11 +159,14 @@ class BlurPool(_BlurPool):
         """Whether two matrix products beat a depthwise convolution, as measured."""
         # a product sums in another order at each place: a circular shift of the input would shift
         # the output but for the last bits, and circular padding is there to be exact
+        before, after = self._padding
+        copies = self.padding_mode != "zero" or before != after  # or the convolution can pad
         return (
             x.device.type == "cpu"
             and x.dtype in (torch.float32, torch.float64)
             and max(x.shape[2:]) <= SMALL
             and self.padding_mode != "circular"
+            and (copies or x.is_contiguous())
             and not torch.compiler.is_compiling()
         )
 
