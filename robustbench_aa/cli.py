@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import logging
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_aa.errors import RobustbenchError, UsageError
+from robustbench_aa.errors import RobustbenchError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,13 +137,16 @@ def report(directory: Path, baseline: str | None) -> int:
 
 
 @commands.command()
-def models() -> None:
-    """Lists the models that can be named."""
+@click.argument("pattern", default="*")
+def models(pattern: str) -> None:
+    """Lists the models that can be named, or those that match a PATTERN: 'torchvision:resnet*'."""
     from robustbench_aa.models import SOURCES, known_models
 
-    for source in SOURCES:
-        for specification in known_models(source):
-            click.echo(specification)
+    known = [name for source in SOURCES for name in known_models(source)]
+    matching = fnmatch.filter(known, pattern)
+    if not matching:
+        raise UnknownName("model", pattern, known)
+    click.echo("\n".join(matching))
 
 
 @commands.command()

@@ -18,6 +18,9 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+LISTED = 20
+"""How many names a message lists at most."""
+
 
 class RobustbenchError(Exception):
     """The root of this package's errors."""
@@ -43,7 +46,8 @@ class UnknownName(UsageError):
     def __init__(self, noun: str, name: object, choices: Iterable[str]) -> None:
         known = [str(choice) for choice in choices]
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        listed = known if len(known) <= LISTED else [*known[:LISTED], "…"]
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(listed)}"
         super().__init__(f"unknown {noun} {str(name)!r}; {hint}")
 
 

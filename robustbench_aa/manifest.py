@@ -113,10 +113,8 @@ def model_identity(classifier: Classifier) -> Identity:
         "parameters": classifier.parameters,
         "input_size": classifier.input_size,
         "classes": classifier.classes,
-        "preprocessing": {
-            "mean": list(classifier.preprocessing.mean),
-            "std": list(classifier.preprocessing.std),
-        },
+        # as JSON gives it back, so that a run is equal to itself read again: lists, no tuples
+        "preprocessing": json.loads(json.dumps(dataclasses.asdict(classifier.preprocessing))),
     }
 
 

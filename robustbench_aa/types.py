@@ -86,10 +86,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How 8-bit pixels become a network's input: (pixel / 255 − mean) / std, channel by channel."""
+    """How 8-bit pixels become a network's input: (pixel / 255 − mean) / std, channel by channel.
+
+    Attributes:
+        mean, std: for red, green and blue.
+        resize: pixels of the shorter side before the centre is cut out; None where pictures are
+            taken in the size that they have.
+        interpolation: what they are resized by, such as `bilinear` or `bicubic`.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resize: int | None = None
+    interpolation: str = "bilinear"
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ class Classifier:
 
     def architecture(self) -> str:
         """The module's printed form, freed of memory addresses: what the weights do not tell."""
-        return re.sub(r" at 0x[0-9a-f]+", "", repr(self.module))
+        return _told(self.module)
 
 
 def _weights_sha256(module: nn.Module) -> str:
@@ -132,10 +141,17 @@ def _weights_sha256(module: nn.Module) -> str:
 
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):  # a module's get_extra_state may say anything
+            digest.update(f"{name} {_told(tensor)}\n".encode())
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _told(thing: object) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def training_seed(name: str) -> tuple[str, int | None]:

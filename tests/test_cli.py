@@ -92,9 +92,12 @@ def test_report_needs_only_the_predictions_and_takes_another_baseline(tmp_path: 
 
 
 def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
-    models = run("models", cwd=tmp_path).stdout.split()
+    models = run("models", "digits:*", cwd=tmp_path).stdout.split()
     assert "digits:resnet@baseline-seed0" in models
     assert len(models) == 12
+    everything = run("models", cwd=tmp_path).stdout.split()
+    assert {"torchvision:resnet50@IMAGENET1K_V1", *models} <= set(everything)
+    assert_refused(run("models", "torchvison:*", cwd=tmp_path), "unknown model 'torchvison:*'")
     datasets = run("datasets", cwd=tmp_path).stdout
     assert [line.split()[0] for line in datasets.splitlines()] == [
         *("digits", "digits-c", "digits-shift")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 from robustbench_aa.errors import UsageError
-from robustbench_aa.models import digits
 from robustbench_aa.registry import Registry
 from robustbench_aa.types import Classifier, training_seed
 
@@ -15,19 +15,36 @@ __all__ = ["SOURCES", "Source", "expand", "known_models", "load"]
 
 @dataclass(frozen=True)
 class Source:
-    """A place that models come from.
+    """A place that models come from: a file of this folder, imported when it is first used.
 
     Attributes:
-        load: (name, weights or None) → the classifier.
-        names: lists the `NAME@WEIGHTS` that it knows.
+        file: its name, without `.py`; it has the functions `load` and `names`.
+        seeds: whether its names have training seeds.
     """
 
-    load: Callable[[str, str | None], Classifier]
-    names: Callable[[], list[str]]
+    file: str
+    seeds: bool = False
+
+    def load(self, name: str, weights: str | None) -> Classifier:
+        """The classifier of that name; None are the weights that the source takes by default."""
+        classifier: Classifier = self._module().load(name, weights)
+        return classifier
+
+    def names(self) -> list[str]:
+        """Every `NAME@WEIGHTS` that the source knows."""
+        return list(self._module().names())
+
+    def _module(self) -> Any:
+        return import_module(f"{__name__}.{self.file}")
 
 
 SOURCES: Registry[Source] = Registry("model source")
-SOURCES.register("digits", Source(digits.load, digits.names))
+SOURCES.register("digits", Source("digits", seeds=True))
+SOURCES.register("torchvision", Source("torchvision"))
+SOURCES.register("timm", Source("timm"))
+SOURCES.register("file", Source("file"))
+SOURCES.register("python", Source("python"))
+SOURCES.register("onnx", Source("onnx"))
 
 
 def load(specification: str) -> Classifier:
@@ -39,7 +56,7 @@ def load(specification: str) -> Classifier:
             seeds and none is named, the first; the classifier's name tells which.
 
     Raises:
-        UsageError: the specification has no source.
+        UsageError: the specification has no source, or the source cannot give what it asks for.
         UnknownName: an unknown source, name or weights.
         CheckpointError: the weights cannot be read or do not fit.
     """
@@ -54,8 +71,8 @@ def expand(specification: str) -> list[str]:
     ['digits:resnet@lpf3-seed0', 'digits:resnet@lpf3-seed1', 'digits:resnet@lpf3-seed2']
     """
     source, _, _ = _parse(specification)
-    seeds = [known for known in known_models(source) if training_seed(known)[0] == specification]
-    return seeds or [specification]
+    known = known_models(source) if SOURCES[source].seeds else []
+    return [name for name in known if training_seed(name)[0] == specification] or [specification]
 
 
 def known_models(source: str) -> list[str]:

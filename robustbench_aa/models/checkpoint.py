@@ -18,6 +18,10 @@ from robustbench_aa.errors import CheckpointError, cause
 
 CONVERSION = "robustbench_aa.antialias"
 SUFFIXES = (".safetensors", ".pth", ".pt")
+WRAPPERS = ("state_dict", "model")
+"""What training scripts call the weights among an epoch, an optimiser's state and the like."""
+PARALLEL = "module."
+"""What torch's data-parallel wrappers put before every key."""
 
 
 def is_path(weights: str) -> bool:
@@ -26,7 +30,7 @@ def is_path(weights: str) -> bool:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Reads a checkpoint without ever executing anything in it.
+    """Reads the weights of a checkpoint without ever executing anything in it.
 
     Raises:
         CheckpointError: there is no such file, it is no checkpoint, or it carries code.
@@ -35,8 +39,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"no weights at {path}; check the path")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            return unwrap(load_file(path), path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler that is fed noise can raise anything
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise CheckpointError(
@@ -45,9 +49,30 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             ) from error
         why = "no torch file" if isinstance(error, pickle.UnpicklingError) else cause(error)
         raise CheckpointError(f"{path} holds no readable weights ({why})") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path} holds no state dict of tensors; save module.state_dict()")
-    return state
+    return unwrap(content, path)
+
+
+def unwrap(content: object, origin: object) -> dict[str, Tensor]:
+    """The state dict within what a training script saved: out of its wrapper, without prefixes.
+
+    Args:
+        origin: what the message calls the content.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if isinstance(content, dict):
+        wrapped = (content[key] for key in WRAPPERS if isinstance(content.get(key), dict))
+        content = next(wrapped, content)
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    ):
+        raise CheckpointError(f"{origin} holds no state dict of tensors; save module.state_dict()")
+    if all(key.startswith(PARALLEL) for key in content):
+        return {key.removeprefix(PARALLEL): tensor for key, tensor in content.items()}
+    return dict(content)
 
 
 def write_converted(module: nn.Module, path: Path, how: dict[str, object]) -> None:

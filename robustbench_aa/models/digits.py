@@ -21,6 +21,7 @@ from robustbench_aa.models.checkpoint import (
     load_weights,
     read_state_dict,
 )
+from robustbench_aa.models.untrained import untrained
 from robustbench_aa.types import Classifier, Preprocessing
 
 WEIGHTS_FOLDER = Path(__file__).with_name("weights")
@@ -131,7 +132,7 @@ def load(name: str, weights: str | None) -> Classifier:
     if weights in FILTER_SIZES:
         weights = f"{weights}-seed{SEEDS[0]}"
     return Classifier(
-        (_untrained() if weights == "random" else _trained(weights)).eval(),
+        (untrained(lambda: ResNet(None)) if weights == "random" else _trained(weights)).eval(),
         name=f"digits:{name}@{weights}",
         input_size=32,
         classes=10,
@@ -142,12 +143,6 @@ def load(name: str, weights: str | None) -> Classifier:
 def weights_path(filter_name: str, seed: int) -> Path:
     """Where the weights of an embedded model lie."""
     return WEIGHTS_FOLDER / f"resnet-{filter_name}-seed{seed}.safetensors"
-
-
-def _untrained() -> ResNet:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return ResNet(None)
 
 
 def _trained(weights: str) -> nn.Module:

@@ -1,0 +1,101 @@
+"""timm's networks, with published weights, weights in a file, or none."""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from robustbench_aa.errors import UnknownName, UsageError, cause
+from robustbench_aa.models.checkpoint import is_path, load_weights
+from robustbench_aa.models.extras import extra
+from robustbench_aa.models.untrained import untrained
+from robustbench_aa.types import Classifier, Preprocessing
+
+
+def names() -> list[str]:
+    """Every published network, or none where timm is not installed."""
+    return list(_timm().list_pretrained()) if find_spec("timm") else []
+
+
+def load(name: str, weights: str | None) -> Classifier:
+    """Loads a network of timm's with the preprocessing that timm's data configuration names.
+
+    Args:
+        name: a model, such as `resnet18.a1_in1k`, or `hf-hub:ORGANISATION/MODEL`.
+        weights: None for the published ones, `random`, or a path.
+
+    Raises:
+        UnknownName: no such model or weights.
+        UsageError: timm is not installed, the weights are not published or cannot be downloaded,
+            or the network does not take square images of three channels.
+        CheckpointError: the file does not fit the architecture.
+    """
+    if weights is None:
+        module = _downloaded(name)
+    elif weights == "random" or is_path(weights):
+        module = build(name)
+    else:
+        raise UnknownName(f"weights of timm:{name}", weights, ["random", "a path"])
+    specification = f"timm:{name}" + (f"@{weights}" if weights else "")
+    how, classes = _timm().data.resolve_model_data_config(module), module.num_classes
+    channels, height, width = how["input_size"]
+    if channels != 3 or height != width:
+        raise UsageError(
+            f"{specification} takes images of {channels} × {height} × {width}, "
+            "not square ones of 3 channels; choose another"
+        )
+    if weights and weights != "random":
+        module = load_weights(module, Path(weights), height)
+    return Classifier(
+        module.eval(),
+        name=specification,
+        input_size=height,
+        classes=classes,
+        preprocessing=Preprocessing(
+            mean=tuple(how["mean"]),
+            std=tuple(how["std"]),
+            resize=math.floor(height / how["crop_pct"]),
+            interpolation=how["interpolation"],
+        ),
+    )
+
+
+def build(name: str, classes: int | None = None) -> Any:
+    """An architecture with random weights, for the classes of its published ones if none are given.
+
+    Raises:
+        UnknownName: no such model.
+        UsageError: timm is not installed, or the description of a hub's model is out of reach.
+    """
+    arguments = {} if classes is None else {"num_classes": classes}
+    return _created(name, **arguments)
+
+
+def _timm() -> Any:
+    return extra("timm", "timm")
+
+
+def _downloaded(name: str) -> Any:
+    timm = _timm()
+    if not _on_a_hub(name) and timm.is_model(name) and not timm.is_model_pretrained(name):
+        raise UsageError(f"timm:{name} has no published weights; use timm:{name}@random or @PATH")
+    return _created(name, pretrained=True)
+
+
+def _created(name: str, **arguments: Any) -> Any:
+    timm = _timm()
+    if not _on_a_hub(name) and name not in {*timm.list_models(), *timm.list_pretrained()}:
+        raise UnknownName("timm model", name, [*timm.list_models(), *timm.list_pretrained()])
+    try:
+        return untrained(lambda: timm.create_model(name, **arguments))
+    except Exception as error:  # the hub's clients share no root of their errors
+        raise UsageError(
+            f"timm:{name} cannot be made ({cause(error)}); where weights cannot be downloaded, "
+            "fetch them elsewhere and name the file: timm:NAME@PATH"
+        ) from error
+
+
+def _on_a_hub(name: str) -> bool:
+    return ":" in name
