@@ -166,6 +166,7 @@ class BlurPool(_BlurPool):
             and x.dtype in (torch.float32, torch.float64)
             and max(x.shape[2:]) <= SMALL
             and self.padding_mode != "circular"
+            and not torch.is_grad_enabled()  # training stays what it was on every size
             and (copies or x.is_contiguous())
             and not torch.compiler.is_compiling()
         )

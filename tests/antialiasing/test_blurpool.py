@@ -83,7 +83,9 @@ def test_equals_scipys_correlation(
     rows, columns = (slice(first, 8 + length + pad_off) for length in size)
     expected = expected[..., rows, columns][..., ::down, ::right]
     layer = BlurPool(3, filter_size, stride, padding_mode, pad_off).double()  # type: ignore[arg-type]
-    np.testing.assert_allclose(layer(x).numpy(), expected, atol=1e-12)
+    for gradients in (True, False):  # each takes another way
+        with torch.set_grad_enabled(gradients):
+            np.testing.assert_allclose(layer(x).numpy(), expected, atol=1e-12)
 
 
 NUMPY_MODES = {"replicate": "edge", "zero": "constant", "circular": "wrap", "reflect": "reflect"}
@@ -115,16 +117,22 @@ def test_shifts_by_the_stride_move_the_result_with_circular_padding(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize("cast", [True, False], ids=["cast", "input-only"])
 @padding_modes
 def test_every_dtype_and_memory_format(
-    dtype: torch.dtype, memory_format: torch.memory_format, cast: bool, padding_mode: str
+    dtype: torch.dtype,
+    memory_format: torch.memory_format,
+    cast: bool,
+    gradients: bool,
+    padding_mode: str,
 ) -> None:
     x = noise(2, 8, 15, 16)
     layer = BlurPool(8, 5, 2, padding_mode)  # type: ignore[arg-type]
     expected = BlurPool(8, 5, 2, padding_mode).double()(x)  # type: ignore[arg-type]
     given = x.to(dtype).contiguous(memory_format=memory_format)
-    found = (layer.to(dtype) if cast else layer)(given)
+    with torch.set_grad_enabled(gradients):
+        found = (layer.to(dtype) if cast else layer)(given)
     assert found.dtype == dtype
     # torch's own circular padding always gives the contiguous format
     assert found.is_contiguous(memory_format=memory_format) or padding_mode == "circular"
@@ -230,8 +238,9 @@ def test_another_filter_is_taken_at_once() -> None:
         before = layer(x)
     other.filt.fill_(1 / 9)
     layer.load_state_dict(other.state_dict())
-    torch.testing.assert_close(layer(x), other(x))
-    assert not torch.allclose(layer(x), before)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), other(x))
+        assert not torch.allclose(layer(x), before)
     layer(x.requires_grad_()).sum().backward()
 
 
