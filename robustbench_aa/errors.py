@@ -5,6 +5,7 @@ RobustbenchError                 the root; its text is one line that names the t
 │   ├── UnknownName              a name that nothing answers to; its text lists near matches
 │   ├── SuiteError               a suite file that is unreadable, ill-typed or contradicts itself
 │   ├── CheckpointError          a file that holds no weights, or weights that do not fit
+│   ├── DownloadError            a file that cannot be fetched, or is not the published one
 │   ├── ConversionError          a network that cannot be brought into its anti-aliased form
 │   └── RunError                 an output directory that cannot be written, read or continued
 ├── DamagedShard                 a prediction file that is not whole, or not of this run
@@ -57,6 +58,10 @@ class SuiteError(UsageError):
 
 class CheckpointError(UsageError):
     """A file that holds no weights, or weights that do not fit the architecture."""
+
+
+class DownloadError(UsageError):
+    """A file that cannot be fetched, or is not the published one."""
 
 
 class ConversionError(UsageError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
@@ -183,6 +184,10 @@ class BlurPool(_BlurPool):
                 blurred = F.conv1d(identity, line, stride=self.stride[axis])
                 self._matrices[key] = blurred.squeeze(1).T.contiguous()
         return self._matrices[key]
+
+
+Blur = Callable[[int], BlurPool]
+"""The blurred subsampling of a published network by its channels: their stride is always 2."""
 
 
 class BlurPool1d(_BlurPool):

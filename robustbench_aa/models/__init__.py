@@ -41,6 +41,7 @@ class Source:
 SOURCES: Registry[Source] = Registry("model source")
 SOURCES.register("digits", Source("digits", seeds=True))
 SOURCES.register("torchvision", Source("torchvision"))
+SOURCES.register("antialiased", Source("antialiased"))
 SOURCES.register("timm", Source("timm"))
 SOURCES.register("file", Source("file"))
 SOURCES.register("python", Source("python"))

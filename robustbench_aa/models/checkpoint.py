@@ -22,6 +22,8 @@ WRAPPERS = ("state_dict", "model")
 """What training scripts call the weights among an epoch, an optimiser's state and the like."""
 PARALLEL = "module."
 """What torch's data-parallel wrappers put before every key."""
+OLD_DENSENET = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
+"""`norm.1` was what is `norm1` now; files with the old keys are published still."""
 
 
 def is_path(weights: str) -> bool:
@@ -53,7 +55,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def unwrap(content: object, origin: object) -> dict[str, Tensor]:
-    """The state dict within what a training script saved: out of its wrapper, without prefixes.
+    """The state dict within what a training script saved, by the keys that modules have today.
 
     Args:
         origin: what the message calls the content.
@@ -70,9 +72,9 @@ def unwrap(content: object, origin: object) -> dict[str, Tensor]:
         or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
     ):
         raise CheckpointError(f"{origin} holds no state dict of tensors; save module.state_dict()")
-    if all(key.startswith(PARALLEL) for key in content):
-        return {key.removeprefix(PARALLEL): tensor for key, tensor in content.items()}
-    return dict(content)
+    parallel = all(key.startswith(PARALLEL) for key in content)
+    plain = {key.removeprefix(PARALLEL) if parallel else key: content[key] for key in content}
+    return {OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in plain.items()}
 
 
 def write_converted(module: nn.Module, path: Path, how: dict[str, object]) -> None:
