@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustbench_aa.antialiasing import cpu
+
 FILTER_SIZES = (1, 2, 3, 4, 5, 6, 7)
 PaddingMode = Literal["reflect", "replicate", "zero", "circular"]
 _TORCH_MODES = {
@@ -42,10 +44,6 @@ def binomial(filter_size: int) -> list[float]:
         raise ValueError(f"filter size {filter_size} does not exist; choose from 1 to 7")
     order = filter_size - 1
     return [math.comb(order, k) / 2**order for k in range(filter_size)]
-
-
-SMALL = 64
-"""Up to this height and width two matrix products beat a depthwise convolution on a CPU."""
 
 
 class _BlurPool(nn.Module):
@@ -72,7 +70,6 @@ class _BlurPool(nn.Module):
         line = torch.tensor(binomial(filter_size))
         filt = line if self.axes == 1 else torch.outer(line, line)
         self.register_buffer("filt", filt.expand(channels, 1, *filt.shape).clone())
-        self._matrices: dict[tuple[object, ...], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Blurs and subsamples the last axes of [N, channels, …]; ⌈size / stride⌉ remain of each.
@@ -139,6 +136,17 @@ class BlurPool(_BlurPool):
 
     axes = 2
 
+    def __init__(
+        self,
+        channels: int,
+        filter_size: int = 4,
+        stride: int | tuple[int, ...] = 2,
+        padding_mode: PaddingMode = "reflect",
+        pad_off: int = 0,
+    ) -> None:
+        super().__init__(channels, filter_size, stride, padding_mode, pad_off)
+        self._ways: dict[tuple[object, ...], cpu.Way | None] = {}
+
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels, H, W] → [N, channels, ⌈H / stride⌉, ⌈W / stride⌉].
 
@@ -146,44 +154,39 @@ class BlurPool(_BlurPool):
             ValueError: the input has other axes or channels, or is too small for its padding.
         """
         self._check(x)
-        if not self._by_products(x):
+        if (
+            x.device.type != "cpu"
+            or torch.is_grad_enabled()  # training is one way on every size and device
+            or torch.compiler.is_compiling()
+            # another way sums in another order at each place, and shifts would change last bits
+            or self.padding_mode == "circular"
+        ):
             return super().forward(x)
-        down, right = self._matrix(x, 0), self._matrix(x, 1)
-        if x.is_contiguous():
-            return down @ (x @ right.T)
-        # channels last: the same two products, with the channels as columns
-        images, channels, height, width = x.shape
-        rows = down @ x.permute(0, 2, 3, 1).reshape(images, height, width * channels)
-        return (right @ rows.view(images, -1, width, channels)).permute(0, 3, 1, 2)
-
-    def _by_products(self, x: Tensor) -> bool:
-        """Whether two matrix products beat a depthwise convolution, as measured."""
-        # a product sums in another order at each place: a circular shift of the input would shift
-        # the output but for the last bits, and circular padding is there to be exact
-        before, after = self._padding
-        copies = self.padding_mode != "zero" or before != after  # or the convolution can pad
-        return (
-            x.device.type == "cpu"
-            and x.dtype in (torch.float32, torch.float64)
-            and max(x.shape[2:]) <= SMALL
-            and self.padding_mode != "circular"
-            and not torch.is_grad_enabled()  # training stays what it was on every size
-            and (copies or x.is_contiguous())
-            and not torch.compiler.is_compiling()
-        )
-
-    def _matrix(self, x: Tensor, axis: int) -> Tensor:
-        """[⌈size / stride⌉, size]: what the layer does to one axis, as the blur of the identity."""
-        size = x.shape[2 + axis]
         version = 0 if self.filt.is_inference() else self.filt._version
-        key = (size, axis, x.dtype, self.filt.data_ptr(), version)
-        if key not in self._matrices:
+        key = (*x.shape[2:], x.dtype, x.is_contiguous(), self.filt.data_ptr(), version)
+        if key not in self._ways:
             with torch.inference_mode(False), torch.no_grad():
-                line = self.filt[0, 0].sum(1 - axis).to(x.dtype)[None, None]
-                identity = self._padded(torch.eye(size, dtype=x.dtype).unsqueeze(1), 1)
-                blurred = F.conv1d(identity, line, stride=self.stride[axis])
-                self._matrices[key] = blurred.squeeze(1).T.contiguous()
-        return self._matrices[key]
+                self._ways[key] = self._way(x)
+        way = self._ways[key]
+        return super().forward(x) if way is None else way(x)
+
+    def _way(self, x: Tensor) -> cpu.Way | None:
+        """A faster way for inputs like x, if there is one."""
+        filt = self.filt.double()
+        lines = filt[0, 0].sum(1), filt[0, 0].sum(0)
+        separable = torch.allclose(torch.outer(*lines).expand_as(filt), filt, atol=1e-6)
+        if not separable or max(x.shape[2:]) > cpu.LARGEST:
+            return None
+        down, right = (self._axis(x, axis, lines[axis]) for axis in (0, 1))
+        # an even filter and one zero more are an odd one, which a convolution can centre
+        odd = F.pad(filt, (1, 0, 1, 0)) if self.filter_size % 2 == 0 else filt
+        padding = self.filter_size // 2 + self.pad_off
+        return cpu.fastest(x, down, right, odd.to(x.dtype), self.stride, padding)
+
+    def _axis(self, x: Tensor, axis: int, line: Tensor) -> cpu.Axis:
+        identity = torch.eye(x.shape[2 + axis], dtype=line.dtype).unsqueeze(1)
+        padded = self._padded(identity, 1), F.pad(identity, self._padding)
+        return cpu.Axis.of(line[None, None], *padded, self.stride[axis]).to(x.dtype)
 
 
 Blur = Callable[[int], BlurPool]

@@ -140,6 +140,40 @@ def test_every_dtype_and_memory_format(
     torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=tolerance)
 
 
+@given(
+    st.sampled_from(FILTER_SIZES),
+    st.tuples(st.integers(7, 140), st.integers(7, 140)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.sampled_from(["reflect", "replicate", "zero"]),
+    st.integers(0, 2),
+    st.booleans(),
+)
+def test_every_size_is_the_same_with_and_without_gradients(
+    filter_size: int,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding_mode: str,
+    pad_off: int,
+    channels_last: bool,
+) -> None:
+    layer = BlurPool(2, filter_size, stride, padding_mode, pad_off)  # type: ignore[arg-type]
+    x = noise(1, 2, *size).float()
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        found = layer(x)
+    torch.testing.assert_close(found, layer(x), atol=1e-6, rtol=1e-5)
+
+
+def test_a_filter_that_is_not_separable_is_applied_as_it_is() -> None:
+    layer = BlurPool(2, 3)
+    layer.filt[1] = torch.eye(3) / 3
+    x = noise(1, 2, 16, 16).float()
+    with torch.no_grad():
+        found = layer(x)
+    torch.testing.assert_close(found, layer(x))
+
+
 def test_autocast_runs_it_in_the_lower_precision() -> None:
     layer, x = BlurPool(3), torch.randn(1, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
