@@ -19,32 +19,65 @@ _SWITCHES = ("StochasticDepth", "DropPath")
 
 
 class _Tracer(fx.Tracer):
-    """Follows a network down to its convolutions, norms and torch's own layers."""
+    """Follows a network down to its convolutions, norms and torch's own layers.
+
+    Args:
+        whole: paths of further modules that are not followed into.
+    """
+
+    def __init__(self, whole: frozenset[str]) -> None:
+        super().__init__()
+        self.whole = whole
+        self.in_the_way = ""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         whole = isinstance(m, _WHOLE) or type(m).__name__ in _SWITCHES
-        return whole or super().is_leaf_module(m, module_qualified_name)
+        listed = module_qualified_name in self.whole
+        return whole or listed or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        place = f"{self.path_of_module(m)} ({type(m).__name__})"
-        return attempt(
-            lambda: super(_Tracer, self).call_module(m, forward, args, kwargs),
-            f"the graph cannot be followed in {place}",
-        )
+        path = self.path_of_module(m)
+        try:
+            return attempt(
+                lambda: super(_Tracer, self).call_module(m, forward, args, kwargs),
+                f"the graph cannot be followed in {path} ({type(m).__name__})",
+            )
+        except ConversionError:
+            self.in_the_way = self.in_the_way or path  # the innermost module is told of first
+            raise
 
 
-def trace(module: nn.Module, images: torch.Tensor) -> fx.GraphModule:
+def trace(
+    module: nn.Module, images: torch.Tensor, whole: frozenset[str] = frozenset()
+) -> fx.GraphModule:
     """The graph of a network, every node with the shape that it has for these images.
+
+    A module that cannot be followed into is kept whole, unless it downsamples.
 
     Raises:
         ConversionError: it cannot be followed; names the innermost module in the way.
     """
     name = type(module).__name__
-    tracer = _Tracer()
-    traced = attempt(lambda: tracer.trace(module), f"the graph of {name} cannot be followed")
+    tracer = _Tracer(whole)
+    try:
+        traced = attempt(lambda: tracer.trace(module), f"the graph of {name} cannot be followed")
+    except ConversionError as error:
+        path = tracer.in_the_way
+        if not path or path in whole:
+            raise
+        graph = trace(module, images, whole | {path})
+        if any(node.target == path and _downsamples(node) for node in graph.graph.nodes):
+            raise error from None
+        return graph
     graph = fx.GraphModule(tracer.root, traced, name)
     attempt(lambda: ShapeProp(graph).propagate(images), f"{name} does not run")
     return graph
+
+
+def _downsamples(node: fx.Node) -> bool:
+    """Whether a node's result is a smaller map than its input, and more than one place."""
+    before, after = (shape_of(one)[2:] for one in (node.all_input_nodes[0], node))
+    return after != before and any(size > 1 for size in after)
 
 
 def attempt(action: Callable[[], Any], told: str) -> Any:

@@ -156,12 +156,24 @@ def test_a_classifier_keeps_its_weights_and_gets_a_name() -> None:
 
 
 class Branching(nn.Module):
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
     def forward(self, x: Tensor) -> Tensor:
-        return x * 2 if x.sum() > 0 else x
+        return x[:, :, :: self.step, :: self.step] if x.isfinite().all() else x
 
 
-def test_what_cannot_be_followed_is_named() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Sequential(Branching()), nn.MaxPool2d(2))
+def test_what_cannot_be_followed_stays_whole() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Sequential(Branching(1)), nn.MaxPool2d(2)).eval()
+    smooth = convert(model, SMALL, 32)
+    x = torch.randn(1, 3, 32, 32)
+    expected = BlurPool(3, 3)(F.max_pool2d(model[1](model[0](x)), 2, 1))
+    torch.testing.assert_close(smooth(x), expected)
+
+
+def test_what_cannot_be_followed_and_downsamples_is_named() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Sequential(Branching(2)), nn.MaxPool2d(2))
     told = r"the graph cannot be followed in 1\.0 \(Branching\): symbolically traced variables"
     with pytest.raises(ConversionError, match=told):
         convert(model, SMALL, 32)
