@@ -8,16 +8,17 @@ from __future__ import annotations
 from torch import Tensor
 
 from robustbench_aa.distortions import severities
-from robustbench_aa.distortions.corruptions import blur, digital, noise, weather
+from robustbench_aa.distortions.corruptions import blur, digital, noise, spatter, weather
 from robustbench_aa.distortions.corruptions.corruption import (
     CORRUPTIONS,
     Corruption,
     RandomNumbers,
+    to_bytes,
 )
 
 __all__ = ["CORRUPTIONS", "Corruption", "RandomNumbers", "corrupt"]
 
-_FAMILIES = (noise, blur, weather, digital)  # importing a family registers its corruptions
+_FAMILIES = (noise, blur, weather, digital, spatter)  # importing a family registers its corruptions
 
 
 def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> Tensor:
@@ -36,7 +37,8 @@ def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> T
         UnknownName: no such corruption.
         UsageError: no such severity, or no severities for this size.
     """
-    function = CORRUPTIONS[name].function
+    corruption = CORRUPTIONS[name]
     parameters = severities.parameters(name, severity, images.shape[-1])
-    result: Tensor = function(images.float().div_(255.0), draws, *parameters)
-    return result.clamp(0.0, 1.0).mul_(255.0).byte()
+    if corruption.in_bytes:
+        return corruption.function(images, draws, *parameters)
+    return to_bytes(corruption.function(images.float().div_(255.0), draws, *parameters))

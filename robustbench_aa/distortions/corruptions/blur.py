@@ -9,18 +9,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
+from robustbench_aa.distortions.corruptions.corruption import (
+    RandomNumbers,
+    corruption,
+    through_magick,
+    to_bytes,
+)
+from robustbench_aa.distortions.corruptions.displacement import blur_along, copied_from, zoom
+from robustbench_aa.distortions.corruptions.gaussian import gaussian
+
+
+@corruption("blur")
+def glass_blur(
+    images: Tensor, draws: RandomNumbers, sigma: float, reach: int, passes: int
+) -> Tensor:
+    """A Gaussian blur, a shuffling of neighbours at most `reach` pixels apart, and another blur.
+
+    The blurred image is truncated to 8 bits before it is shuffled, as in the originals.
+    """
+    height, width = images.shape[-2:]
+    rows, columns = height - 2 * reach, width - 2 * reach
+    offsets = draws.uniform(passes, rows, columns, 2).mul(2 * reach).floor().long() - reach
+    source = copied_from(offsets, height, width, reach)
+    blurred = to_bytes(gaussian(images, sigma)).flatten(2)
+    shuffled = blurred.gather(2, source.unsqueeze(1).expand_as(blurred)).view_as(images)
+    return gaussian(shuffled.float().div_(255.0), sigma)
+
+
+@corruption("blur")
+def motion_blur(images: Tensor, draws: RandomNumbers, radius: int, sigma: float) -> Tensor:
+    """Half a Gaussian along a line of −45 to 45 degrees, in ImageMagick's 8 bits."""
+    degrees = draws.uniform().mul(90.0).sub(45.0)
+    return through_magick(blur_along(images, radius, sigma, degrees))
+
+
+@corruption("blur")
+def zoom_blur(images: Tensor, _draws: RandomNumbers, stop: float, step: float) -> Tensor:
+    """The mean of the image and of its zooms by 1, 1 + step, … below `stop`."""
+    factors = np.arange(1.0, stop, step)
+    total = images.clone()
+    for factor in factors:
+        total += zoom(images, float(factor))
+    return total.div_(len(factors) + 1)
 
 
 @corruption("extra")
 def gaussian_blur(images: Tensor, _draws: RandomNumbers, sigma: float) -> Tensor:
     """A Gaussian of standard deviation `sigma` pixels, cut off at 4 sigma, edges replicated."""
-    height, width = images.shape[-2:]
-    rows = torch.from_numpy(_gaussian_matrix(height, sigma)).to(images)
-    columns = (
-        rows if width == height else torch.from_numpy(_gaussian_matrix(width, sigma)).to(images)
-    )
-    return rows @ images @ columns.T
+    return gaussian(images, sigma)
 
 
 @corruption("blur")
@@ -31,21 +67,16 @@ def defocus_blur(images: Tensor, _draws: RandomNumbers, radius: float, alias: fl
     """
     kernel = torch.from_numpy(_disk(radius, alias)).to(images)
     reach = kernel.shape[0] // 2
-    planes = F.pad(images, (reach,) * 4, mode="reflect").flatten(0, 1).unsqueeze(1)
-    return F.conv2d(planes, kernel[None, None]).view_as(images)
+    wide = F.pad(images, (reach,) * 4, mode="reflect")
+    sizes = [_fast_length(length) for length in wide.shape[-2:]]
+    spectrum = torch.fft.rfft2(wide, sizes) * torch.fft.rfft2(kernel, sizes)
+    blurred: Tensor = torch.fft.irfft2(spectrum, sizes)
+    return blurred[..., 2 * reach : wide.shape[-2], 2 * reach : wide.shape[-1]]
 
 
-def _gaussian_matrix(size: int, sigma: float) -> np.ndarray:
-    """[size, size]: a row of pixels times this is the blurred row."""
-    reach = int(4.0 * sigma + 0.5)
-    offset = np.arange(-reach, reach + 1)
-    weight = np.exp(-0.5 * (offset / sigma) ** 2)
-    weight /= weight.sum()
-    matrix = np.zeros((size, size))
-    target = np.arange(size)
-    for shift, share in zip(offset, weight, strict=True):
-        np.add.at(matrix, (target, np.clip(target + shift, 0, size - 1)), share)
-    return matrix
+def _fast_length(length: int) -> int:
+    """The next multiple of a power of two by 1, 3, 5, 9 or 15: short Fourier transforms."""
+    return min(odd << max(0, (-(-length // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15))
 
 
 def _disk(radius: float, alias: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
+from robustbench_aa.distortions.corruptions.displacement import sample
+from robustbench_aa.distortions.corruptions.gaussian import gaussian
+from robustbench_aa.distortions.corruptions.jpeg import through_jpeg
 
 
 @corruption("digital")
@@ -19,14 +23,41 @@ def contrast(images: Tensor, _draws: RandomNumbers, factor: float) -> Tensor:
 
 
 @corruption("digital")
+def elastic_transform(
+    images: Tensor, draws: RandomNumbers, strength: float, sigma: float, jitter: float
+) -> Tensor:
+    """An affine map that moves three points by at most `jitter` pixels, then smooth displacements.
+
+    The displacements are uniform noise, blurred by a Gaussian of `sigma` pixels cut off at three,
+    times `strength` pixels. Both samplings are bilinear and mirror the image at its edges.
+    """
+    height, width = images.shape[-2:]
+    moves = draws.uniform(3, 2).mul(2.0).sub(1.0) * jitter
+    right, down = (
+        gaussian(draws.uniform(height, width).mul(2.0).sub(1.0), sigma, "symmetric", cut=3.0)
+        * strength
+        for _ in range(2)
+    )
+    y, x = (torch.arange(size, device=images.device).float() for size in (height, width))
+    turned = sample(images, *_affine(moves, height, width), repeat_border=False)
+    return sample(turned, y[:, None] + down, x + right, repeat_border=True)
+
+
+@corruption("digital", in_bytes=True)
+def jpeg_compression(images: Tensor, _draws: RandomNumbers, quality: int) -> Tensor:
+    """Encodes as JPEG with chroma of half the size, and decodes."""
+    return through_jpeg(images, quality)
+
+
+@corruption("digital", in_bytes=True)
 def pixelate(images: Tensor, _draws: RandomNumbers, scale: float) -> Tensor:
     """Box-averages down to `scale` times the size and box-samples back up, in 8-bit steps.
 
     Equal to Pillow's BOX resizing to the last bit.
     """
     height, width = images.shape[-2:]
-    small = _box_resize(images.mul(255.0).round(), int(height * scale), int(width * scale))
-    return _box_resize(small, height, width).div_(255.0)
+    small = _box_resize(images.float(), int(height * scale), int(width * scale))
+    return _box_resize(small.byte(), height, width)
 
 
 @corruption("extra")
@@ -46,30 +77,72 @@ def saturate(images: Tensor, _draws: RandomNumbers, factor: float, offset: float
     return value - value * target * share
 
 
+def _affine(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """[B, H, W] each: the (y, x) that every pixel comes from.
+
+    Args:
+        moves: [B, 3, 2], (x, y): how far three points around the middle are moved.
+    """
+    middle = torch.tensor([height / 2, width / 2], dtype=torch.float64)
+    third = min(height, width) // 3
+    corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
+    points = middle + corners * third
+    moved = points.to(torch.float32) + moves.cpu()
+    known = torch.cat((moved.double(), torch.ones(len(moves), 3, 1, dtype=torch.float64)), dim=2)
+    matrix = torch.linalg.solve(known, points.expand(len(moves), 3, 2)).mT.to(moves.device)
+    across = torch.arange(width, device=moves.device, dtype=torch.float64)
+    along = torch.arange(height, device=moves.device, dtype=torch.float64)
+    x, y = (
+        matrix[:, axis, 0, None, None] * across
+        + (matrix[:, axis, 1, None] * along + matrix[:, axis, 2, None])[..., None]
+        for axis in (0, 1)
+    )
+    return y.float(), x.float()
+
+
 def _box_resize(images: Tensor, height: int, width: int) -> Tensor:
     """Pillow's BOX filter on whole numbers 0…255 held as floats: columns first, then rows."""
-    planes = images.double()
-    planes = _rounded(planes @ _box_weights(images.shape[-1], width).to(planes).T)
-    planes = _rounded(_box_weights(images.shape[-2], height).to(planes) @ planes)
-    return planes.to(images.dtype)
+    across, down = _Box.of(images.shape[-1], width), _Box.of(images.shape[-2], height)
+    if across.single and down.single:
+        columns, rows = across.first.to(images.device), down.first.to(images.device)
+        return images.index_select(-1, columns).index_select(-2, rows)
+    planes = _mean(images @ across.covered.to(images).T, across.count.to(images))
+    return _mean(down.covered.to(images) @ planes, down.count.to(images)[:, None])
 
 
-def _rounded(sums: Tensor) -> Tensor:
-    """Fixed-point sums back to 8 bits, halves upwards."""
-    return sums.add_(2.0**21).mul_(2.0**-22).floor_().clamp_(0.0, 255.0)
+def _mean(sums: Tensor, count: Tensor) -> Tensor:
+    """Whole sums over their counts, halves upwards; exact, since their quotients are in float32."""
+    return sums.add_(count / 2).div_(count).floor_()
 
 
-@lru_cache(maxsize=64)
-def _box_weights(size: int, target: int) -> Tensor:
-    """[target, size] float64: Pillow's weights, whole numbers of 2⁻²² (exact in its sums)."""
-    step = size / target
-    reach = max(step, 1.0) / 2.0
-    weights = np.zeros((target, size))
-    for row in range(target):
-        centre = (row + 0.5) * step
-        first = max(int(centre - reach + 0.5), 0)
-        last = min(int(centre + reach + 0.5), size)
-        offset = (np.arange(first, last) - centre + 0.5) / max(step, 1.0)
-        inside = (offset > -0.5) & (offset <= 0.5)
-        weights[row, first:last] = inside / inside.sum()
-    return torch.from_numpy(np.floor(weights * 2.0**22 + 0.5))
+@dataclass(frozen=True)
+class _Box:
+    """Which pixels of an axis Pillow's BOX filter covers from each place of the result.
+
+    Attributes:
+        covered: [places, pixels], 0 or 1.
+        count: [places], how many pixels each covers.
+        first: [places], the first of them.
+        single: whether no place covers more than one.
+    """
+
+    covered: Tensor
+    count: Tensor
+    first: Tensor
+    single: bool
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, size: int, places: int) -> _Box:
+        """From `size` pixels to so many places."""
+        step = size / places
+        reach = max(step, 1.0) / 2.0
+        covered = np.zeros((places, size), dtype=np.float32)
+        for place in range(places):
+            centre = (place + 0.5) * step
+            first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
+            offset = (np.arange(first, last) - centre + 0.5) / max(step, 1.0)
+            covered[place, first:last] = (offset > -0.5) & (offset <= 0.5)
+        matrix = torch.from_numpy(covered)
+        count = matrix.sum(1)
+        return cls(matrix, count, matrix.argmax(1), bool((count == 1).all()))

@@ -1,11 +1,80 @@
-"""Weather: what light and air do to a picture."""
+"""Weather: what light, air and water do to a picture."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
+from robustbench_aa.distortions.corruptions.corruption import (
+    RandomNumbers,
+    corruption,
+    through_magick,
+    to_bytes,
+)
+from robustbench_aa.distortions.corruptions.displacement import blur_along, zoom
+from robustbench_aa.distortions.corruptions.photographs import frost_photographs
+
+GREY = (0.299, 0.587, 0.114)
+
+
+@corruption("weather")
+def snow(
+    images: Tensor,
+    draws: RandomNumbers,
+    mean: float,
+    deviation: float,
+    factor: float,
+    threshold: float,
+    radius: int,
+    sigma: float,
+    share: float,
+) -> Tensor:
+    """Flakes of enlarged noise that fall at −135 to −45 degrees, over a whitened image.
+
+    The layer is truncated to 8 bits before its motion blur, and is in 8 bits after it.
+    """
+    layer = draws.normal(*images.shape[-2:]).mul(deviation).add(mean).unsqueeze(1)
+    layer = zoom(layer, factor)
+    layer = torch.where(layer < threshold, 0.0, layer)
+    degrees = draws.uniform().mul(90.0).sub(135.0)
+    layer = through_magick(blur_along(to_bytes(layer).float().div_(255.0), radius, sigma, degrees))
+    grey = torch.tensor(GREY).to(images).view(3, 1, 1).mul(images).sum(1, keepdim=True)
+    whitened = torch.maximum(images, grey * 1.5 + 0.5)
+    return images * share + whitened * (1 - share) + layer + layer.flip(-2, -1)
+
+
+@corruption("weather")
+def frost(
+    images: Tensor, draws: RandomNumbers, image_share: float, frost_share: float, scale: float
+) -> Tensor:
+    """A crop of one of five photographs of frost, added to the darkened image.
+
+    There are six photographs; the originals' draw leaves the last one out.
+
+    Args:
+        scale: of the photographs.
+    """
+    height, width = images.shape[-2:]
+    photographs = frost_photographs(scale)[:5]
+    number, row, column = (draws.uniform().tolist() for _ in range(3))
+    crops = []
+    for n, y, x in zip(number, row, column, strict=True):
+        photograph = photographs[int(n * len(photographs))]
+        top = int(y * (photograph.shape[-2] - height))
+        left = int(x * (photograph.shape[-1] - width))
+        crops.append(photograph[:, top : top + height, left : left + width])
+    layer = torch.stack(crops).to(images.device).float().div_(255.0)
+    return images * image_share + layer * frost_share
+
+
+@corruption("weather")
+def fog(images: Tensor, draws: RandomNumbers, amount: float, decay: float, size: int) -> Tensor:
+    """Adds a cloud of fractal noise and scales the brightest value back to what it was."""
+    height, width = images.shape[-2:]
+    corner = images.new_zeros(len(images), 1, 1)
+    cloud = _plasma(corner, draws, size, decay)[:, None, :height, :width]
+    brightest = images.amax(dim=(1, 2, 3), keepdim=True)
+    return (images + cloud * amount) * (brightest / (brightest + amount))
 
 
 @corruption("weather")
@@ -18,3 +87,31 @@ def brightness(images: Tensor, _draws: RandomNumbers, amount: float) -> Tensor:
     value = images.amax(dim=1, keepdim=True)
     brighter = (value + amount).clamp_(max=1.0)
     return torch.where(value > 0, images * (brighter / value), brighter)
+
+
+def _plasma(corner: Tensor, draws: RandomNumbers, size: int, decay: float) -> Tensor:
+    """[B, size, size] in [0, 1]: the diamond-square fractal on a torus.
+
+    From the corners on, the middle of each square and then of each diamond becomes the mean of
+    its four neighbours and a disturbance, which shrinks by `decay` as the squares halve.
+
+    Args:
+        corner: [B, 1, 1], zeros.
+    """
+    disturbance = 100.0
+
+    def disturbed(neighbours: Tensor) -> Tensor:
+        noise = draws.uniform(*neighbours.shape[1:]).mul_(2.0).sub_(1.0)
+        return neighbours / 4 + noise * disturbance**2
+
+    while corner.shape[1] < size:
+        side = corner + corner.roll(-1, 1)
+        middle = disturbed(side + side.roll(-1, 2))
+        top = disturbed(middle + middle.roll(1, 1) + corner + corner.roll(-1, 2))
+        left = disturbed(middle + middle.roll(1, 2) + corner + corner.roll(-1, 1))
+        upper = torch.stack((corner, top), dim=-1).flatten(2)
+        lower = torch.stack((left, middle), dim=-1).flatten(2)
+        corner = torch.stack((upper, lower), dim=2).flatten(1, 2)
+        disturbance /= decay
+    lowest = corner.amin(dim=(1, 2), keepdim=True)
+    return (corner - lowest) / (corner.amax(dim=(1, 2), keepdim=True) - lowest)

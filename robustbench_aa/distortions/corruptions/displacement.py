@@ -1,0 +1,119 @@
+"""Moving pixels: sampling between them, along a line, and from a shuffled neighbourhood."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def zoom(images: Tensor, factor: float) -> Tensor:
+    """Enlarges the middle of images [B, C, H, W] by bilinear interpolation, corner to corner.
+
+    What is cut out is rounded up to whole pixels, so the result may be larger than the image and
+    is trimmed around the middle (as ImageNet-C's scripts do with `scipy.ndimage.zoom`).
+    """
+    sizes = images.shape[-2:]
+    cuts = [math.ceil(size / factor) for size in sizes]
+    (top, left), (height, width) = ((s - c) // 2 for s, c in zip(sizes, cuts, strict=True)), cuts
+    middle = images[..., top : top + height, left : left + width]
+    enlarged = F.interpolate(
+        middle,
+        size=[round(cut * factor) for cut in cuts],
+        mode="bilinear",
+        align_corners=True,
+    )
+    top, left = ((big - size) // 2 for big, size in zip(enlarged.shape[-2:], sizes, strict=True))
+    return enlarged[..., top : top + sizes[0], left : left + sizes[1]]
+
+
+def sample(images: Tensor, y: Tensor, x: Tensor, *, repeat_border: bool) -> Tensor:
+    """Bilinear samples of mirrored images.
+
+    Args:
+        images: [B, C, H, W].
+        y, x: [B, H', W'], in pixels; the middle of the first pixel is 0.
+        repeat_border: whether the mirror lies outside the border pixel or on its middle.
+    """
+    places = []
+    for place, size in ((x, images.shape[-1]), (y, images.shape[-2])):
+        scaled = (2 * place + 1) / size - 1 if repeat_border else 2 * place / (size - 1) - 1
+        places.append(scaled)
+    return F.grid_sample(
+        images,
+        torch.stack(places, dim=-1),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=not repeat_border,
+    )
+
+
+def blur_along(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tensor:
+    """A motion blur: half a Gaussian along a line through every pixel, edges replicated.
+
+    The 2 · radius + 1 samples lie at whole pixels, as in ImageMagick.
+
+    Args:
+        images: [B, C, H, W].
+        sigma: of the Gaussian, in pixels.
+        degrees: [B], the direction of each image's line; 0 is to the right, 90 down.
+    """
+    taps = 2 * int(radius) + 1
+    weights = [math.exp(-0.5 * (place / sigma) ** 2) for place in range(taps)]
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (taps - 1,) * 4, mode="replicate")
+    blurred = torch.zeros_like(images)
+    for image, wide, angle in zip(blurred, padded, degrees.tolist(), strict=True):
+        down, right = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+        for place, weight in enumerate(weights):
+            y = taps - 1 + math.ceil(place * down - 0.5)
+            x = taps - 1 + math.ceil(place * right - 0.5)
+            image.add_(wide[:, y : y + height, x : x + width], alpha=weight / sum(weights))
+    return blurred
+
+
+def copied_from(offsets: Tensor, height: int, width: int, reach: int) -> Tensor:
+    """Where the pixels of a locally shuffled image come from.
+
+    The published shuffling goes through the image from its last pixel to its first and, meaning
+    to swap a pixel with a neighbour, copies the neighbour over it (its two array views alias).
+    A neighbour that was visited before gives what it was given, so that within a pass pixels hand
+    one another on; each chain is followed to its beginning by pointer doubling.
+
+    Args:
+        offsets: [B, passes, rows, columns, 2], whole numbers: (right, down), in the order of the
+            visits, for the pixels whose distance from the far border is at least `reach`, and from
+            the near one more than that.
+        reach: the largest offset, in pixels.
+
+    Returns:
+        [B, height · width], int64: the place that each pixel's value comes from.
+    """
+    count = height * width
+    device = offsets.device
+    place = torch.arange(count, device=device)
+    inner = place.view(height, width)[
+        reach + 1 : height - reach + 1, reach + 1 : width - reach + 1
+    ].flip(0, 1)
+    visited = torch.zeros(count, dtype=torch.bool, device=device)
+    visited[inner.flatten()] = True
+    # pointers below `count` are to a place's value after the pass, the others to that before it;
+    # each image has its own stretch of one long array
+    stretch = torch.arange(len(offsets), device=device).unsqueeze(1) * (2 * count)
+    source = place.expand(len(offsets), count)
+    for step in offsets.unbind(1):
+        target = inner + step[..., 1] * width + step[..., 0]
+        # visits go backwards: a later place was visited before
+        before = ~(visited[target] & (target > inner))
+        chain = (place.repeat(2) + stretch).add_(count)
+        chain[:, inner.flatten()] = (target + before * count).flatten(1) + stretch
+        resolved = chain[:, :count]
+        while True:
+            further = chain.flatten().index_select(0, resolved.flatten()).view_as(resolved)
+            if torch.equal(further, resolved):
+                break
+            resolved.copy_(further)
+        source = source.gather(1, resolved - stretch - count)
+    return source

@@ -1,0 +1,165 @@
+"""Spatter: drops of water or mud on the lens."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
+from robustbench_aa.distortions.corruptions.gaussian import gaussian
+
+WATER = (175 / 255, 238 / 255, 238 / 255)
+MUD = (63 / 255, 42 / 255, 20 / 255)
+
+CANNY = (50, 150)
+"""Thresholds of an edge's neighbours and of an edge."""
+TANGENT = 13573
+"""tan 22.5° in 2⁻¹⁵."""
+FARTHEST = 20.0
+"""Distances from an edge are cut off here, in pixels."""
+STEPS = {
+    **dict.fromkeys(((0, 1), (1, 0)), 65536),
+    **dict.fromkeys(((1, 1), (1, -1)), 91750),
+    **dict.fromkeys(((1, 2), (2, 1), (1, -2), (2, -1)), 143976),
+}
+"""The moves of OpenCV's 5×5 chamfer distance, (down, right), and their lengths in 2⁻¹⁶."""
+RELIEF = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
+
+
+@corruption("extra")
+def spatter(
+    images: Tensor,
+    draws: RandomNumbers,
+    mean: float,
+    deviation: float,
+    sigma: float,
+    threshold: float,
+    strength: float,
+    mud: int,
+) -> Tensor:
+    """Drops where blurred noise exceeds a threshold.
+
+    Water is lighter, shaded by a relief of the distance to the drops' edges, and added in
+    `strength`; mud hides the image, and `strength` is the deviation of its outline's blur.
+    """
+    noise = draws.normal(*images.shape[-2:]).mul_(deviation).add_(mean).unsqueeze(1)
+    liquid = gaussian(noise, sigma)
+    if mud:
+        cover = gaussian((liquid > threshold).to(images), strength)
+        cover = torch.where(cover < 0.8, 0.0, cover)
+        return images * (1 - cover) + cover * _colour(MUD, images)
+    liquid = torch.where(liquid < threshold, 0.0, liquid)
+    liquid = liquid.mul(255.0).floor_().remainder_(256.0)  # to 8 bits as numpy does, around
+    # a CPU does one image after the other, since each fits its cache
+    parts = liquid.split(1) if liquid.device.type == "cpu" else (liquid,)
+    water = torch.cat([part * _relief(edge_distance(canny(part))) for part in parts])
+    water = water / water.amax(dim=(2, 3), keepdim=True)
+    return images + water * strength * _colour(WATER, images)
+
+
+def _colour(values: tuple[float, ...], images: Tensor) -> Tensor:
+    return torch.tensor(values).to(images).view(3, 1, 1)
+
+
+def canny(images: Tensor) -> Tensor:
+    """[B, 1, H, W] of whole numbers 0 … 255 → where the edges are, bool (as `cv2.Canny`)."""
+    wide = F.pad(images, (1,) * 4, mode="replicate")
+    smooth_down = wide[..., :-2, :] + 2 * wide[..., 1:-1, :] + wide[..., 2:, :]
+    smooth_right = wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]
+    right = (smooth_down[..., 2:] - smooth_down[..., :-2]).int()
+    down = (smooth_right[..., 2:, :] - smooth_right[..., :-2, :]).int()
+    size = right.abs() + down.abs()
+    framed = F.pad(size, (1,) * 4)
+
+    def at(y: int, x: int) -> Tensor:
+        return framed[..., 1 + y : 1 + y + images.shape[-2], 1 + x : 1 + x + images.shape[-1]]
+
+    steep, flat = down.abs() << 15, right.abs() * TANGENT
+    horizontal = steep < flat
+    vertical = steep > flat + (right.abs() << 16)
+    falling = (right ^ down) >= 0
+    highest = torch.where(
+        horizontal,
+        (size > at(0, -1)) & (size >= at(0, 1)),
+        torch.where(
+            vertical,
+            (size > at(-1, 0)) & (size >= at(1, 0)),
+            torch.where(
+                falling,
+                (size > at(-1, -1)) & (size > at(1, 1)),
+                (size > at(-1, 1)) & (size > at(1, -1)),
+            ),
+        ),
+    )
+    candidates = highest & (size > CANNY[0])
+    edges = candidates & (size > CANNY[1])
+    while True:
+        wide = F.pad(edges, (1,) * 4)
+        rows = wide[..., :-2, :] | wide[..., 1:-1, :] | wide[..., 2:, :]
+        grown = (rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]) & candidates
+        if torch.equal(grown, edges):
+            return edges
+        edges = grown
+
+
+def edge_distance(edges: Tensor) -> Tensor:
+    """[B, 1, H, W] bool → the chamfer distance to the next edge in pixels, at most 20.
+
+    A shortest way is so many steps of one move and so many of its neighbour. Every number of
+    steps is a sum of powers of two, so leaps of 1, 2, 4, … steps, each tried once in each
+    direction, find it.
+    """
+    distance = torch.where(edges, 0.0, FARTHEST)
+    spare = torch.empty_like(distance)
+    leap = 1
+    while leap <= FARTHEST:
+        for (down, right), length in STEPS.items():
+            cost = leap * length / 65536
+            if cost < FARTHEST:
+                _leap(distance, spare, leap * down, leap * right, cost)
+                _leap(distance, spare, -leap * down, -leap * right, cost)
+        leap *= 2
+    return distance
+
+
+def _leap(distance: Tensor, spare: Tensor, down: int, right: int, cost: float) -> None:
+    """Where it is nearer by way of the place that lies so far up and left, takes that way."""
+    height, width = distance.shape[-2:]
+    if abs(down) >= height or abs(right) >= width:
+        return
+    here, there = (
+        distance[..., max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]
+        for y, x in ((down, right), (-down, -right))
+    )
+    way = torch.add(there, cost, out=spare[..., : there.shape[-2], : there.shape[-1]])
+    torch.minimum(here, way, out=here)
+
+
+def _relief(distance: Tensor) -> Tensor:
+    """Shades distances from the upper left, in OpenCV's 8-bit steps; [B, 1, H, W] each."""
+    levels = _mean3(distance).floor()
+    levels = _equalised(levels.long()).to(distance)
+    kernel = torch.tensor(RELIEF).to(distance)[None, None]
+    shaded = F.conv2d(F.pad(levels, (1,) * 4, mode="reflect"), kernel).clamp_(0.0, 255.0)
+    return _mean3(shaded).round_()
+
+
+def _mean3(images: Tensor) -> Tensor:
+    wide = F.pad(images, (1,) * 4, mode="reflect")
+    rows = wide[..., :-2, :] + wide[..., 1:-1, :] + wide[..., 2:, :]
+    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
+
+
+def _equalised(levels: Tensor) -> Tensor:
+    """Spreads whole numbers 0 … 255 so that their distribution becomes even (`equalizeHist`)."""
+    images, pixels = len(levels), levels[0].numel()
+    own = levels + 256 * torch.arange(images, device=levels.device).view(-1, 1, 1, 1)
+    histogram = torch.bincount(own.flatten(), minlength=256 * images).view(images, 256)
+    lowest = (histogram > 0).int().argmax(dim=1, keepdim=True)
+    lowest_count = histogram.gather(1, lowest)
+    others = pixels - lowest_count
+    table = (histogram.cumsum(1) - lowest_count) * (255.0 / others.clamp(min=1))
+    table = table.round().clamp_(0.0, 255.0)
+    table = torch.where(others > 0, table, torch.arange(256.0, device=levels.device))
+    return table.flatten().index_select(0, own.flatten()).view_as(levels)

@@ -1,0 +1,71 @@
+"""Random numbers that the reference and our functions share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+
+class Recorder:
+    """Stands in for `numpy.random` and keeps what it drew, as standard draws."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = np.random.default_rng(seed)
+        self.uniforms: list[np.ndarray] = []
+        self.normals: list[np.ndarray] = []
+
+    def random(self, size: Any = None) -> Any:
+        # halfway between the multiples of 2⁻²³, so that no rounding moves it over a border
+        drawn = (self.generator.integers(2**23, size=size) + 0.5) * 2.0**-23
+        self.uniforms.append(np.asarray(drawn, dtype=np.float32).ravel())
+        return drawn
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, size: Any = None) -> Any:
+        return low + (high - low) * self.random(size)
+
+    def normal(self, loc: float = 0.0, scale: float = 1.0, size: Any = None) -> Any:
+        drawn = self.generator.standard_normal(size, dtype=np.float32)
+        self.normals.append(drawn.ravel())
+        return loc + scale * drawn.astype(np.float64)
+
+    def randint(self, low: int, high: int | None = None, size: Any = None) -> Any:
+        low, high = (0, low) if high is None else (low, high)
+        drawn = np.floor(low + (high - low) * self.random(size)).astype(int)
+        return drawn if size is not None else int(drawn)
+
+    def poisson(self, mean: np.ndarray) -> np.ndarray:
+        return stats.poisson.ppf(self.random(mean.shape), mean).clip(0)
+
+
+class Replay:
+    """Gives the draws of several recorders, one an image, to a batched function."""
+
+    def __init__(self, recorders: list[Recorder]) -> None:
+        self.streams = {
+            kind: torch.from_numpy(np.stack([np.concatenate(getattr(r, kind)) for r in recorders]))
+            for kind in ("uniforms", "normals")
+            if getattr(recorders[0], kind)
+        }
+        self.position = dict.fromkeys(self.streams, 0)
+
+    def _next(self, kind: str, shape: tuple[int, ...]) -> torch.Tensor:
+        start = self.position[kind]
+        self.position[kind] += int(np.prod(shape))
+        found = self.streams[kind][:, start : self.position[kind]]
+        assert found.shape[1] == int(np.prod(shape)), "the reference drew fewer numbers"
+        if len(shape) == 3:  # the references draw for [H, W, 3]
+            return found.reshape(-1, *shape[1:], shape[0]).permute(0, 3, 1, 2)
+        return found.reshape(-1, *shape)
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        return self._next("uniforms", shape)
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        return self._next("normals", shape)
+
+    def assert_spent(self) -> None:
+        for kind, stream in self.streams.items():
+            assert self.position[kind] == stream.shape[1], f"the reference drew more {kind}"
