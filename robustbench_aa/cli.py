@@ -74,11 +74,17 @@ def commands() -> None:
 @commands.command()
 @click.argument("suite", default="digits")
 @click.option("--output-dir", help="Of the run; runs/SUITE by default.")
+@click.option("--data-dir", help="Of data sets that are files; wins over the suite's.")
 @click.option("--seed", type=int, help="Of the distortions' randomness; wins over the suite's.")
 @click.option("--limit", type=int, help="At most this many images of each data set.")
 @running
 def benchmark(
-    suite: str, output_dir: str | None, seed: int | None, limit: int | None, **how: Any
+    suite: str,
+    output_dir: str | None,
+    data_dir: str | None,
+    seed: int | None,
+    limit: int | None,
+    **how: Any,
 ) -> int:
     """Evaluates a SUITE and reports on it; the same command again resumes.
 
@@ -91,6 +97,7 @@ def benchmark(
         what,
         seed=what.seed if seed is None else seed,
         limit=what.limit if limit is None else limit,
+        data_dir=what.data_dir if data_dir is None else data_dir,
     )
     run = _carry_out(what, output_dir or f"runs/{what.name}", **how)
     return _print_report(run, None) if run else 0
@@ -109,16 +116,22 @@ def benchmark(
 @click.option("--corruption", "corruptions", multiple=True, help="Only this; may be repeated.")
 @click.option("--severity", "severities", multiple=True, type=int, help="Likewise, 1 to 5.")
 @click.option("--output-dir", default="runs/evaluate", show_default=True, help="Of the run.")
+@click.option("--data-dir", help="Of a data set that is files.")
+@click.option(
+    "--corruption-backend", default="torch", show_default=True, help="Or imagecorruptions."
+)
+@click.option("--no-stored-jpeg", is_flag=True, help="Leave out ImageNet-C's final JPEG step.")
 @click.option("--seed", default=0, show_default=True, help="Of the distortions' randomness.")
 @click.option("--limit", type=int, help="At most this many images.")
 @running
-def evaluate(dataset: str, output_dir: str, **given: Any) -> int:
+def evaluate(dataset: str, output_dir: str, no_stored_jpeg: bool, **given: Any) -> int:
     """Evaluates models on one data set, prints a table and keeps the predictions."""
     from robustbench_aa.report.terminal import dataset_table
     from robustbench_aa.suite import Suite
 
     how = {key: given.pop(key) for key in ("batch_size", "device", "engine", "dry_run")}
-    run = _carry_out(Suite(datasets=[dataset], **given), output_dir, **how)
+    suite = Suite(datasets=[dataset], stored_jpeg=not no_stored_jpeg, **given)
+    run = _carry_out(suite, output_dir, **how)
     if run is None:
         return 0
     _console().print(dataset_table(run.tables(), dataset))
@@ -178,6 +191,9 @@ def datasets() -> None:
     from robustbench_aa.types import kind
 
     for name in DATASETS:
+        if "image" in name:
+            click.echo(f"{name:<16}photographs of one's own --data-dir")
+            continue
         of = open_dataset(name)
         measures, count = kind(of.distortions), len(of.distortions)
         click.echo(f"{name:<16}{of.images:>7} images of {of.size} px  {measures}, {count} cells")

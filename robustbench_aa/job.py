@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from robustbench_aa.datasets import Dataset, open_dataset
+from robustbench_aa.datasets import Dataset, Request, open_dataset
+from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError, cause
@@ -81,6 +82,7 @@ def benchmark(
     baseline: str | None = None,
     seed: int = 0,
     limit: int | None = None,
+    data_dir: str | None = None,
     batch_size: int = BATCH_SIZE,
     device: str | None = None,
 ) -> Run:
@@ -93,13 +95,14 @@ def benchmark(
         baseline: the model that CE is relative to.
         seed: of the distortions' randomness.
         limit: measure at most this many images of each data set.
+        data_dir: the folder of data sets that are files; None for their environment variables.
         batch_size: frames that go through a model at once; the results do not depend on it.
         device: a torch device; None takes a GPU if there is one.
 
     Raises:
         UsageError: the request cannot be carried out as it stands; nothing has been written.
     """
-    suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit)
+    suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit, data_dir=data_dir)
     run = prepare(suite, output_dir, device).carry_out(batch_size)
     run.report()
     return run
@@ -112,7 +115,12 @@ def prepare(suite: Suite, output_dir: str | os.PathLike[str], device: str | None
         UsageError: in one of its forms, naming what does not exist, fit or go together.
     """
     device = _checked_device(device)
-    datasets = {name: open_dataset(name, suite.limit, suite.seed) for name in suite.datasets}
+    if suite.corruption_backend not in BACKENDS:
+        raise UnknownName("corruption backend", suite.corruption_backend, BACKENDS)
+    request = Request(
+        suite.limit, suite.seed, suite.data_dir, suite.corruption_backend, suite.stored_jpeg
+    )
+    datasets = {name: open_dataset(name, request) for name in suite.datasets}
     classifiers = _load_models(suite.models)
     for classifier in classifiers.values():
         for dataset in datasets.values():

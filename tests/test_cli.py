@@ -61,9 +61,9 @@ def test_evaluate_on_shifts_and_clean_images_prints_what_they_measure(tmp_path: 
 def test_a_dry_run_says_what_remains_and_writes_nothing(tmp_path: Path) -> None:
     result = run("benchmark", "--limit", 10, "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    # 12 networks, 51 corrupted cells of 1 frame and one of 81 shifts, 10 images
-    assert "12 models × 52 cells: 0 of 624 prediction files are in runs/digits" in result.stdout
-    assert f"{12 * 10 * (51 + 81):,} forward passes remain on" in result.stdout
+    # 12 networks, 96 corrupted cells of 1 frame and one of 81 shifts, 10 images
+    assert "12 models × 97 cells: 0 of 1164 prediction files are in runs/digits" in result.stdout
+    assert f"{12 * 10 * (96 + 81):,} forward passes remain on" in result.stdout
     assert not tree(tmp_path)
 
 
@@ -100,7 +100,7 @@ def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
     assert_refused(run("models", "torchvison:*", cwd=tmp_path), "unknown model 'torchvison:*'")
     datasets = run("datasets", cwd=tmp_path).stdout
     assert [line.split()[0] for line in datasets.splitlines()] == [
-        *("digits", "digits-c", "digits-shift")
+        *("digits", "digits-c", "digits-shift", "image-folder", "imagenet-c-live", "imagenet-c")
     ]
 
 
@@ -226,7 +226,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> No
         assert len(finished) > known
     last = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
-    assert f": {len(finished)} of 936 prediction files are in" in last.stdout
+    assert f": {len(finished)} of 1746 prediction files are in" in last.stdout
     for path, stamp in finished.items():
         assert path.stat().st_mtime_ns == stamp
     ours, theirs = (csv_files(tmp_path / folder / "report") for folder in ("killed", "whole"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_aa.datasets import open_dataset
+from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import DatasetError
 from robustbench_aa.evaluation import evaluate, plan, predict
 from robustbench_aa.job import prepare
@@ -223,7 +223,7 @@ def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> Non
         def read(self, *arguments: object) -> object:
             return iter(list(dataset.read(*arguments))[:-1])  # type: ignore[arg-type]
 
-    dataset = open_dataset("digits", limit=12)
+    dataset = open_dataset("digits", Request(limit=12))
     job = prepare(Suite([make_classifier("a")], ["digits"], limit=12), tmp_path, "cpu")
     with pytest.raises(DatasetError, match="digits gave 10 of 12 frames"):
         evaluate(

@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from robustbench_aa.datasets import digits
-from robustbench_aa.datasets.dataset import Dataset
+from robustbench_aa.datasets import digits, imagenet
+from robustbench_aa.datasets.dataset import Dataset, Request
 from robustbench_aa.registry import Registry
 
-__all__ = ["DATASETS", "Dataset", "open_dataset"]
+__all__ = ["DATASETS", "Dataset", "Request", "open_dataset"]
 
-DATASETS: Registry[Callable[[int | None, int], Dataset]] = Registry("data set")
+WHOLE = Request()
+DATASETS: Registry[Callable[[Request], Dataset]] = Registry("data set")
 
 for _name in digits.DISTORTIONS:
     DATASETS.register(_name, partial(digits.open_digits, _name))
+DATASETS.register("image-folder", partial(imagenet.open_live, "image-folder"))
+DATASETS.register("imagenet-c-live", partial(imagenet.open_live, "imagenet-c-live"))
+DATASETS.register("imagenet-c", imagenet.open_stored)
 
 
-def open_dataset(name: str, limit: int | None = None, seed: int = 0) -> Dataset:
+def open_dataset(name: str, request: Request = WHOLE) -> Dataset:
     """Opens a data set.
 
     Args:
         name: as registered.
-        limit: at most this many images, evenly spread over the whole; None for all.
-        seed: of the distortions' randomness.
 
     Raises:
         UnknownName: no such data set.
+        UsageError: its files are not named, not there, or not as they should be.
     """
-    return DATASETS[name](limit, seed)
+    return DATASETS[name](request)

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from robustbench_aa.types import Batch, Distortion, Shard
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which part of a data set is wanted, from where, and how it is to be distorted.
+
+    Attributes:
+        limit: at most this many images, evenly spread over the whole; None for all.
+        seed: of the distortions' randomness.
+        data_dir: where the files are; None for the data set's environment variable.
+        backend: what corrupts clean images, `torch` or `imagecorruptions`.
+        stored_jpeg: whether corrupted photographs go through a JPEG file of quality 85 at last,
+            as the published ones did.
+    """
+
+    limit: int | None = None
+    seed: int = 0
+    data_dir: str | None = None
+    backend: str = "torch"
+    stored_jpeg: bool = True
 
 
 class Dataset(Protocol):

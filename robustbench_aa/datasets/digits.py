@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from robustbench_aa import distortions
+from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import Clean, LiveDataset, spread
 from robustbench_aa.types import CLEAN
 
@@ -30,7 +31,7 @@ DISTORTIONS = {
 }
 
 
-def open_digits(name: str, limit: int | None, seed: int) -> LiveDataset:
+def open_digits(name: str, request: Request) -> LiveDataset:
     """The test digits under the distortions of one of the embedded data sets."""
     images, labels = load_split("test")
     return LiveDataset(
@@ -38,10 +39,11 @@ def open_digits(name: str, limit: int | None, seed: int) -> LiveDataset:
         classes=CLASSES,
         size=SIZE,
         distortions=DISTORTIONS[name],
-        index=spread(len(images), limit),
+        index=spread(len(images), request.limit),
         clean=lambda index: (images[index], labels[index]),
         clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),
-        seed=seed,
+        seed=request.seed,
+        backend=request.backend,
     )
 
 

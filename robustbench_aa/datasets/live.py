@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa import distortions
+from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY, through_jpeg
 from robustbench_aa.types import Batch, Distortion, Shard
 
 Clean = tuple[Tensor, Tensor]
@@ -28,6 +29,8 @@ class LiveDataset:
         clean: index → (images [B, 3, size, size] uint8, labels [B] int64).
         clean_sha256: of the clean images and labels.
         seed: of the distortions' randomness.
+        backend: what corrupts, as in `Request`.
+        stored_jpeg: as in `Request`.
     """
 
     name: str
@@ -38,6 +41,8 @@ class LiveDataset:
     clean: Callable[[np.ndarray], Clean]
     clean_sha256: str
     seed: int
+    backend: str = "torch"
+    stored_jpeg: bool = False
 
     @property
     def images(self) -> int:
@@ -47,7 +52,8 @@ class LiveDataset:
     @property
     def sha256(self) -> str:
         """Of the clean images, of which of them are measured, and of the distortions' code."""
-        digest = hashlib.sha256(f"{self.clean_sha256} {_distortions_sha256()}".encode())
+        how = f"{_distortions_sha256()} {self.backend} {self.stored_jpeg}"
+        digest = hashlib.sha256(f"{self.clean_sha256} {how}".encode())
         digest.update(self.index.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -63,7 +69,11 @@ class LiveDataset:
         for start in range(shard.start, shard.stop, step):
             index = self.index[start : min(start + step, shard.stop)]
             images, labels = self.clean(index)
-            frames = distortions.distort(images.to(device), distortion, index, self.seed)
+            frames = distortions.distort(
+                images.to(device), distortion, index, self.seed, self.backend
+            )
+            if self.stored_jpeg and distortion.severity is not None:
+                frames = through_jpeg(frames.squeeze(1), STORED_QUALITY).unsqueeze(1)
             yield Batch(distortion, index, labels.numpy(), frames)
 
 

@@ -6,14 +6,16 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from robustbench_aa.distortions import reference
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
-from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.draws import Draws, image_seed
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES
 from robustbench_aa.distortions.shifts import REACH, circular_shifts
 from robustbench_aa.types import Distortion
 
-__all__ = ["CIRCULAR_SHIFTS", "corruptions_at", "distort", "frames"]
+__all__ = ["BACKENDS", "CIRCULAR_SHIFTS", "corruptions_at", "distort", "frames"]
 
+BACKENDS = ("torch", "imagecorruptions")
 CIRCULAR_SHIFTS = Distortion("shift", "circular")
 
 
@@ -31,7 +33,13 @@ def frames(distortion: Distortion) -> int:
     return (2 * REACH + 1) ** 2 if distortion.family == "shift" else 1
 
 
-def distort(images: Tensor, distortion: Distortion, index: Iterable[int], seed: int) -> Tensor:
+def distort(
+    images: Tensor,
+    distortion: Distortion,
+    index: Iterable[int],
+    seed: int,
+    backend: str = "torch",
+) -> Tensor:
     """Makes the frames that a classifier is to see.
 
     Args:
@@ -39,6 +47,7 @@ def distort(images: Tensor, distortion: Distortion, index: Iterable[int], seed: 
         distortion: what to do to them.
         index: [B], the images' places in their data set, on which their randomness depends.
         seed: the run's seed.
+        backend: what corrupts: `torch`, or the `imagecorruptions` package.
 
     Returns:
         [B, F, 3, H, W], uint8.
@@ -47,5 +56,8 @@ def distort(images: Tensor, distortion: Distortion, index: Iterable[int], seed: 
         return circular_shifts(images)
     if distortion.severity is None:
         return images.unsqueeze(1)
+    if backend == "imagecorruptions":
+        seeds = [image_seed(seed, distortion, int(place)) for place in index]
+        return reference.corrupt_batch(images, distortion, seeds).unsqueeze(1)
     draws = Draws(seed, distortion, index, images.device)
     return corrupt(images, distortion.name, distortion.severity, draws).unsqueeze(1)

@@ -54,7 +54,7 @@ class Draws:
         index: Iterable[int],
         device: torch.device | str = "cpu",
     ) -> None:
-        keys = [_key(seed, distortion, int(i)) for i in index]
+        keys = [image_seed(seed, distortion, int(i)) for i in index]
         self._keys = torch.tensor(keys, dtype=torch.int64, device=device).unsqueeze(1)
         self._position = 1
 
@@ -113,6 +113,7 @@ def _shifted(bits: Tensor, places: int) -> Tensor:
     return (bits >> places).bitwise_and_((1 << (64 - places)) - 1)
 
 
-def _key(seed: int, distortion: Distortion, index: int) -> int:
+def image_seed(seed: int, distortion: Distortion, index: int) -> int:
+    """A 64-bit signed number of its own for each image under each distortion and seed."""
     text = f"{seed}|{distortion}|{index}".encode()
     return int(np.frombuffer(hashlib.blake2b(text, digest_size=8).digest(), dtype="<i8")[0])

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from robustbench_aa.errors import UsageError, cause
+from robustbench_aa.types import Distortion
 
 SIZE = 224
 """The package has the severities of this many pixels, whatever the image's size."""
@@ -65,6 +70,37 @@ def corrupt(image: np.ndarray, name: str, severity: int, random: Any) -> np.ndar
 def corrupt_by_seed(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
     """Likewise, with the random numbers of a seed."""
     return corrupt(image, name, severity, np.random.RandomState(seed))
+
+
+def corrupt_batch(images: Tensor, distortion: Distortion, seeds: list[int]) -> Tensor:
+    """What the package makes of images, in worker processes.
+
+    Args:
+        images: [B, 3, 224, 224], uint8.
+        seeds: [B], of each image.
+
+    Returns:
+        [B, 3, 224, 224], uint8, where the images are.
+
+    Raises:
+        UsageError: the images have another size, or the package cannot be used.
+    """
+    if images.shape[-1] != SIZE:
+        raise UsageError(
+            f"imagecorruptions has the severities of {SIZE}-px images only; use the torch backend"
+        )
+    _package()  # what is wrong with it is told here, not in a worker
+    pictures = images.permute(0, 2, 3, 1).cpu().numpy()
+    seeds32 = [seed % 2**32 for seed in seeds]
+    names, severities = [distortion.name] * len(seeds), [distortion.severity] * len(seeds)
+    corrupted = list(_workers().map(corrupt_by_seed, pictures, names, severities, seeds32))
+    return torch.from_numpy(np.stack(corrupted)).permute(0, 3, 1, 2).contiguous().to(images.device)
+
+
+@cache
+def _workers() -> ProcessPoolExecutor:
+    """As many processes as cores; not forks, since torch's threads would not survive one."""
+    return ProcessPoolExecutor(mp_context=get_context("spawn"))
 
 
 @cache

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_aa.datasets import open_dataset
+from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.digits import load_split
 from robustbench_aa.types import CLEAN, Distortion, Shard
 
@@ -43,18 +43,21 @@ def test_digits_c_has_every_corruption_at_every_severity_and_clean() -> None:
     dataset = open_dataset("digits-c")
     names = dict.fromkeys(d.name for d in dataset.distortions if d.severity)
     assert list(names) == [
-        *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "brightness"),
-        *("contrast", "pixelate", "speckle_noise", "gaussian_blur", "saturate"),
+        *("gaussian_noise", "shot_noise", "impulse_noise"),
+        *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+        *("snow", "frost", "fog", "brightness"),
+        *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+        *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
     ]
     assert dataset.distortions[0] == CLEAN
     assert len(dataset.distortions) == 1 + 5 * len(names)
     assert [d.name for d in dataset.distortions if d.family == "extra"][::5] == [
-        *("speckle_noise", "gaussian_blur", "saturate")
+        *("speckle_noise", "gaussian_blur", "spatter", "saturate")
     ]
 
 
 def test_digits_shift_shows_every_shift_of_four_pixels() -> None:
-    dataset = open_dataset("digits-shift", limit=2)
+    dataset = open_dataset("digits-shift", Request(limit=2))
     (shifts,) = dataset.distortions
     (batch,) = dataset.read(shifts, Shard(0, 2), 1000, CPU)
     assert batch.frames.shape == (2, 81, 3, 32, 32)
@@ -63,7 +66,7 @@ def test_digits_shift_shows_every_shift_of_four_pixels() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
 def test_frames_do_not_depend_on_batches_or_shards(batch_size: int) -> None:
-    dataset = open_dataset("digits-c", limit=20)
+    dataset = open_dataset("digits-c", Request(limit=20))
     noise = Distortion("noise", "shot_noise", 3)
     whole = torch.cat([b.frames for b in dataset.read(noise, Shard(0, 20), 100, CPU)])
     parts = [
@@ -74,7 +77,7 @@ def test_frames_do_not_depend_on_batches_or_shards(batch_size: int) -> None:
 
 def test_a_limited_data_set_shows_the_same_frames_of_fewer_images() -> None:
     noise = Distortion("noise", "gaussian_noise", 5)
-    (few,) = open_dataset("digits-c", limit=10).read(noise, Shard(0, 10), 100, CPU)
+    (few,) = open_dataset("digits-c", Request(limit=10)).read(noise, Shard(0, 10), 100, CPU)
     (whole,) = open_dataset("digits-c").read(noise, Shard(0, 797), 1000, CPU)
     assert few.index.tolist() == [0, 79, 159, 239, 318, 398, 478, 557, 637, 717]
     assert torch.equal(few.frames, whole.frames[few.index])
@@ -84,13 +87,15 @@ def test_a_limited_data_set_shows_the_same_frames_of_fewer_images() -> None:
 def test_another_seed_is_another_noise() -> None:
     noise = Distortion("noise", "gaussian_noise", 5)
     frames = [
-        next(iter(open_dataset("digits-c", 5, seed).read(noise, Shard(0, 5), 9, CPU))).frames
+        next(
+            iter(open_dataset("digits-c", Request(5, seed)).read(noise, Shard(0, 5), 9, CPU))
+        ).frames
         for seed in (0, 1)
     ]
     assert not torch.equal(*frames)
 
 
 def test_what_is_measured_is_in_the_hash() -> None:
-    hashes = [open_dataset("digits-c", limit).sha256 for limit in (None, None, 10, 11)]
+    hashes = [open_dataset("digits-c", Request(limit)).sha256 for limit in (None, None, 10, 11)]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3

@@ -54,7 +54,7 @@ def spatter(
     # a CPU does one image after the other, since each fits its cache
     parts = liquid.split(1) if liquid.device.type == "cpu" else (liquid,)
     water = torch.cat([part * _relief(edge_distance(canny(part))) for part in parts])
-    water = water / water.amax(dim=(2, 3), keepdim=True)
+    water = water / water.amax(dim=(2, 3), keepdim=True).clamp(min=1.0)  # there may be none
     return images + water * strength * _colour(WATER, images)
 
 

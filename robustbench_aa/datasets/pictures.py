@@ -1,0 +1,151 @@
+"""Pictures in folders of classes: finding, labelling and decoding them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from robustbench_aa.errors import DatasetError, UsageError, cause
+
+SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
+KEPT = 2000
+"""Decoded pictures that are kept, so that the distortions of a shard share its decoding."""
+
+
+@cache
+def wnids() -> list[str]:
+    """ImageNet's 1,000 classes; a class's number is its place here, whatever folders there are."""
+    return WNIDS.read_text().split()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures with labels.
+
+    Attributes:
+        files: their paths.
+        labels: [N], int64.
+        classes: how many classes there are.
+        crop: what is cut out of a picture.
+    """
+
+    files: Sequence[Path]
+    labels: np.ndarray
+    classes: int
+    crop: Callable[[Image.Image], Image.Image]
+    _decoded: dict[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    def read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Some of the pictures, [B, 3, H, W] uint8, and their labels [B].
+
+        Raises:
+            DatasetError: one of them cannot be read; names it.
+        """
+        missing = [place for place in index.tolist() if place not in self._decoded]
+        if len(self._decoded) + len(missing) > KEPT:
+            self._decoded.clear()
+            missing = index.tolist()
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            pictures = threads.map(lambda place: decode(self.files[place], self.crop), missing)
+            self._decoded.update(zip(missing, pictures, strict=True))
+        images = torch.stack([self._decoded[place] for place in index.tolist()])
+        return images, torch.from_numpy(self.labels[index])
+
+    def sha256(self, root: Path) -> str:
+        """Of the pictures' names, sizes and labels; not of their bytes, which may be terabytes."""
+        digest = hashlib.sha256()
+        for file, label in zip(self.files, self.labels, strict=True):
+            name = file.relative_to(root).as_posix()
+            digest.update(f"{name} {file.stat().st_size} {label}\n".encode())
+        return digest.hexdigest()
+
+
+def find_pictures(root: Path) -> tuple[list[Path], np.ndarray, int]:
+    """The pictures of a folder of class folders, their labels, and the number of classes.
+
+    Folders that are named by wnids have ImageNet's labels, also where some are missing. Any other
+    names are sorted, whole numbers by their value.
+
+    Raises:
+        UsageError: there is no such folder, or no picture in it, or wnids and others are mixed.
+    """
+    if not root.is_dir():
+        raise UsageError(f"no folder {root}; check --data-dir")
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    label = _label_of(names, root)
+    found = [(file, label[name]) for name in names for file in _pictures_of(root / name)]
+    if not found:
+        raise UsageError(f"no pictures in {root}; it should hold a folder a class")
+    classes = len(wnids()) if set(names) <= set(wnids()) else len(names)
+    return [file for file, _ in found], np.array([label for _, label in found]), classes
+
+
+def _label_of(names: list[str], root: Path) -> dict[str, int]:
+    known = {name: place for place, name in enumerate(wnids())}
+    strange = [name for name in names if name not in known]
+    if not strange:
+        return {name: known[name] for name in names}
+    if len(strange) < len(names):
+        raise UsageError(f"{root / strange[0]} is no class of ImageNet's; take it out of {root}")
+    numbers = all(name.isdecimal() for name in names)
+    ordered = sorted(names, key=int) if numbers else names
+    return {name: place for place, name in enumerate(ordered)}
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    files = sorted(
+        Path(entry.path)
+        for entry in os.scandir(folder)
+        if Path(entry.name).suffix.lower() in SUFFIXES
+    )
+    if not files:
+        raise UsageError(f"no pictures in {folder}; fill it or take it away")
+    return files
+
+
+def decode(path: Path, crop: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """A picture as [3, H, W] uint8 RGB; grey, palette and CMYK pictures are converted.
+
+    Raises:
+        DatasetError: it is missing, truncated, of more than 8 bits, or too small; names it.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise DatasetError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
+            return torch.from_numpy(np.array(crop(picture.convert("RGB")))).permute(2, 0, 1)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
+    except ValueError as error:
+        raise DatasetError(f"{path} {cause(error)}") from error
+
+
+def resize_and_crop(picture: Image.Image, shorter: int = 256, size: int = 224) -> Image.Image:
+    """The middle `size` × `size` pixels after the shorter side became `shorter` (bilinear)."""
+    least = min(picture.size)
+    width, height = (shorter * side // least for side in picture.size)
+    return centre(picture.resize((width, height), Image.Resampling.BILINEAR), size)
+
+
+def centre(picture: Image.Image, size: int = 224) -> Image.Image:
+    """The middle `size` × `size` pixels.
+
+    Raises:
+        ValueError: the picture is smaller.
+    """
+    width, height = picture.size
+    if min(width, height) < size:
+        raise ValueError(f"is {width}×{height} px, smaller than {size}×{size}")
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return picture.crop((left, top, left + size, top + size))
