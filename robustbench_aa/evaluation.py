@@ -14,6 +14,8 @@ from robustbench_aa.errors import DatasetError, ModelError, cause
 from robustbench_aa.store import Cell, Store, empty_rows
 from robustbench_aa.types import Batch, Classifier, Shard
 
+CPU_PIXELS = 2**21
+"""How many pixels of frames a CPU sends through a model at once: 41 of 224 × 224."""
 Progress = Callable[[Cell, int], None]
 """Called after every forward pass with the cell it was for and the frames it covered."""
 
@@ -117,6 +119,8 @@ def predict(classifier: Classifier, batch: Batch, batch_size: int) -> dict[str, 
         ModelError: the module returned something other than finite logits [N, classes].
     """
     images, frames = batch.frames.shape[:2]
+    if batch.frames.device.type == "cpu":  # larger parts would leave its cache
+        batch_size = min(batch_size, max(1, CPU_PIXELS // batch.frames[0, 0, 0].numel()))
     parts = batch.frames.flatten(0, 1).split(batch_size)
     logits = torch.cat([_logits(classifier, part) for part in parts])
     probabilities = logits.softmax(dim=1)
