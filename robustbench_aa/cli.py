@@ -185,6 +185,18 @@ def antialias(model: str, output: Path, **how: Any) -> None:
 
 
 @commands.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--output", "-o", default="preview.png", show_default=True, type=Path)
+@click.option("--seed", default=0, show_default=True, help="Of the corruptions' randomness.")
+def preview(image: Path, output: Path, seed: int) -> None:
+    """Draws a contact sheet: IMAGE under every corruption at every severity."""
+    from robustbench_aa.preview import write_contact_sheet
+
+    write_contact_sheet(image, output, seed)
+    click.echo(output)
+
+
+@commands.command()
 def datasets() -> None:
     """Lists the data sets that can be named."""
     from robustbench_aa.datasets import DATASETS, open_dataset

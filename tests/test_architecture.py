@@ -36,8 +36,12 @@ ARROWS = {
         *("datasets", "distortions", "engines", "evaluation", "manifest", "models", "run"),
         *("store", "suite"),
     },
+    "preview": {"datasets", "distortions"},
     "progress": {"evaluation", "store"},
-    "cli": {"antialiasing", "datasets", "job", "models", "progress", "report", "run", "suite"},
+    "cli": {
+        *("antialiasing", "datasets", "job", "models", "preview", "progress", "report", "run"),
+        "suite",
+    },
     "__init__": {"antialiasing", "job", "models", "run"},
     "__main__": {"cli"},
 }

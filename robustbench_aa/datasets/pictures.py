@@ -124,7 +124,8 @@ def decode(path: Path, crop: Callable[[Image.Image], Image.Image]) -> Tensor:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise DatasetError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
-            return torch.from_numpy(np.array(crop(picture.convert("RGB")))).permute(2, 0, 1)
+            pixels = torch.from_numpy(np.array(crop(picture.convert("RGB"))))
+            return pixels.permute(2, 0, 1).contiguous()
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
     except ValueError as error:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from robustbench_aa.errors import UnknownName
+from robustbench_aa.metrics import baselines
 from robustbench_aa.metrics import corruption_error as ce
 from robustbench_aa.metrics.intervals import bootstrap_means, interval
 from robustbench_aa.metrics.outcomes import ByKind, Model, clean_error, read_models
@@ -67,10 +68,13 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
     if baseline is not None and baseline not in models:
         raise UnknownName("baseline (a model of the run)", baseline, models)
     reference = models[baseline] if baseline else None
+    # the published errors are of 15 corruptions of ImageNet's photographs, and of nothing else
+    on_imagenet = store.kinds().get("corruption") in ("imagenet-c", "imagenet-c-live")
     rows, seeded = [], []
     for model in models.values():
-        seeds = [_row(name, model, of, reference) for name, of in model.seeds.items()]
-        rows.append(_row(model.name, model, model.mean, reference) | _spread(seeds))
+        seeds = [_row(name, model, of, reference, on_imagenet) for name, of in model.seeds.items()]
+        mean = _row(model.name, model, model.mean, reference, on_imagenet)
+        rows.append(mean | _spread(seeds))
         seeded += seeds if len(seeds) > 1 else []
     return Tables(
         leaderboard=_ranked(pd.DataFrame(rows)),
@@ -80,7 +84,9 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
     )
 
 
-def _row(name: str, model: Model, outcomes: ByKind, reference: Model | None) -> Row:
+def _row(
+    name: str, model: Model, outcomes: ByKind, reference: Model | None, on_imagenet: bool
+) -> Row:
     """The figures of a model, or of one of its training seeds, in the order of the columns."""
     images = max(outcome.images for outcome in outcomes.values())
     row: Row = {"model": name, "params_m": model.parameters / 1e6, "images": images}
@@ -94,15 +100,30 @@ def _row(name: str, model: Model, outcomes: ByKind, reference: Model | None) -> 
         row |= {"mean_error": ce.mean_error(errors), "mean_error_low": low, "mean_error_high": high}
         if reference:
             base = reference.mean["corruption"].errors()
-            row[f"mce_{reference.name}"] = ce.mean_of(ce.corruption_error(errors, base))
-            base_clean = clean_error(reference.mean)
-            if clean is not None and base_clean is not None:
-                relative = ce.relative_corruption_error(errors, clean, base, base_clean)
-                row[f"relative_mce_{reference.name}"] = ce.mean_of(relative)
+            row |= _normalised(errors, clean, reference.name, base, clean_error(reference.mean))
+        published = baselines.alexnet()
+        if on_imagenet and set(errors.index) <= set(published.errors.index):
+            base = published.errors.reindex(index=errors.index, columns=errors.columns)
+            row |= _normalised(errors, clean, published.name, base, published.clean_error)
     if shifted := outcomes.get("shift"):
         for shift, agreement in shifted.agreement.items():
             row[f"consistency_{shift.name}"] = agreement.mean()
     return row | {"complete": all(outcome.complete for outcome in outcomes.values())}
+
+
+def _normalised(
+    errors: pd.DataFrame,
+    clean: float | None,
+    name: str,
+    base: pd.DataFrame,
+    base_clean: float | None,
+) -> Row:
+    """mCE and, where clean images were measured, relative mCE against a baseline."""
+    row: Row = {f"mce_{name}": ce.mean_of(ce.corruption_error(errors, base))}
+    if clean is not None and base_clean is not None:
+        relative = ce.relative_corruption_error(errors, clean, base, base_clean)
+        row[f"relative_mce_{name}"] = ce.mean_of(relative)
+    return row
 
 
 def _spread(seeds: Sequence[Row]) -> Row:

@@ -1,0 +1,56 @@
+"""A contact sheet: what every corruption does to a picture at every severity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from robustbench_aa.datasets.pictures import decode, resize_and_crop
+from robustbench_aa.distortions import corruptions_at, distort
+from robustbench_aa.distortions.severities import SEVERITIES
+from robustbench_aa.errors import UsageError
+
+SIZE = 224
+LABEL = 220
+"""Pixels left of each row, for the corruption's name."""
+
+
+def contact_sheet(path: Path, seed: int = 0) -> Image.Image:
+    """A picture's middle 224 × 224 px, a row a corruption and a column a severity.
+
+    Raises:
+        DatasetError: the picture cannot be read.
+    """
+    image = decode(path, resize_and_crop).unsqueeze(0)
+    cells = corruptions_at(SIZE)
+    names = list(dict.fromkeys(cell.name for cell in cells))
+    sheet = Image.new("RGB", (LABEL + SIZE * len(SEVERITIES), SIZE * len(names)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(22)
+    for cell in cells:
+        row = names.index(cell.name)
+        frame = distort(image, cell, [0], seed)[0, 0].permute(1, 2, 0)
+        left = LABEL + SIZE * SEVERITIES.index(cell.severity or 1)
+        sheet.paste(_picture(frame), (left, SIZE * row))
+        draw.text((8, SIZE * row + SIZE // 2), cell.name, "black", font, anchor="lm")
+    return sheet
+
+
+def write_contact_sheet(path: Path, output: Path, seed: int = 0) -> None:
+    """Writes the contact sheet of a picture.
+
+    Raises:
+        DatasetError: the picture cannot be read.
+        UsageError: the sheet cannot be written.
+    """
+    sheet = contact_sheet(path, seed)
+    try:
+        sheet.save(output)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write {output} ({error}); name a .png or .jpg file") from error
+
+
+def _picture(frame: torch.Tensor) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(frame.numpy()))

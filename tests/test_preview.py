@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from robustbench_aa.cli import commands
+from robustbench_aa.datasets.pictures import resize_and_crop
+from robustbench_aa.errors import DatasetError, UsageError
+from robustbench_aa.preview import LABEL, SIZE, write_contact_sheet
+
+
+def test_the_sheet_has_a_row_a_corruption_and_a_column_a_severity(
+    tmp_path: Path, photographs: torch.Tensor
+) -> None:
+    picture = Image.fromarray(photographs[0].permute(1, 2, 0).numpy())
+    picture.save(tmp_path / "a.png")
+    result = CliRunner().invoke(
+        commands, ["preview", str(tmp_path / "a.png"), "-o", f"{tmp_path}/s.png"]
+    )
+    assert result.exit_code == 0, result.output
+    sheet = np.array(Image.open(tmp_path / "s.png")).astype(int)
+    assert sheet.shape == (19 * SIZE, LABEL + 5 * SIZE, 3)
+    clean = np.array(resize_and_crop(picture)).astype(int)
+    noise = [
+        np.abs(sheet[:SIZE, LABEL + SIZE * s : LABEL + SIZE * (s + 1)] - clean).mean()
+        for s in range(5)
+    ]
+    assert noise == sorted(noise)
+    assert noise[0] > 10
+
+
+def test_what_cannot_be_read_or_written_is_named(tmp_path: Path, photographs: torch.Tensor) -> None:
+    with pytest.raises(DatasetError, match=r"gone\.png cannot be read"):
+        write_contact_sheet(tmp_path / "gone.png", tmp_path / "s.png")
+    Image.fromarray(photographs[0].permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"cannot write .*sheet\.txt"):
+        write_contact_sheet(tmp_path / "a.png", tmp_path / "sheet.txt")
