@@ -183,7 +183,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
     models = [make_classifier("a"), make_classifier("b", seed=1)]
     suite = Suite(models, ["digits-c"], limit=12, shard_size=5)
     job = prepare(suite, tmp_path, "cpu")
-    assert sum(item.passes for item in job.work) == 12 * 51 * 2
+    assert sum(item.passes for item in job.work) == 12 * 96 * 2
     job.carry_out()
     lost = job.store.path("b", job.cells[7], Shard(5, 10))
     lost.unlink()
@@ -241,7 +241,7 @@ def test_progress_counts_every_frame_once(tmp_path: Path) -> None:
     job = prepare(Suite([make_classifier("a")], DATASETS, limit=3), tmp_path, "cpu")
     told: list[int] = []
     job.carry_out(batch_size=2, progress=lambda cell, frames: told.append(frames))
-    assert sum(told) == sum(item.passes for item in job.work) == 3 * 51 + 3 * 81
+    assert sum(told) == sum(item.passes for item in job.work) == 3 * 96 + 3 * 81
 
 
 def test_a_plan_of_a_finished_run_is_empty(tmp_path: Path) -> None:

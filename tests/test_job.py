@@ -25,7 +25,7 @@ A = make_classifier("a")
         ({"models": ["digits:resnet@lost.pth"]}, r"no weights at lost\.pth"),
         ({"datasets": ["digits-d"]}, r"unknown data set 'digits-d'; did you mean digits-c"),
         ({"corruptions": ["gausian_noise"]}, r"did you mean gaussian_noise"),
-        ({"corruptions": ["fog"]}, r"unknown corruption of digits-c 'fog'; known: gaussian_noise,"),
+        ({"corruptions": ["haze"]}, r"unknown corruption of digits-c 'haze'; known: gaussian_noise,"),
         ({"severities": [0]}, r"severity 0 does not exist; choose from 1 to 5"),
         ({"severities": [6]}, r"severity 6 does not exist; choose from 1 to 5"),
         ({"datasets": ["digits"], "severities": [1]}, r"digits has no corruptions to choose from"),
@@ -65,7 +65,7 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
 
 def test_two_data_sets_of_a_kind_need_a_run_each(tmp_path: Path) -> None:
     other = rb.datasets.DATASETS["digits-c"]
-    rb.datasets.DATASETS.register("digits-c-again", lambda limit, seed: renamed(other(limit, seed)))
+    rb.datasets.DATASETS.register("digits-c-again", lambda request: renamed(other(request)))
     with pytest.raises(SuiteError, match="digits-c and digits-c-again both measure corruption"):
         prepare(Suite([A], ["digits-c", "digits-c-again"]), tmp_path)
 
