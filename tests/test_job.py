@@ -25,7 +25,10 @@ A = make_classifier("a")
         ({"models": ["digits:resnet@lost.pth"]}, r"no weights at lost\.pth"),
         ({"datasets": ["digits-d"]}, r"unknown data set 'digits-d'; did you mean digits-c"),
         ({"corruptions": ["gausian_noise"]}, r"did you mean gaussian_noise"),
-        ({"corruptions": ["haze"]}, r"unknown corruption of digits-c 'haze'; known: gaussian_noise,"),
+        (
+            {"corruptions": ["haze"]},
+            r"unknown corruption of digits-c 'haze'; known: gaussian_noise,",
+        ),
         ({"severities": [0]}, r"severity 0 does not exist; choose from 1 to 5"),
         ({"severities": [6]}, r"severity 6 does not exist; choose from 1 to 5"),
         ({"datasets": ["digits"], "severities": [1]}, r"digits has no corruptions to choose from"),
