@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
+
+PARTS = 4096
+"""Of the unit interval, in a table of Poisson counts."""
 
 
 @corruption("noise")
@@ -38,8 +43,10 @@ def speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Tensor:
 def poisson(images: Tensor, scale: float, uniform: Tensor) -> Tensor:
     """Poisson counts of mean `images` · `scale` by inversion of the distribution function.
 
-    8-bit images have 256 levels, hence 256 distribution functions: laid end to end, the one of
-    level v raised by v, they are one increasing sequence that a single search inverts.
+    8-bit images have 256 levels, hence 256 distribution functions. The interval of `uniform` is
+    divided into parts; in most of them a function takes no step, so that a table has the count.
+    The others are searched in: laid end to end, the function of level v raised by v, the functions
+    are one increasing sequence.
 
     Args:
         images: [...], float32 multiples of 1/255 in [0, 1].
@@ -49,15 +56,30 @@ def poisson(images: Tensor, scale: float, uniform: Tensor) -> Tensor:
     Returns:
         [...], float32: the smallest k whose distribution function exceeds `uniform`.
     """
-    level = images.mul(255.0).round()
-    functions = torch.from_numpy(_poisson_functions(scale)).to(images.device)
-    steps = functions.shape[1]
-    found = torch.searchsorted(
-        (functions + torch.arange(256, device=images.device).unsqueeze(1)).flatten(),
-        level.double() + uniform.double(),
-        right=True,
-    )
-    return found.sub_(level.long() * steps).clamp_(max=steps - 1).to(images.dtype)
+    functions, table = (of.to(images.device) for of in _poisson_tables(scale))
+    level = images.flatten().mul(255.0).round_().int()
+    uniform = uniform.flatten()
+    count = table.index_select(0, uniform.mul(float(PARTS)).int().add_(level, alpha=PARTS))
+    (unsure,) = torch.where(count < 0)
+    level = level[unsure]
+    steps = functions.numel() // 256
+    found = torch.searchsorted(functions, level + uniform[unsure].double(), right=True)
+    count[unsure] = found.sub_(level * steps).clamp_(max=steps - 1).to(count.dtype)
+    return count.to(images.dtype).view_as(images)
+
+
+@lru_cache(maxsize=10)
+def _poisson_tables(scale: float) -> tuple[Tensor, Tensor]:
+    """The functions end to end [256 · K], and the counts [256 · PARTS], −1 where there are two."""
+    functions = _poisson_functions(scale)
+    edges = np.arange(PARTS + 1) / PARTS
+    counts = np.empty((256, PARTS), dtype=np.int16)
+    for level, function in enumerate(functions):
+        first = np.searchsorted(function, edges[:-1], side="right")
+        last = np.searchsorted(function, edges[1:], side="left")
+        counts[level] = np.where(first == last, first, -1)
+    whole = functions + np.arange(256)[:, None]
+    return torch.from_numpy(whole.ravel()), torch.from_numpy(counts.ravel())
 
 
 def _poisson_functions(scale: float) -> np.ndarray:
