@@ -121,6 +121,7 @@ def benchmark(
     "--corruption-backend", default="torch", show_default=True, help="Or imagecorruptions."
 )
 @click.option("--no-stored-jpeg", is_flag=True, help="Leave out ImageNet-C's final JPEG step.")
+@click.option("--own-preprocessing", is_flag=True, help="Resize and crop as the models ask for.")
 @click.option("--seed", default=0, show_default=True, help="Of the distortions' randomness.")
 @click.option("--limit", type=int, help="At most this many images.")
 @running
@@ -203,8 +204,8 @@ def datasets() -> None:
     from robustbench_aa.types import kind
 
     for name in DATASETS:
-        if "image" in name:
-            click.echo(f"{name:<16}photographs of one's own --data-dir")
+        if not name.startswith("digits"):
+            click.echo(f"{name:<16}files in --data-dir")
             continue
         of = open_dataset(name)
         measures, count = kind(of.distortions), len(of.distortions)

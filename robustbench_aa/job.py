@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from robustbench_aa.datasets import Dataset, Request, open_dataset
+from robustbench_aa.datasets.pictures import Geometry
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
@@ -20,7 +23,7 @@ from robustbench_aa.models import expand, load
 from robustbench_aa.run import Run
 from robustbench_aa.store import Cell, Store
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier, groups, kind
+from robustbench_aa.types import Classifier, Distortion, groups, kind
 
 BATCH_SIZE = 256
 
@@ -118,10 +121,18 @@ def prepare(suite: Suite, output_dir: str | os.PathLike[str], device: str | None
     if suite.corruption_backend not in BACKENDS:
         raise UnknownName("corruption backend", suite.corruption_backend, BACKENDS)
     request = Request(
-        suite.limit, suite.seed, suite.data_dir, suite.corruption_backend, suite.stored_jpeg
+        limit=suite.limit,
+        seed=suite.seed,
+        data_dir=suite.data_dir,
+        backend=suite.corruption_backend,
+        stored_jpeg=suite.stored_jpeg,
     )
     datasets = {name: open_dataset(name, request) for name in suite.datasets}
+    asked = {name: _asked(suite, dataset) for name, dataset in datasets.items()}
     classifiers = _load_models(suite.models)
+    if suite.own_preprocessing:
+        request = dataclasses.replace(request, geometry=_own_geometry(classifiers.values()))
+        datasets = {name: open_dataset(name, request) for name in suite.datasets}
     for classifier in classifiers.values():
         for dataset in datasets.values():
             _check_fit(classifier, dataset)
@@ -139,10 +150,12 @@ def prepare(suite: Suite, output_dir: str | os.PathLike[str], device: str | None
     )
     store = Store.continued(Path(output_dir), manifest)
     _check_kinds(store)
-    cells = {name: _select(suite, store.cells(name)) for name in datasets}
+    cells = {
+        name: [cell for cell in store.cells(name) if cell.distortion in asked[name]]
+        for name in datasets
+    }
     work = [item for name in datasets for item in plan(classifiers, cells[name], store)]
-    asked = [cell for of_dataset in cells.values() for cell in of_dataset]
-    return Job(store, classifiers, datasets, asked, work, device)
+    return Job(store, classifiers, datasets, [*chain(*cells.values())], work, device)
 
 
 def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:
@@ -155,15 +168,41 @@ def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:
     return classifiers
 
 
+def _own_geometry(classifiers: Iterable[Classifier]) -> Geometry:
+    """How the models' own preprocessing resizes and crops; one way, since frames are shared."""
+    found = {}
+    for classifier in classifiers:
+        how = classifier.preprocessing
+        if how.resize is None:
+            raise UsageError(
+                f"model {classifier.name} does not say how its pictures are resized; "
+                "leave out --own-preprocessing"
+            )
+        found[Geometry(classifier.input_size, how.resize, how.interpolation)] = classifier.name
+    if len(found) > 1:
+        (one, first), (other, second), *_ = found.items()
+        raise UsageError(
+            f"{first} asks for {one}, {second} for {other}; give them an --output-dir each or "
+            "leave out --own-preprocessing"
+        )
+    return next(iter(found))
+
+
 def _check_fit(classifier: Classifier, dataset: Dataset) -> None:
-    for what, ours, theirs in (
-        ("images of {} px", classifier.input_size, dataset.size),
-        ("{} classes", classifier.classes, dataset.classes),
+    resized = dataset.geometry.startswith("Resize")
+    for what, ours, theirs, way_out in (
+        (
+            "images of {} px",
+            classifier.input_size,
+            dataset.size,
+            " or use --own-preprocessing" if resized else "",
+        ),
+        ("{} classes", classifier.classes, dataset.classes, ""),
     ):
         if ours != theirs:
             raise UsageError(
-                f"model {classifier.name} is for {what.format(ours)}, "
-                f"data set {dataset.name} has {what.format(theirs)}; leave one of them out"
+                f"model {classifier.name} is for {what.format(ours)}, data set {dataset.name} has "
+                f"{what.format(theirs)}; leave one of them out{way_out}"
             )
 
 
@@ -178,25 +217,34 @@ def _check_kinds(store: Store) -> None:
             )
 
 
-def _select(suite: Suite, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of a data set that the suite's corruptions and severities ask for."""
-    if not suite.corruptions and not suite.severities:
-        return list(cells)
-    dataset = cells[0].dataset
-    corruptions = dict.fromkeys(c.distortion.name for c in cells if c.distortion.severity)
-    if not corruptions:
-        raise UsageError(f"data set {dataset} has no corruptions to choose from; leave it out")
-    for name in suite.corruptions:
-        if name not in corruptions:
-            raise UnknownName(f"corruption of {dataset}", name, corruptions)
-    for severity in suite.severities:
-        check_severity(severity)
-    return [
-        cell
-        for cell in cells
-        if cell.distortion.severity in (suite.severities or SEVERITIES)
-        and cell.distortion.name in (suite.corruptions or corruptions)
-    ]
+def _asked(suite: Suite, dataset: Dataset) -> list[Distortion]:
+    """The distortions of a data set that the suite's corruptions and severities ask for."""
+    asked = list(dataset.distortions)
+    if suite.corruptions or suite.severities:
+        corruptions = dict.fromkeys(of.name for of in asked if of.severity)
+        if not corruptions:
+            raise UsageError(
+                f"data set {dataset.name} has no corruptions to choose from; leave it out"
+            )
+        for name in suite.corruptions:
+            if name not in corruptions:
+                raise UnknownName(f"corruption of {dataset.name}", name, corruptions)
+        for severity in suite.severities:
+            check_severity(severity)
+        asked = [
+            of
+            for of in asked
+            if of.severity in (suite.severities or SEVERITIES)
+            and of.name in (suite.corruptions or corruptions)
+        ]
+    missing = [of for of in asked if of in dataset.missing]
+    if missing:
+        others = f" nor {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UsageError(
+            f"{dataset.name} has no {dataset.missing[missing[0]]}{others}; fetch what is missing "
+            "or name what is there by --corruption"
+        )
+    return asked
 
 
 def _checked_device(device: str | None) -> str:

@@ -125,6 +125,7 @@ def dataset_identity(dataset: Dataset) -> Identity:
         "images": dataset.images,
         "classes": dataset.classes,
         "size": dataset.size,
+        "geometry": dataset.geometry,
         "distortions": [
             {**dataclasses.asdict(distortion), "frames": dataset.frames(distortion)}
             for distortion in dataset.distortions

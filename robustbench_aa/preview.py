@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from robustbench_aa.datasets.pictures import decode, resize_and_crop
+from robustbench_aa.datasets.pictures import AS_MADE, decode
 from robustbench_aa.distortions import corruptions_at, distort
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import UsageError
 
-SIZE = 224
+SIZE = AS_MADE.size
 LABEL = 220
 """Pixels left of each row, for the corruption's name."""
 
@@ -24,7 +24,7 @@ def contact_sheet(path: Path, seed: int = 0) -> Image.Image:
     Raises:
         DatasetError: the picture cannot be read.
     """
-    image = decode(path, resize_and_crop).unsqueeze(0)
+    image = decode(path, AS_MADE).unsqueeze(0)
     cells = corruptions_at(SIZE)
     names = list(dict.fromkeys(cell.name for cell in cells))
     sheet = Image.new("RGB", (LABEL + SIZE * len(SEVERITIES), SIZE * len(names)), "white")

@@ -35,6 +35,8 @@ class Suite:
         corruption_backend: what corrupts clean images, `torch` or `imagecorruptions`.
         stored_jpeg: whether corrupted photographs go through a JPEG of quality 85 at last, as
             those of ImageNet-C did.
+        own_preprocessing: whether photographs are resized and cropped as the models' own
+            preprocessing says, instead of as ImageNet-C's were (256, then 224).
     """
 
     models: Sequence[str | Classifier]
@@ -49,6 +51,7 @@ class Suite:
     data_dir: str | None = None
     corruption_backend: str = "torch"
     stored_jpeg: bool = True
+    own_preprocessing: bool = False
 
     def __post_init__(self) -> None:
         for noun, things in (("model", self.models), ("data set", self.datasets)):
@@ -115,6 +118,7 @@ _FORMS: dict[str, tuple[type[Any], type[Any] | None, str]] = {
     "data_dir": (str, None, "a string"),
     "corruption_backend": (str, None, "a string"),
     "stored_jpeg": (bool, None, "true or false"),
+    "own_preprocessing": (bool, None, "true or false"),
 }
 
 

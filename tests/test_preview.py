@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from robustbench_aa.cli import commands
-from robustbench_aa.datasets.pictures import resize_and_crop
+from robustbench_aa.datasets.pictures import AS_MADE
 from robustbench_aa.errors import DatasetError, UsageError
 from robustbench_aa.preview import LABEL, SIZE, write_contact_sheet
 
@@ -25,7 +25,7 @@ def test_the_sheet_has_a_row_a_corruption_and_a_column_a_severity(
     assert result.exit_code == 0, result.output
     sheet = np.array(Image.open(tmp_path / "s.png")).astype(int)
     assert sheet.shape == (19 * SIZE, LABEL + 5 * SIZE, 3)
-    clean = np.array(resize_and_crop(picture)).astype(int)
+    clean = np.array(AS_MADE.square(picture)).astype(int)
     noise = [
         np.abs(sheet[:SIZE, LABEL + SIZE * s : LABEL + SIZE * (s + 1)] - clean).mean()
         for s in range(5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from robustbench_aa.datasets import digits, imagenet
+from robustbench_aa.datasets import cifar, digits, imagenet
 from robustbench_aa.datasets.dataset import Dataset, Request
 from robustbench_aa.registry import Registry
 
@@ -19,6 +19,9 @@ for _name in digits.DISTORTIONS:
 DATASETS.register("image-folder", partial(imagenet.open_live, "image-folder"))
 DATASETS.register("imagenet-c-live", partial(imagenet.open_live, "imagenet-c-live"))
 DATASETS.register("imagenet-c", imagenet.open_stored)
+DATASETS.register("cifar10-c-live", cifar.open_live)
+for _name in ("cifar10-c", "cifar100-c"):
+    DATASETS.register(_name, partial(cifar.open_stored, _name))
 
 
 def open_dataset(name: str, request: Request = WHOLE) -> Dataset:

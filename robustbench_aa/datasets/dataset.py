@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
 
+from robustbench_aa.datasets.pictures import Geometry
 from robustbench_aa.types import Batch, Distortion, Shard
 
 
@@ -20,6 +22,7 @@ class Request:
         seed: of the distortions' randomness.
         data_dir: where the files are; None for the data set's environment variable.
         backend: what corrupts clean images, `torch` or `imagecorruptions`.
+        geometry: which square of a photograph is seen; None for that of ImageNet-C's making.
         stored_jpeg: whether corrupted photographs go through a JPEG file of quality 85 at last,
             as the published ones did.
     """
@@ -28,6 +31,7 @@ class Request:
     seed: int = 0
     data_dir: str | None = None
     backend: str = "torch"
+    geometry: Geometry | None = None
     stored_jpeg: bool = True
 
 
@@ -53,6 +57,14 @@ class Dataset(Protocol):
     @property
     def distortions(self) -> tuple[Distortion, ...]:
         """All that the data set defines, in the order of the reports."""
+
+    @property
+    def missing(self) -> Mapping[Distortion, Path]:
+        """The distortions whose files are not there, and what is not."""
+
+    @property
+    def geometry(self) -> str:
+        """Which square of a picture is seen, in words."""
 
     @property
     def sha256(self) -> str:

@@ -3,52 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import LiveDataset, spread
-from robustbench_aa.datasets.pictures import (
-    Pictures,
-    centre,
-    decode,
-    find_pictures,
-    resize_and_crop,
-)
+from robustbench_aa.datasets.pictures import AS_MADE, STORED, Pictures, decode, find_pictures
+from robustbench_aa.datasets.stored import StoredDataset, data_dir
 from robustbench_aa.distortions import corruptions_at
-from robustbench_aa.distortions.corruptions import CORRUPTIONS
-from robustbench_aa.distortions.severities import SEVERITIES, TABLES
+from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import UsageError
-from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
-
-SIZE = 224
-DISTORTIONS = {
-    "image-folder": (CLEAN,),
-    "imagenet-c-live": (CLEAN, *corruptions_at(SIZE)),
-}
+from robustbench_aa.types import CLEAN, Distortion
 
 
 def open_live(name: str, request: Request) -> LiveDataset:
     """Clean photographs in class folders, under the distortions of a data set.
 
     Each is resized to a shorter side of 256 px (bilinear) and its middle 224 × 224 px are cut
-    out, as ImageNet-C was made.
+    out, as ImageNet-C was made, unless the request says otherwise.
 
     Raises:
-        UsageError: the folder is not named, not there, or has no pictures.
+        UsageError: the folder is not named, not there, or has no pictures; or no corruptions were
+            published for the request's size.
     """
-    root = _data_dir(request, name, "IMAGENET_DIR")
+    root = data_dir(request, name, "IMAGENET_DIR")
+    geometry = request.geometry or AS_MADE
+    distortions = corruptions_at(geometry.size) if name == "imagenet-c-live" else []
     files, labels, classes = find_pictures(root)
-    pictures = Pictures(files, labels, classes, resize_and_crop)
+    pictures = Pictures(files, labels, classes, geometry)
     return LiveDataset(
         name=name,
         classes=classes,
-        size=SIZE,
-        distortions=DISTORTIONS[name],
+        size=geometry.size,
+        distortions=(CLEAN, *distortions),
+        geometry=str(geometry),
         index=spread(len(files), request.limit),
         clean=pictures.read,
         clean_sha256=pictures.sha256(root),
@@ -58,107 +48,86 @@ def open_live(name: str, request: Request) -> LiveDataset:
     )
 
 
-@dataclass(frozen=True)
-class StoredDataset:
-    """Corrupted photographs in files: `<corruption>/<severity>/<class>/<picture>`.
-
-    Attributes:
-        name, classes, size, distortions: as in `Dataset`.
-        folders: of each distortion.
-        pictures: of the first of them; the others have the same.
-        index: which of the pictures are measured.
-        sha256: of the pictures' names and sizes there, and of what else there is.
-    """
-
-    name: str
-    classes: int
-    size: int
-    distortions: tuple[Distortion, ...]
-    folders: dict[Distortion, Path]
-    pictures: Pictures
-    index: np.ndarray
-    sha256: str
-
-    @property
-    def images(self) -> int:
-        """How many images are measured."""
-        return len(self.index)
-
-    def frames(self, _distortion: Distortion) -> int:
-        """One: the files are still pictures."""
-        return 1
-
-    def read(
-        self, distortion: Distortion, shard: Shard, batch_size: int, device: torch.device
-    ) -> Iterator[Batch]:
-        """The images of a shard under a distortion, `batch_size` at a time.
-
-        Raises:
-            DatasetError: a file is missing or cannot be read; names it.
-        """
-        first = self.folders[self.distortions[0]]
-        names = [file.relative_to(first) for file in self.pictures.files]
-        files = [self.folders[distortion] / name for name in names]
-        there = Pictures(files, self.pictures.labels, self.classes, self.pictures.crop)
-        for start in range(shard.start, shard.stop, batch_size):
-            index = self.index[start : min(start + batch_size, shard.stop)]
-            images, labels = there.read(index)
-            yield Batch(distortion, index, labels.numpy(), images.unsqueeze(1).to(device))
-
-
 def open_stored(request: Request) -> StoredDataset:
     """ImageNet-C as released, or anything of the same layout; what is there is found by listing.
 
     The families' folders that the tars make may be there or not. The middle 224 × 224 px are
-    taken and nothing is resized: the files were cropped when they were made.
+    taken and nothing is resized: the files were cropped when they were made. Of ImageNet-C
+    itself, the 15 corruptions that its mean error counts are expected, and hold-outs that are
+    there are added.
 
     Raises:
-        UsageError: the folder is not named, not there, or has no corruption in it.
+        UsageError: the folder is not named, not there, or has no corruption in it; or the
+            corruptions have different classes.
     """
-    root = _data_dir(request, "imagenet-c", "IMAGENET_C_DIR")
-    folders = _find_cells(root)
-    distortions = tuple(folders)
-    files, labels, classes = find_pictures(folders[distortions[0]])
-    pictures = Pictures(files, labels, classes, centre)
-    decode(files[0], centre)  # the cheap part of verifying: is this what it should be?
-    told = " ".join(map(str, distortions))
+    root = data_dir(request, "imagenet-c", "IMAGENET_C_DIR")
+    folders = find_cells(root)
+    present = [cell for cell, folder in folders.items() if folder.is_dir()]
+    first = folders[present[0]]
+    _check_classes(first, [folders[cell] for cell in present])
+    files, labels, classes = find_pictures(first)
+    names = [file.relative_to(first) for file in files]
+    decode(files[0], STORED)  # is it of the size that it should be?
+
+    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        there = [folders[cell] / names[place] for place in index]
+        pictures = Pictures(there, labels[index], classes, STORED)
+        return pictures.read(np.arange(len(index)))
+
+    told = " ".join(map(str, present))
     return StoredDataset(
         name="imagenet-c",
         classes=classes,
-        size=SIZE,
-        distortions=distortions,
-        folders=folders,
-        pictures=pictures,
+        size=STORED.size,
+        distortions=tuple(folders),
+        missing={cell: folders[cell] for cell in folders if cell not in present},
+        geometry=str(STORED),
+        sha256=f"{Pictures(files, labels, classes, STORED).sha256(root)} {told}",
         index=spread(len(files), request.limit),
-        sha256=f"{pictures.sha256(root)} {told}",
+        stored=stored,
     )
 
 
-def _find_cells(root: Path) -> dict[Distortion, Path]:
-    """Every `<corruption>/<severity>` of a folder or of the folders in it, in published order."""
-    if not root.is_dir():
-        raise UsageError(f"no folder {root}; check --data-dir")
-    published = list(TABLES[SIZE])
-    found = [
-        folder
+def find_cells(root: Path) -> dict[Distortion, Path]:
+    """Every `<corruption>/<severity>` that a folder has or should have, in published order.
+
+    Raises:
+        UsageError: there is none at all.
+    """
+    found = {
+        folder.name: folder
         for pattern in ("*", "*/*")
-        for folder in root.glob(pattern)
+        for folder in sorted(root.glob(pattern))
         if any((folder / str(severity)).is_dir() for severity in SEVERITIES)
-    ]
+    }
     if not found:
         raise UsageError(f"no <corruption>/<severity> folders in {root}; check --data-dir")
-    found.sort(key=lambda f: (published.index(f.name) if f.name in published else 99, f.name))
-    cells = {}
-    for folder in found:
-        family = CORRUPTIONS[folder.name].family if folder.name in CORRUPTIONS else "other"
-        for severity in SEVERITIES:
-            if (folder / str(severity)).is_dir():
-                cells[Distortion(family, folder.name, severity)] = folder / str(severity)
-    return cells
+    families = {cell.name: cell.family for cell in corruptions_at(STORED.size)}
+    if found.keys() & families.keys():
+        held_out = {name for name, family in families.items() if family == "extra"}
+        names = [name for name in families if name in found or name not in held_out]
+    else:
+        names = []
+    names += sorted(found.keys() - families.keys())
+    return {
+        Distortion(families.get(name, "other"), name, severity): found.get(name, root / name)
+        / str(severity)
+        for name in names
+        for severity in SEVERITIES
+    }
 
 
-def _data_dir(request: Request, name: str, variable: str) -> Path:
-    folder = request.data_dir or os.environ.get(variable)
-    if not folder:
-        raise UsageError(f"{name} needs its files; name their folder by --data-dir or {variable}")
-    return Path(folder)
+def _check_classes(first: Path, folders: list[Path]) -> None:
+    expected = _names_in(first)
+    for folder in folders:
+        found = _names_in(folder)
+        if found != expected:
+            strange = min(found ^ expected)
+            where, other = (folder, first) if strange in found else (first, folder)
+            raise UsageError(
+                f"{where} has a class {strange} and {other} has not; run robustbench-aa verify"
+            )
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {entry.name for entry in os.scandir(folder) if entry.is_dir()}

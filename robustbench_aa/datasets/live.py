@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class LiveDataset:
     """Clean images and the distortions that are applied to them on the device.
 
     Attributes:
-        name, classes, size, distortions: as in `Dataset`.
+        name, classes, size, distortions, missing, geometry: as in `Dataset`.
         index: [images], int64: which images of the whole data set are measured.
         clean: index → (images [B, 3, size, size] uint8, labels [B] int64).
         clean_sha256: of the clean images and labels.
@@ -43,6 +43,8 @@ class LiveDataset:
     seed: int
     backend: str = "torch"
     stored_jpeg: bool = False
+    geometry: str = "as they are"
+    missing: Mapping[Distortion, Path] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -52,7 +54,7 @@ class LiveDataset:
     @property
     def sha256(self) -> str:
         """Of the clean images, of which of them are measured, and of the distortions' code."""
-        how = f"{_distortions_sha256()} {self.backend} {self.stored_jpeg}"
+        how = f"{_distortions_sha256()} {self.backend} {self.stored_jpeg} {self.geometry}"
         digest = hashlib.sha256(f"{self.clean_sha256} {how}".encode())
         digest.update(self.index.astype("<i8").tobytes())
         return digest.hexdigest()

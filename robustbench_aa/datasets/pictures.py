@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.Image import Resampling
 from torch import Tensor
 
 from robustbench_aa.errors import DatasetError, UsageError, cause
@@ -30,6 +31,47 @@ def wnids() -> list[str]:
 
 
 @dataclass(frozen=True)
+class Geometry:
+    """Which square of a photograph a network sees.
+
+    Attributes:
+        size: height and width of the middle that is cut out, in pixels.
+        resize: the length that the shorter side is brought to before; None for none.
+        interpolation: what it is resized by, as Pillow calls it.
+    """
+
+    size: int
+    resize: int | None = None
+    interpolation: str = "bilinear"
+
+    def __str__(self) -> str:
+        crop = f"CenterCrop {self.size}"
+        return f"Resize {self.resize} {self.interpolation}, {crop}" if self.resize else crop
+
+    def square(self, picture: Image.Image) -> Image.Image:
+        """The square of a picture.
+
+        Raises:
+            ValueError: there are too few pixels for it.
+        """
+        if self.resize:
+            least = min(picture.size)
+            width, height = (self.resize * side // least for side in picture.size)
+            picture = picture.resize((width, height), Resampling[self.interpolation.upper()])
+        width, height = picture.size
+        if min(width, height) < self.size:
+            raise ValueError(f"is {width}×{height} px, smaller than {self.size}×{self.size}")
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        return picture.crop((left, top, left + self.size, top + self.size))
+
+
+AS_MADE = Geometry(224, resize=256)
+"""How ImageNet-C was made of ImageNet's validation set."""
+STORED = Geometry(224)
+"""How ImageNet-C's files are read: they were resized when they were made."""
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Pictures with labels.
 
@@ -37,13 +79,13 @@ class Pictures:
         files: their paths.
         labels: [N], int64.
         classes: how many classes there are.
-        crop: what is cut out of a picture.
+        geometry: which square of a picture is read.
     """
 
     files: Sequence[Path]
     labels: np.ndarray
     classes: int
-    crop: Callable[[Image.Image], Image.Image]
+    geometry: Geometry
     _decoded: dict[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -57,7 +99,7 @@ class Pictures:
             self._decoded.clear()
             missing = index.tolist()
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            pictures = threads.map(lambda place: decode(self.files[place], self.crop), missing)
+            pictures = threads.map(lambda place: decode(self.files[place], self.geometry), missing)
             self._decoded.update(zip(missing, pictures, strict=True))
         images = torch.stack([self._decoded[place] for place in index.tolist()])
         return images, torch.from_numpy(self.labels[index])
@@ -71,33 +113,40 @@ class Pictures:
         return digest.hexdigest()
 
 
-def find_pictures(root: Path) -> tuple[list[Path], np.ndarray, int]:
+def find_pictures(
+    root: Path, known: Sequence[str] | None = None
+) -> tuple[list[Path], np.ndarray, int]:
     """The pictures of a folder of class folders, their labels, and the number of classes.
 
-    Folders that are named by wnids have ImageNet's labels, also where some are missing. Any other
-    names are sorted, whole numbers by their value.
+    Folders that are named by known classes have the labels of those, also where some are missing.
+    Any other names are sorted, whole numbers by their value.
+
+    Args:
+        known: the classes, in the order of their labels; None for ImageNet's wnids.
 
     Raises:
-        UsageError: there is no such folder, or no picture in it, or wnids and others are mixed.
+        UsageError: there is no picture, or known and other names are mixed.
     """
-    if not root.is_dir():
-        raise UsageError(f"no folder {root}; check --data-dir")
+    known = wnids() if known is None else known
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    label = _label_of(names, root)
+    label = _label_of(names, root, known)
     found = [(file, label[name]) for name in names for file in _pictures_of(root / name)]
     if not found:
         raise UsageError(f"no pictures in {root}; it should hold a folder a class")
-    classes = len(wnids()) if set(names) <= set(wnids()) else len(names)
+    classes = len(known) if names[0] in known else len(names)
     return [file for file, _ in found], np.array([label for _, label in found]), classes
 
 
-def _label_of(names: list[str], root: Path) -> dict[str, int]:
-    known = {name: place for place, name in enumerate(wnids())}
-    strange = [name for name in names if name not in known]
+def _label_of(names: list[str], root: Path, known: Sequence[str]) -> dict[str, int]:
+    place = {name: place for place, name in enumerate(known)}
+    strange = [name for name in names if name not in place]
     if not strange:
-        return {name: known[name] for name in names}
+        return {name: place[name] for name in names}
     if len(strange) < len(names):
-        raise UsageError(f"{root / strange[0]} is no class of ImageNet's; take it out of {root}")
+        raise UsageError(
+            f"{root / strange[0]} is not one of the {len(known)} classes that others there are; "
+            f"take it out of {root}"
+        )
     numbers = all(name.isdecimal() for name in names)
     ordered = sorted(names, key=int) if numbers else names
     return {name: place for place, name in enumerate(ordered)}
@@ -114,8 +163,8 @@ def _pictures_of(folder: Path) -> list[Path]:
     return files
 
 
-def decode(path: Path, crop: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """A picture as [3, H, W] uint8 RGB; grey, palette and CMYK pictures are converted.
+def decode(path: Path, geometry: Geometry) -> Tensor:
+    """The square of a picture, [3, size, size] uint8 RGB; grey, palette and CMYK are converted.
 
     Raises:
         DatasetError: it is missing, truncated, of more than 8 bits, or too small; names it.
@@ -124,29 +173,9 @@ def decode(path: Path, crop: Callable[[Image.Image], Image.Image]) -> Tensor:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise DatasetError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
-            pixels = torch.from_numpy(np.array(crop(picture.convert("RGB"))))
+            pixels = torch.from_numpy(np.array(geometry.square(picture.convert("RGB"))))
             return pixels.permute(2, 0, 1).contiguous()
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
     except ValueError as error:
         raise DatasetError(f"{path} {cause(error)}") from error
-
-
-def resize_and_crop(picture: Image.Image, shorter: int = 256, size: int = 224) -> Image.Image:
-    """The middle `size` × `size` pixels after the shorter side became `shorter` (bilinear)."""
-    least = min(picture.size)
-    width, height = (shorter * side // least for side in picture.size)
-    return centre(picture.resize((width, height), Image.Resampling.BILINEAR), size)
-
-
-def centre(picture: Image.Image, size: int = 224) -> Image.Image:
-    """The middle `size` × `size` pixels.
-
-    Raises:
-        ValueError: the picture is smaller.
-    """
-    width, height = picture.size
-    if min(width, height) < size:
-        raise ValueError(f"is {width}×{height} px, smaller than {size}×{size}")
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return picture.crop((left, top, left + size, top + size))

@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_aa.distortions import reference
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
 from robustbench_aa.distortions.draws import Draws, image_seed
-from robustbench_aa.distortions.severities import SEVERITIES, TABLES
+from robustbench_aa.distortions.severities import SEVERITIES, TABLES, published_size
 from robustbench_aa.distortions.shifts import REACH, circular_shifts
 from robustbench_aa.types import Distortion
 
@@ -20,10 +20,10 @@ CIRCULAR_SHIFTS = Distortion("shift", "circular")
 
 
 def corruptions_at(size: int) -> list[Distortion]:
-    """Every corruption × severity that has published parameters for images of `size` pixels."""
+    """Every corruption × severity with published parameters for images of about `size` pixels."""
     return [
         Distortion(CORRUPTIONS[name].family, name, severity)
-        for name in TABLES[size]
+        for name in TABLES[published_size(size)]
         for severity in SEVERITIES
     ]
 

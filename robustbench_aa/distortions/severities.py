@@ -8,6 +8,8 @@ published one, hold-out corruptions last.
 
 from __future__ import annotations
 
+import math
+
 from robustbench_aa.errors import UnknownName, UsageError
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -134,20 +136,42 @@ _PX32 = {
 TABLES: dict[int, dict[str, Row]] = {32: _PX32, 224: _PX224, 299: _PX299}
 
 
+def published_size(size: int) -> int:
+    """The size whose table serves images of `size` pixels: the nearest, if within a factor of two.
+
+    Raises:
+        UsageError: no table was published for such a size.
+    """
+    nearest = min(TABLES, key=lambda known: abs(math.log(known / size)))
+    if not 0.5 < nearest / size < 2:
+        published = ", ".join(f"{known} px" for known in TABLES)
+        raise UsageError(
+            f"no severities were published for {size}-px images, nor for any near it; "
+            f"there are {published}"
+        )
+    return nearest
+
+
 def parameters(corruption: str, severity: int, size: int) -> Parameters:
     """The published parameters of a corruption at a severity, for images of `size` pixels.
 
+    Sizes between the published ones have the parameters of the nearest. The fog's map and the
+    photographs of frost are enlarged where they would be smaller than the image.
+
     Raises:
-        UsageError: no table was published for this size, or the severity is not 1 to 5.
+        UsageError: no table was published for such a size, or the severity is not 1 to 5.
         UnknownName: the table has no such corruption.
     """
-    if size not in TABLES:
-        published = ", ".join(f"{known} px" for known in TABLES)
-        raise UsageError(f"no severities were published for {size}-px images; use {published}")
+    table = TABLES[published_size(size)]
     check_severity(severity)
-    if corruption not in TABLES[size]:
-        raise UnknownName("corruption", corruption, TABLES[size])
-    return TABLES[size][corruption][severity - 1]
+    if corruption not in table:
+        raise UnknownName("corruption", corruption, table)
+    *rest, last = table[corruption][severity - 1]
+    if corruption == "fog":
+        last = max(last, 2 ** math.ceil(math.log2(size)))
+    elif corruption == "frost":
+        last = max(last, size / 300)
+    return *rest, last
 
 
 def check_severity(severity: int) -> None:

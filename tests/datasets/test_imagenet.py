@@ -9,7 +9,8 @@ import torchvision
 from PIL import Image
 
 from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.pictures import centre, decode, resize_and_crop, wnids
+from robustbench_aa.datasets.pictures import AS_MADE, STORED, Geometry, decode, wnids
+from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions.jpeg import through_jpeg
 from robustbench_aa.errors import DatasetError, UsageError
 from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
@@ -59,7 +60,7 @@ def test_numbered_folders_are_sorted_by_their_number(tmp_path: Path) -> None:
     dataset = open_dataset("image-folder", Request(data_dir=str(tmp_path)))
     assert dataset.classes == 3
     (batch,) = dataset.read(CLEAN, Shard(0, 3), 4, CPU)
-    order = [resize_and_crop(picture(number)) for number in (0, 2, 10)]
+    order = [AS_MADE.square(picture(number)) for number in (0, 2, 10)]
     for frame, label in zip(batch.frames[:, 0], batch.label, strict=True):
         np.testing.assert_array_equal(frame.permute(1, 2, 0), np.array(order[label]))
 
@@ -69,8 +70,9 @@ def test_reading_is_torchvisions_resize_and_crop(size: tuple[int, int]) -> None:
     transforms = torchvision.transforms
     expected = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
     one = picture(3, *size)
-    np.testing.assert_array_equal(np.array(resize_and_crop(one)), np.array(expected(one)))
-    np.testing.assert_array_equal(np.array(centre(one)), np.array(transforms.CenterCrop(224)(one)))
+    np.testing.assert_array_equal(np.array(AS_MADE.square(one)), np.array(expected(one)))
+    cropped = transforms.CenterCrop(224)(one)
+    np.testing.assert_array_equal(np.array(STORED.square(one)), np.array(cropped))
 
 
 def test_live_corruptions_are_stored_as_jpeg_unless_left_out(validation: Path) -> None:
@@ -79,7 +81,7 @@ def test_live_corruptions_are_stored_as_jpeg_unless_left_out(validation: Path) -
     for one, other in zip(stored, plain, strict=True):
         assert torch.equal(one.frames[:, 0], through_jpeg(other.frames[:, 0], 85))
     clean = read("imagenet-c-live", CLEAN, data_dir=str(validation))
-    expected = decode(next(validation.glob("n01440764/0.JPEG")), resize_and_crop)
+    expected = decode(next(validation.glob("n01440764/0.JPEG")), AS_MADE)
     assert torch.equal(clean[0].frames[0, 0], expected)
 
 
@@ -113,7 +115,9 @@ def test_the_released_layout_is_found_by_listing(tmp_path: Path, nesting: str) -
         for number in range(3):
             picture(severity + number, 224, 224).save(folder / f"{number}.png")
     dataset = open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
-    assert [str(d) for d in dataset.distortions] == ["fog/1", "fog/3"]
+    assert [str(d) for d in dataset.distortions if d not in dataset.missing] == ["fog/1", "fog/3"]
+    counted = [cell for cell in corruptions_at(224) if cell.family != "extra"]
+    assert list(dataset.distortions) == counted
     assert (dataset.images, dataset.classes) == (3, 1000)
     (batch,) = dataset.read(FOG, Shard(0, 3), 4, CPU)
     assert batch.label.tolist() == [5, 5, 5]
@@ -126,8 +130,62 @@ def test_other_corruptions_in_the_same_layout(tmp_path: Path) -> None:
     folder = tmp_path / "blue_noise_sample" / "1" / wnids()[5]
     folder.mkdir(parents=True)
     picture(0, 224, 224).save(folder / "a.png")
-    (distortion,) = open_dataset("imagenet-c", Request(data_dir=str(tmp_path))).distortions
-    assert distortion == Distortion("other", "blue_noise_sample", 1)
+    dataset = open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
+    cells = [Distortion("other", "blue_noise_sample", severity) for severity in range(1, 6)]
+    assert list(dataset.distortions) == cells
+    assert list(dataset.missing) == cells[1:]
+
+
+def test_holdout_corruptions_are_measured_where_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "extra" / "saturate" / "2" / wnids()[5]
+    folder.mkdir(parents=True)
+    picture(0, 224, 224).save(folder / "a.png")
+    dataset = open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
+    assert len(dataset.distortions) == 80
+    assert {cell.name for cell in dataset.distortions if cell.family == "extra"} == {"saturate"}
+
+
+def test_a_class_that_one_cell_lacks_is_named(tmp_path: Path) -> None:
+    for severity, wnid in ((1, wnids()[5]), (1, wnids()[6]), (3, wnids()[5])):
+        folder = tmp_path / "fog" / str(severity) / wnid
+        folder.mkdir(parents=True)
+        picture(0, 224, 224).save(folder / "a.png")
+    with pytest.raises(UsageError, match=rf"fog/1 has a class {wnids()[6]} and .*fog/3 has not"):
+        open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
+
+
+def test_a_small_picture_is_refused_before_any_work(tmp_path: Path) -> None:
+    folder = tmp_path / "fog" / "1" / wnids()[5]
+    folder.mkdir(parents=True)
+    picture(0, 64, 64).save(folder / "a.png")
+    with pytest.raises(DatasetError, match=r"a\.png is 64×64 px, smaller than 224×224"):
+        open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("geometry", "transforms"),
+    [
+        (Geometry(299, 342), [torchvision.transforms.Resize(342)]),
+        (
+            Geometry(240, 250, "bicubic"),
+            [torchvision.transforms.Resize(250, torchvision.transforms.InterpolationMode.BICUBIC)],
+        ),
+    ],
+)
+def test_another_geometry(validation: Path, geometry: Geometry, transforms: list[object]) -> None:
+    request = Request(data_dir=str(validation), geometry=geometry)
+    dataset = open_dataset("imagenet-c-live", request)
+    assert (dataset.size, dataset.geometry) == (geometry.size, str(geometry))
+    assert len(dataset.distortions) == 96
+    steps = [*transforms, torchvision.transforms.CenterCrop(geometry.size)]
+    with Image.open(validation / wnids()[0] / "0.JPEG") as one:
+        expected = np.array(torchvision.transforms.Compose(steps)(one))
+    (batch, *_) = dataset.read(CLEAN, Shard(0, 1), 4, CPU)
+    np.testing.assert_array_equal(batch.frames[0, 0].permute(1, 2, 0), expected)
+    (batch, *_) = dataset.read(FOG, Shard(0, 1), 4, CPU)
+    assert batch.frames.shape[-1] == geometry.size
+    other = open_dataset("imagenet-c-live", Request(data_dir=str(validation)))
+    assert dataset.sha256 != other.sha256
 
 
 def test_a_file_that_one_cell_lacks_is_named(tmp_path: Path) -> None:
@@ -144,7 +202,7 @@ def test_a_file_that_one_cell_lacks_is_named(tmp_path: Path) -> None:
 def test_pictures_of_every_mode_are_read(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     picture(0).convert(mode).save(path)
-    assert decode(path, resize_and_crop).shape == (3, 224, 224)
+    assert decode(path, AS_MADE).shape == (3, 224, 224)
 
 
 def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -162,7 +220,7 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         ("small.png", r"small\.png is 300×100 px, smaller than 224×224"),
     ):
         with pytest.raises(DatasetError, match=told):
-            decode(tmp_path / name, centre)
+            decode(tmp_path / name, STORED)
 
 
 @pytest.mark.parametrize("name", ["image-folder", "imagenet-c-live", "imagenet-c"])
@@ -181,7 +239,7 @@ def test_folders_that_are_not_what_they_should_be(
 
 def test_a_folder_that_is_no_wnid_among_wnids(validation: Path) -> None:
     (validation / "n99999999").mkdir()
-    with pytest.raises(UsageError, match=r"n99999999 is no class of ImageNet's; take it out"):
+    with pytest.raises(UsageError, match=r"n99999999 is not one of the 1000 classes .*; take"):
         open_dataset("image-folder", Request(data_dir=str(validation)))
 
 
