@@ -23,11 +23,16 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Runs the command line; every error is one line on standard error, with its exit status."""
+    """Runs the command line."""
+    run_command(commands, "robustbench-aa")
+
+
+def run_command(command: click.Command, prog_name: str | None = None) -> None:
+    """Runs a command; every error is one line on standard error, with its exit status."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
     try:
-        status = commands.main(prog_name="robustbench-aa", standalone_mode=False)
+        status = command.main(prog_name=prog_name, standalone_mode=False)
     except RobustbenchError as error:
         _quit(str(error), error.exit_status)
     except click.ClickException as error:
@@ -195,6 +200,29 @@ def preview(image: Path, output: Path, seed: int) -> None:
 
     write_contact_sheet(image, output, seed)
     click.echo(output)
+
+
+@commands.command()
+@click.option("--dataset", "-d", required=True, help="One that is files.")
+@click.option("--data-dir", required=True, help="Where they are.")
+@click.option("--sample", type=int, help="Decode this many pictures of each cell; all by default.")
+def verify(dataset: str, data_dir: str, sample: int | None) -> int:
+    """Tells whether a data set is complete and can be read."""
+    from rich.progress import Progress
+
+    from robustbench_aa.datasets.verify import verify as verify_files
+    from robustbench_aa.report.terminal import plain_table
+
+    console = _console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        table, problems = verify_files(
+            dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
+        )
+    _console().print(plain_table(table, f"{dataset} in {data_dir}"))
+    for problem in problems:
+        click.echo(f"wrong: {problem}")
+    click.echo(f"{len(problems)} problems" if problems else "nothing is wrong")
+    return 1 if problems else 0
 
 
 @commands.command()

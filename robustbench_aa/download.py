@@ -20,6 +20,7 @@ from robustbench_aa.errors import DownloadError, cause
 CHUNK = 1 << 20
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as lost."""
+HEADERS = {"User-Agent": "robustbench-aa"}
 RANGE_NOT_SATISFIABLE = 416
 
 
@@ -60,6 +61,21 @@ class Download:
             raise DownloadError(f"{path} cannot be written ({cause(error)})") from error
         return path
 
+    def length(self) -> int:
+        """How many bytes the server says that the file has.
+
+        Raises:
+            DownloadError: it does not say.
+        """
+        request = urllib.request.Request(self.url, headers=HEADERS)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+                return int(answer.headers["Content-Length"])  # its body is not read
+        except (OSError, HTTPException, TypeError, ValueError) as error:
+            raise DownloadError(
+                f"{self.url} cannot be downloaded ({_reason(error)}); check the connection"
+            ) from error
+
     def _fetch(self, path: Path) -> None:
         if path.exists():
             return  # another process had the lock before
@@ -89,7 +105,7 @@ class Download:
                     raise
 
     def _continue(self, part: Path, start: int) -> None:
-        request = urllib.request.Request(self.url, headers={"User-Agent": "robustbench-aa"})
+        request = urllib.request.Request(self.url, headers=HEADERS)
         if start:
             request.add_header("Range", f"bytes={start}-")
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:

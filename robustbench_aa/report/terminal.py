@@ -30,6 +30,11 @@ def dataset_table(tables: Tables, dataset: str) -> Table:
     return leaderboard_table(tables)
 
 
+def plain_table(frame: pd.DataFrame, title: str) -> Table:
+    """Any table."""
+    return _table(frame, title)
+
+
 def _by_severity(corruptions: pd.DataFrame) -> pd.DataFrame:
     """A row a model and corruption, a column a severity; cells that were measured only."""
     wide = corruptions.dropna(subset="error").pivot_table(

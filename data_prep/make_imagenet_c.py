@@ -1,0 +1,142 @@
+"""Writes ImageNet-C of one's own photographs, in the layout of the released files.
+
+`python -m data_prep.make_imagenet_c --source VAL --to DIR`: VAL holds a folder a class. Written are
+`<corruption>/<severity>/<class>/<picture>`, JPEG files of 224 × 224 px and quality 85. The same
+command again writes what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+
+from robustbench_aa.cli import run_command
+from robustbench_aa.datasets import Request, open_dataset
+from robustbench_aa.datasets.pictures import find_pictures
+from robustbench_aa.distortions import corruptions_at
+from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
+from robustbench_aa.distortions.severities import check_severity
+from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.progress import progress
+from robustbench_aa.store import Cell
+from robustbench_aa.types import Distortion, Shard, shards
+
+SHARD = 1000
+"""Photographs that are decoded once for all corruptions."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some photographs under one corruption, and the files that they become."""
+
+    cell: Distortion
+    images: Shard
+    files: list[Path]
+
+    @property
+    def missing(self) -> bool:
+        """Whether any of the files is."""
+        return not all(file.exists() for file in self.files)
+
+
+@click.command()
+@click.option("--source", required=True, help="Clean photographs, a folder a class.")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="The folder to fill.")
+@click.option("--corruption", "names", multiple=True, help="Only this; may be repeated.")
+@click.option("--severity", "severities", multiple=True, type=int, help="Likewise, 1 to 5.")
+@click.option("--seed", default=0, show_default=True, help="Of the corruptions' randomness.")
+@click.option("--batch-size", "-b", default=64, show_default=True)
+@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+def main(
+    source: str,
+    to: Path,
+    names: tuple[str, ...],
+    severities: tuple[int, ...],
+    seed: int,
+    batch_size: int,
+    device: str,
+) -> None:
+    """Corrupts the photographs of a folder and writes them as ImageNet-C is."""
+    cells = _chosen(names, severities)
+    dataset = open_dataset(
+        "imagenet-c-live", Request(data_dir=source, seed=seed, stored_jpeg=False)
+    )
+    _continue(to, {"photographs_and_code": dataset.sha256, "seed": seed})
+    photographs = [file.relative_to(source) for file in find_pictures(Path(source))[0]]
+    todo = [part for part in _parts(cells, photographs, to, batch_size) if part.missing]
+    total = sum(len(part.files) for part in todo)
+    with (
+        progress(total, Console(stderr=True)) as advance,
+        ThreadPoolExecutor(os.cpu_count()) as threads,
+    ):
+        for part in todo:
+            for batch in dataset.read(part.cell, part.images, batch_size, torch.device(device)):
+                frames = batch.frames[:, 0].permute(0, 2, 3, 1).cpu().numpy()
+                list(threads.map(_write, frames, part.files))
+            advance(Cell(dataset.name, part.cell, 1), len(part.files))
+    click.echo(f"{total:,} pictures written, {len(cells)} cells are in {to}")
+
+
+def _chosen(names: tuple[str, ...], severities: tuple[int, ...]) -> list[Distortion]:
+    cells = corruptions_at(224)
+    known = dict.fromkeys(cell.name for cell in cells)
+    for name in names:
+        if name not in known:
+            raise UnknownName("corruption", name, known)
+    for severity in severities:
+        check_severity(severity)
+    return [
+        cell
+        for cell in cells
+        if (not names or cell.name in names) and (not severities or cell.severity in severities)
+    ]
+
+
+def _continue(to: Path, how: dict[str, object]) -> None:
+    """Keeps files of other photographs, seeds or versions out of the folder."""
+    told = to / "made.json"
+    if told.exists() and json.loads(told.read_text()) != how:
+        raise UsageError(
+            f"{to} was made of other photographs, with another seed or by another version; "
+            "name another --to or delete it"
+        )
+    to.mkdir(parents=True, exist_ok=True)
+    told.write_text(json.dumps(how) + "\n")
+
+
+def _parts(cells: list[Distortion], photographs: list[Path], to: Path, size: int) -> Iterator[Part]:
+    for shard in shards(len(photographs), SHARD):
+        for cell in cells:
+            for start in range(shard.start, shard.stop, size):
+                images = Shard(start, min(start + size, shard.stop))
+                folder = to / cell.name / str(cell.severity)
+                named = photographs[images.start : images.stop]
+                yield Part(cell, images, [folder / _as_jpeg(name) for name in named])
+
+
+def _as_jpeg(name: Path) -> Path:
+    return name if name.suffix.lower() in (".jpeg", ".jpg") else Path(f"{name}.JPEG")
+
+
+def _write(frame: np.ndarray, file: Path) -> None:
+    """Writes a picture; a file of its name is whole."""
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    Image.fromarray(frame).save(part, "JPEG", quality=STORED_QUALITY, optimize=True)
+    part.replace(file)
+
+
+if __name__ == "__main__":
+    run_command(main)

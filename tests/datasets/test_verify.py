@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.verify import verify
+from robustbench_aa.distortions import corruptions_at
+from robustbench_aa.errors import UnknownName, UsageError
+
+COUNTED = [cell for cell in corruptions_at(224) if cell.family != "extra"]
+CLASSES = wnids()[:3]
+
+
+def write(path: Path, size: int = 224) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(256, size=(size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, "JPEG")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet-C of two pictures each of three classes."""
+    root = tmp_path_factory.mktemp("imagenet-c")
+    picture = root / "picture.JPEG"
+    write(picture)
+    for cell in COUNTED:
+        for wnid in CLASSES:
+            folder = root / cell.name / str(cell.severity) / wnid
+            folder.mkdir(parents=True)
+            for name in "ab":
+                (folder / f"{name}.JPEG").hardlink_to(picture)
+    return root
+
+
+def test_what_is_whole_is_told_to_be(whole: Path) -> None:
+    table, problems = verify("imagenet-c", whole)
+    assert problems == []
+    assert table["cell"].tolist() == [str(cell) for cell in COUNTED]
+    assert (table[["images", "classes", "decoded"]] == [6, 3, 6]).all(axis=None)
+    assert set(table["images_a_class"]) == {"2 to 2"}
+    table, _ = verify("imagenet-c", whole, sample=2)
+    assert set(table["decoded"]) == {2}
+
+
+def without_a_file(cell: Path) -> None:
+    (cell / CLASSES[1] / "b.JPEG").unlink()
+
+
+def with_another_file(cell: Path) -> None:
+    write(cell / CLASSES[1] / "c.JPEG")
+
+
+def without_a_class(cell: Path) -> None:
+    for file in (cell / CLASSES[2]).iterdir():
+        file.unlink()
+    (cell / CLASSES[2]).rmdir()
+
+
+def without_pictures_in_a_class(cell: Path) -> None:
+    for file in (cell / CLASSES[2]).iterdir():
+        file.unlink()
+
+
+def with_a_class_that_is_none(cell: Path) -> None:
+    write(cell / "n99999999" / "a.JPEG")
+
+
+def with_half_a_file(cell: Path) -> None:
+    file = cell / CLASSES[0] / "a.JPEG"
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[: len(content) // 2])
+
+
+def with_a_larger_picture(cell: Path) -> None:
+    (cell / CLASSES[0] / "a.JPEG").unlink()
+    write(cell / CLASSES[0] / "a.JPEG", 256)
+
+
+def with_a_smaller_picture(cell: Path) -> None:
+    (cell / CLASSES[0] / "a.JPEG").unlink()
+    write(cell / CLASSES[0] / "a.JPEG", 64)
+
+
+def not_there(cell: Path) -> None:
+    cell.rename(cell.with_name("9"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (without_a_file, [f"lacks 1 picture ({CLASSES[1]}/b.JPEG) that other cells have"]),
+        (with_another_file, [f"has 1 picture ({CLASSES[1]}/c.JPEG) that other cells have not"]),
+        (without_a_class, [f"lacks 2 pictures ({CLASSES[2]}/a.JPEG, {CLASSES[2]}/b.JPEG)"]),
+        (without_pictures_in_a_class, [f"1 class ({CLASSES[2]}) without pictures", "lacks 2"]),
+        (with_a_class_that_is_none, ["1 class (n99999999) not of ImageNet's", "has 1 picture"]),
+        (with_half_a_file, [f"{CLASSES[0]}/a.JPEG cannot be read (image file is truncated"]),
+        (with_a_larger_picture, [f"{CLASSES[0]}/a.JPEG is 256×256 px"]),
+        (with_a_smaller_picture, [f"{CLASSES[0]}/a.JPEG is 64×64 px, smaller than 224×224"]),
+        (not_there, ["is not there"]),
+    ],
+)
+def test_what_is_wrong_is_named(
+    whole: Path, tmp_path: Path, spoil: Callable[[Path], None], told: list[str]
+) -> None:
+    for file in whole.glob("fog/*/*/*"):
+        copy = tmp_path / file.relative_to(whole)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.hardlink_to(file)
+    for folder in whole.iterdir():
+        if folder.name != "fog" and folder.is_dir():
+            (tmp_path / folder.name).symlink_to(folder)
+    cell = tmp_path / "fog" / "3"
+    spoil(cell)
+    table, problems = verify("imagenet-c", tmp_path)
+    assert len(problems) == len(told)
+    for problem, beginning in zip(problems, told, strict=True):
+        assert problem.startswith(f"{cell}: {beginning}")
+    assert table.set_index("cell")["problems"].loc["fog/3"] == len(told)
+    assert table["problems"].sum() == len(told)
+
+
+def test_clean_photographs(tmp_path: Path) -> None:
+    write(tmp_path / CLASSES[0] / "a.JPEG", 300)
+    write(tmp_path / CLASSES[1] / "b.JPEG", 100)
+    for name in ("image-folder", "imagenet-c-live"):
+        table, problems = verify(name, tmp_path)
+        assert problems == []
+        assert table[["cell", "images", "classes"]].to_numpy().tolist() == [["clean", 2, 2]]
+    (tmp_path / CLASSES[1] / "b.JPEG").write_text("no picture")
+    (problem,) = verify("image-folder", tmp_path)[1]
+    assert f"{CLASSES[1]}/b.JPEG cannot be read" in problem
+
+
+def test_arrays(tmp_path: Path) -> None:
+    array = np.zeros((10, 32, 32, 3), np.uint8)
+    for name in {cell.name for cell in COUNTED} - {"fog"}:
+        np.save(tmp_path / f"{name}.npy", array)
+    np.save(tmp_path / "labels.npy", np.zeros(10, int))
+    np.save(tmp_path / "snow.npy", array[:9])
+    table, problems = verify("cifar10-c", tmp_path)
+    assert table.set_index("corruption")["images"].loc[["frost", "snow", "fog"]].tolist() == [
+        *(10, 0, 0)
+    ]
+    assert [problem.split(" ")[0].rpartition("/")[2] for problem in problems] == [
+        *("snow.npy", "fog.npy")
+    ]
+    (tmp_path / "labels.npy").unlink()
+    assert any("labels.npy cannot be read" in line for line in verify("cifar10-c", tmp_path)[1])
+
+
+def test_what_cannot_be_verified(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="unknown data set of files 'digits-c'"):
+        verify("digits-c", tmp_path)
+    with pytest.raises(UsageError, match=r"no folder .*nowhere"):
+        verify("imagenet-c", tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="sample 0 decodes nothing"):
+        verify("imagenet-c", tmp_path, 0)
