@@ -221,7 +221,8 @@ def verify(dataset: str, data_dir: str, sample: int | None) -> int:
     _console().print(plain_table(table, f"{dataset} in {data_dir}"))
     for problem in problems:
         click.echo(f"wrong: {problem}")
-    click.echo(f"{len(problems)} problems" if problems else "nothing is wrong")
+    if not problems:
+        click.echo("nothing is wrong")
     return 1 if problems else 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from robustbench_aa import antialias, load
 from tests.conftest import tree
@@ -100,7 +101,8 @@ def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
     assert_refused(run("models", "torchvison:*", cwd=tmp_path), "unknown model 'torchvison:*'")
     datasets = run("datasets", cwd=tmp_path).stdout
     assert [line.split()[0] for line in datasets.splitlines()] == [
-        *("digits", "digits-c", "digits-shift", "image-folder", "imagenet-c-live", "imagenet-c")
+        *("digits", "digits-c", "digits-shift", "image-folder", "imagenet-c-live", "imagenet-c"),
+        *("cifar10-c-live", "cifar10-c", "cifar100-c"),
     ]
 
 
@@ -181,6 +183,23 @@ def test_a_conversion_that_cannot_be_done_is_refused(
 ) -> None:
     assert_refused(run("antialias", "digits:resnet", *arguments, cwd=tmp_path), told)
     assert not tree(tmp_path)
+
+
+def test_verify_tells_what_is_wrong_with_status_1(tmp_path: Path) -> None:
+    folder = tmp_path / "val" / "n01440764"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (300, 300)).save(folder / "a.JPEG")
+    command = ("verify", "-d", "image-folder", "--data-dir", "val")
+    result = run(*command, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "nothing is wrong" in result.stdout
+    (folder / "b.JPEG").write_text("no picture")
+    result = run(*command, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "wrong: val: n01440764/b.JPEG cannot be read" in result.stdout
+    assert "1 problems" not in result.stdout
+    assert_refused(run("verify", "-d", "digits", "--data-dir", ".", cwd=tmp_path), "unknown data")
+    assert_refused(run("verify", "-d", "imagenet-c", "--data-dir", "no", cwd=tmp_path), "no folder")
 
 
 def test_a_directory_of_another_suite_is_refused(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import robustbench_aa as rb
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError
 from robustbench_aa.job import prepare
 from robustbench_aa.suite import Suite
-from tests.conftest import make_classifier
+from robustbench_aa.types import Classifier
+from tests.conftest import PLAIN, make_classifier
 
 A = make_classifier("a")
 
@@ -74,8 +77,6 @@ def test_two_data_sets_of_a_kind_need_a_run_each(tmp_path: Path) -> None:
 
 
 def renamed(dataset: object) -> object:
-    import dataclasses
-
     return dataclasses.replace(dataset, name="digits-c-again")  # type: ignore[type-var]
 
 
@@ -119,3 +120,62 @@ def test_the_five_lines_of_the_readme_work(tmp_path: Path) -> None:
     assert board["model"].tolist() == ["digits:resnet@lpf3", "mine"]
     assert board["complete"].all()
     assert (tmp_path / "report" / "leaderboard.csv").exists()
+
+
+@pytest.fixture
+def photographs_folder(tmp_path: Path) -> str:
+    folder = tmp_path / "val" / "0"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (60, 50), "red").save(folder / "a.png")
+    return str(tmp_path / "val")
+
+
+def sized(name: str, size: int, resize: int | None, interpolation: str = "bilinear") -> Classifier:
+    how = dataclasses.replace(PLAIN, resize=resize, interpolation=interpolation)
+    return make_classifier(name, classes=1, input_size=size, preprocessing=how)
+
+
+def test_photographs_are_seen_as_the_models_ask_for(
+    photographs_folder: str, tmp_path: Path
+) -> None:
+    own = {"data_dir": photographs_folder, "own_preprocessing": True}
+    suite = Suite([sized("a", 32, 40), sized("b", 32, 40)], ["image-folder"], **own)
+    job = prepare(suite, tmp_path / "run", "cpu")
+    assert job.datasets["image-folder"].geometry == "Resize 40 bilinear, CenterCrop 32"
+    assert job.store.manifest.datasets["image-folder"]["geometry"].startswith("Resize 40")
+    for models, told in (
+        ([sized("a", 32, None)], "a does not say how its pictures are resized; leave out --own-"),
+        ([A, sized("b", 32, 40)], "a does not say"),
+        (
+            [sized("a", 32, 40), sized("b", 32, 40, "bicubic")],
+            "a asks for Resize 40 bilinear, CenterCrop 32, b for Resize 40 bicubic, CenterCrop 32;",
+        ),
+        ([sized("a", 64, 80), sized("b", 32, 80)], "a asks for .* CenterCrop 64, b for"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            prepare(Suite(models, ["image-folder"], **own), tmp_path / "run2")
+    suite = Suite([sized("a", 32, 40)], ["image-folder"], data_dir=photographs_folder)
+    with pytest.raises(UsageError, match=r"images of 224 px; leave one .* or use --own-prepro"):
+        prepare(suite, tmp_path / "run2")
+
+
+def test_corruptions_need_a_size_with_severities(photographs_folder: str, tmp_path: Path) -> None:
+    own = {"data_dir": photographs_folder, "own_preprocessing": True}
+    with pytest.raises(UsageError, match="no severities were published for 64-px images"):
+        prepare(Suite([sized("a", 64, 80)], ["imagenet-c-live"], **own), tmp_path / "run")
+
+
+def test_cells_that_are_not_there_are_named_before_a_model_is_loaded(tmp_path: Path) -> None:
+    for severity in (1, 2):
+        folder = tmp_path / "c" / "fog" / str(severity) / "n01440764"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (224, 224)).save(folder / "a.png")
+    how = {"datasets": ["imagenet-c"], "data_dir": str(tmp_path / "c")}
+    told = r"imagenet-c has no .*gaussian_noise/1 nor 72 more; fetch what is missing or name"
+    with pytest.raises(UsageError, match=told):
+        prepare(Suite(["file:nothing@there"], **how), tmp_path / "run")  # type: ignore[arg-type]
+    model = make_classifier("a", classes=1000, input_size=224)
+    with pytest.raises(UsageError, match=r"imagenet-c has no .*fog/3 nor 2 more"):
+        prepare(Suite([model], corruptions=["fog"], **how), tmp_path / "run")  # type: ignore[arg-type]
+    suite = Suite([model], corruptions=["fog"], severities=[1, 2], **how)  # type: ignore[arg-type]
+    assert len(prepare(suite, tmp_path / "run", "cpu").work) == 2

@@ -1,7 +1,7 @@
 """Published errors that others are relative to.
 
-AlexNet on ImageNet-C: the constants of the official evaluation (github hendrycks/robustness), in
-which AlexNet's own mCE is 100.
+`alexnet.csv`, AlexNet on ImageNet-C: the constants of the official evaluation (github
+hendrycks/robustness), in which AlexNet's own mCE is 100. `imagenet_c.csv`: the results of others.
 """
 
 from __future__ import annotations
@@ -39,3 +39,12 @@ def alexnet() -> Baseline:
         index="corruption", columns="severity", values="error"
     )
     return Baseline("alexnet", float(clean.error.iloc[0]), corrupted)
+
+
+def imagenet_c() -> pd.DataFrame:
+    """What was published of networks on ImageNet-C: a row a network, with its source.
+
+    `clean_error` is a fraction; `mce_alexnet`, `relative_mce_alexnet` and the CE of each corruption
+    are percent of AlexNet's, empty where they were not published.
+    """
+    return pd.read_csv(PUBLISHED / "imagenet_c.csv")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from robustbench_aa.metrics.calibration import expected_calibration_error
 from robustbench_aa.metrics.consistency import circular_consistency
-from robustbench_aa.store import Cell, Store
+from robustbench_aa.store import Store
 from robustbench_aa.types import CLEAN, Distortion, groups
+
+COLUMNS = ("label", "top1", "top1_probability")
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,12 @@ class Outcomes:
         wrong: by distortion [images], the share of each image's frames that are classified
             wrongly. NaN where a cell is not complete.
         agreement: by shift protocol [images], how consistent the classes are under shifts.
+        ece: by any other distortion, the expected calibration error.
     """
 
     wrong: Mapping[Distortion, np.ndarray]
-    agreement: Mapping[Distortion, np.ndarray]
+    agreement: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    ece: Mapping[Distortion, float] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -36,20 +41,24 @@ class Outcomes:
         """Whether every cell that the data set defines has been evaluated."""
         return not any(np.isnan(wrong).any() for wrong in self.wrong.values())
 
-    def counted(self) -> dict[Distortion, np.ndarray]:
-        """`wrong` under the corruptions that published means count, not those of family `extra`."""
-        return {
-            distortion: wrong
-            for distortion, wrong in self.wrong.items()
-            if distortion.severity is not None and distortion.family != "extra"
-        }
+    def counted(self) -> list[Distortion]:
+        """The corruptions that published means count: not those of family `extra`."""
+        return [cell for cell in self.wrong if cell.severity and cell.family != "extra"]
 
-    def errors(self) -> pd.DataFrame:
-        """E(c, s), the errors under the counted corruptions: corruptions × severities."""
+    def held_out(self) -> list[Distortion]:
+        """The corruptions of family `extra`."""
+        return [cell for cell in self.wrong if cell.family == "extra"]
+
+    def errors(self, cells: Iterable[Distortion]) -> pd.DataFrame:
+        """E(c, s), the errors under corruptions: corruptions × severities."""
         table = pd.DataFrame()
-        for distortion, wrong in self.counted().items():
-            table.loc[distortion.name, distortion.severity] = wrong.mean()
+        for cell in cells:
+            table.loc[cell.name, cell.severity] = self.wrong[cell].mean()
         return table
+
+    def mean_ece(self, cells: Iterable[Distortion]) -> float:
+        """The mean of the calibration errors under some distortions."""
+        return float(np.mean([self.ece[cell] for cell in cells]))
 
 
 ByKind = Mapping[str, Outcomes]
@@ -105,26 +114,32 @@ def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
     return Outcomes(
         {key: np.mean([o.wrong[key] for o in outcomes], axis=0) for key in first.wrong},
         {key: np.mean([o.agreement[key] for o in outcomes], axis=0) for key in first.agreement},
+        {key: float(np.mean([o.ece[key] for o in outcomes])) for key in first.ece},
     )
 
 
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
-    wrong, agreement = {}, {}
+    wrong: dict[Distortion, np.ndarray] = {}
+    agreement: dict[Distortion, np.ndarray] = {}
+    ece: dict[Distortion, float] = {}
     images = store.manifest.datasets[dataset]["images"]
     for cell in store.cells(dataset):
-        wrong[cell.distortion], consistency = _read_cell(store, model, cell, images)
-        if cell.distortion.family == "shift":
-            agreement[cell.distortion] = consistency
-    return Outcomes(wrong, agreement)
-
-
-def _read_cell(store: Store, model: str, cell: Cell, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image by image: the share of wrong frames, and the agreement if the frames are shifts."""
-    unknown = np.full(images, np.nan)
-    rows = store.read(model, cell, ["image", "frame", "label", "top1"])
-    if rows is None:
-        return unknown, unknown
-    rows = rows.sort_values(["image", "frame"])
-    label, top1 = (rows[key].to_numpy().reshape(images, cell.frames) for key in ("label", "top1"))
-    agreement = circular_consistency(top1) if cell.distortion.family == "shift" else unknown
-    return (top1 != label).mean(axis=1), agreement
+        of = cell.distortion
+        rows = store.read(model, cell, ["image", "frame", *COLUMNS])
+        if rows is None:
+            wrong[of] = np.full(images, np.nan)
+            if of.family == "shift":
+                agreement[of] = wrong[of]
+            else:
+                ece[of] = np.nan
+            continue
+        rows = rows.sort_values(["image", "frame"])
+        label, top1, probability = (
+            rows[column].to_numpy().reshape(images, cell.frames) for column in COLUMNS
+        )
+        wrong[of] = (top1 != label).mean(axis=1)
+        if of.family == "shift":
+            agreement[of] = circular_consistency(top1)
+        else:
+            ece[of] = expected_calibration_error(probability.ravel(), (top1 == label).ravel())
+    return Outcomes(wrong, agreement, ece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from robustbench_aa.metrics import corruption_error as ce
 from robustbench_aa.metrics.intervals import bootstrap_means, interval
 from robustbench_aa.metrics.outcomes import ByKind, Model, clean_error, read_models
 from robustbench_aa.store import Store
+from robustbench_aa.types import CLEAN
 
 Row = dict[str, Any]
 
@@ -33,12 +35,14 @@ class Tables:
         seeds: a row a network of the models that have several training seeds.
         corruptions: a row a model and corruption × severity.
         consistency: a row a model and shift protocol.
+        calibration: a row a model and severity; 0: clean images.
     """
 
     leaderboard: pd.DataFrame
     seeds: pd.DataFrame
     corruptions: pd.DataFrame
     consistency: pd.DataFrame
+    calibration: pd.DataFrame
 
     def write(self, folder: Path) -> list[Path]:
         """Writes the tables that have rows; what an earlier report left of the others goes."""
@@ -81,6 +85,7 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
         seeds=pd.DataFrame(seeded),
         corruptions=_corruptions(models.values(), store.kinds().get("corruption")),
         consistency=_consistency(models.values(), store.kinds().get("shift")),
+        calibration=_calibration(models.values(), store.kinds().get("corruption")),
     )
 
 
@@ -94,20 +99,25 @@ def _row(
     if clean is not None:
         row["clean_error"] = clean
     if corrupted := outcomes.get("corruption"):
-        errors = corrupted.errors()
-        per_image = np.mean(list(corrupted.counted().values()), axis=0)
+        counted = corrupted.counted()
+        errors = corrupted.errors(counted)
+        per_image = np.mean([corrupted.wrong[cell] for cell in counted], axis=0)
         low, high = interval(bootstrap_means(per_image))
         row |= {"mean_error": ce.mean_error(errors), "mean_error_low": low, "mean_error_high": high}
         if reference:
-            base = reference.mean["corruption"].errors()
+            base = reference.mean["corruption"].errors(counted)
             row |= _normalised(errors, clean, reference.name, base, clean_error(reference.mean))
         published = baselines.alexnet()
         if on_imagenet and set(errors.index) <= set(published.errors.index):
             base = published.errors.reindex(index=errors.index, columns=errors.columns)
             row |= _normalised(errors, clean, published.name, base, published.clean_error)
+        if held_out := corrupted.held_out():
+            row["holdout_error"] = ce.mean_error(corrupted.errors(held_out))
     if shifted := outcomes.get("shift"):
         for shift, agreement in shifted.agreement.items():
             row[f"consistency_{shift.name}"] = agreement.mean()
+    if corrupted:
+        row["ece"] = corrupted.mean_ece(counted)
     return row | {"complete": all(outcome.complete for outcome in outcomes.values())}
 
 
@@ -130,7 +140,7 @@ def _spread(seeds: Sequence[Row]) -> Row:
     """How far a model's training seeds lie apart: the standard deviation of their figures."""
     spread: Row = {"seeds": len(seeds)}
     for figure in seeds[0]:
-        prefixes = ("clean_error", "mean_error", "mce_", "relative_mce_", "consistency_")
+        prefixes = ("clean_error", "mean_error", "mce_", "relative_mce_", "consistency_", "ece")
         if figure.startswith(prefixes) and not figure.endswith(("_low", "_high")):
             spread[f"{figure}_std"] = _std([seed[figure] for seed in seeds])
     return spread
@@ -165,6 +175,21 @@ def _consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
             accuracy = {"images": mean.images, "accuracy": 1.0 - mean.wrong[shift].mean()}
             agreements = [seed.agreement[shift] for seed in seeds]
             rows.append(told | accuracy | _estimate("consistency", agreement, agreements))
+    return pd.DataFrame(rows)
+
+
+def _calibration(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
+    """The expected calibration error by severity: the mean over the counted corruptions."""
+    rows = []
+    for model in models if dataset else ():
+        mean, seeds = model.mean["corruption"], model.of_seeds("corruption")
+        cells = [cell for cell in (CLEAN, *mean.counted()) if cell in mean.ece]
+        cells.sort(key=lambda cell: cell.severity or 0)
+        for severity, of in groupby(cells, key=lambda cell: cell.severity or 0):
+            told = {"model": model.name, "dataset": dataset, "severity": severity}
+            alike = list(of)
+            figures = {"images": mean.images, "ece": mean.mean_ece(alike)}
+            rows.append(told | figures | {"ece_std": _std([s.mean_ece(alike) for s in seeds])})
     return pd.DataFrame(rows)
 
 

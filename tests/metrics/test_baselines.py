@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from robustbench_aa.metrics import corruption_error as ce
-from robustbench_aa.metrics.baselines import alexnet
+from robustbench_aa.metrics.baselines import alexnet, imagenet_c
 
 HELD_OUT = ["speckle_noise", "gaussian_blur", "spatter", "saturate"]
 
@@ -22,3 +22,14 @@ def test_alexnet_is_a_hundred_percent_of_itself() -> None:
 )
 def test_the_published_means_are_those_of_the_severities(corruption: str, mean: float) -> None:
     assert alexnet().errors.loc[corruption].mean() == pytest.approx(mean, abs=1e-6)
+
+
+def test_the_published_mce_is_the_mean_of_the_published_ce() -> None:
+    table = imagenet_c()
+    counted = table[alexnet().errors.index.drop(HELD_OUT)]
+    whole = counted.notna().all(axis=1)
+    assert whole.sum() == 7
+    # each CE was published rounded to a whole percent
+    assert (counted.mean(axis=1) - table["mce_alexnet"])[whole].abs().max() < 0.5
+    assert table.set_index("model").loc["ResNet-50", "mce_alexnet"] == 76.7
+    assert table["source"].notna().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from robustbench_aa.run import Run
 from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier
 
+HELD_OUT = ["speckle_noise", "gaussian_blur", "spatter", "saturate"]
 COUNTED = [
     *("gaussian_noise", "shot_noise", "impulse_noise"),
     *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
@@ -51,8 +53,16 @@ def error(folder: Path, model: str, cell: str) -> float:
     return float((rows["top1"] != rows["label"]).mean())
 
 
-def errors(folder: Path, model: str) -> np.ndarray:
-    return np.array([[error(folder, model, f"{c}/{s}") for s in range(1, 6)] for c in COUNTED])
+def errors(folder: Path, model: str, corruptions: Sequence[str] = COUNTED) -> np.ndarray:
+    return np.array([[error(folder, model, f"{c}/{s}") for s in range(1, 6)] for c in corruptions])
+
+
+def ece(folder: Path, model: str, cell: str) -> float:
+    rows = predictions(folder, model, cell)
+    bins = pd.cut(rows["top1_probability"], np.arange(16) / 15, include_lowest=True)
+    right = rows["top1"] == rows["label"]
+    gaps = (right - rows["top1_probability"]).groupby(bins, observed=True).sum()
+    return float(gaps.abs().sum() / len(rows))
 
 
 SEEDS = [f"mine-seed{seed}" for seed in range(3)]
@@ -68,6 +78,7 @@ def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
             "clean_error": clean,
             "mean_error": own.mean(),
             "mce_base": 100 * (own.sum(1) / base.sum(1)).mean(),
+            "holdout_error": errors(folder, str(name), HELD_OUT).mean(),
         }
         loss, base_loss = (own - clean).sum(1), (base - base_clean).sum(1)
         defined = (base_loss > 0).all()
@@ -89,9 +100,10 @@ def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
 
 def test_the_columns_of_the_contract_come_first_and_in_its_order(folder: Path) -> None:
     board = pd.read_csv(folder / "report" / "leaderboard.csv")
-    assert list(board)[:12] == [
+    assert list(board)[:14] == [
         *("rank", "model", "params_m", "images", "clean_error", "mean_error", "mean_error_low"),
-        *("mean_error_high", "mce_base", "relative_mce_base", "consistency_circular", "complete"),
+        *("mean_error_high", "mce_base", "relative_mce_base", "holdout_error"),
+        *("consistency_circular", "ece", "complete"),
     ]
     assert board["rank"].tolist() == [1, 2, 3]
     assert board["mean_error"].is_monotonic_increasing
@@ -126,6 +138,22 @@ def test_consistency_is_what_the_predictions_say(folder: Path) -> None:
     )
 
 
+def test_calibration_is_what_the_predictions_say(folder: Path) -> None:
+    table = pd.read_csv(folder / "report" / "calibration.csv").set_index(["model", "severity"])
+    assert len(table) == 3 * 6
+    means = []
+    for severity in range(6):
+        names = [f"{c}/{severity}" for c in COUNTED] if severity else ["clean"]
+        found = [np.mean([ece(folder, seed, name) for name in names]) for seed in SEEDS]
+        assert table.loc[("mine", severity), "ece"] == pytest.approx(np.mean(found), abs=1e-5)
+        assert table.loc[("mine", severity), "ece_std"] == pytest.approx(
+            np.std(found, ddof=1), abs=1e-5
+        )
+        means.append(np.mean(found))
+    board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
+    assert board.loc["mine", "ece"] == pytest.approx(np.mean(means[1:]), abs=1e-5)
+
+
 def test_lost_predictions_empty_what_depends_on_them(folder: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -139,7 +167,7 @@ def test_lost_predictions_empty_what_depends_on_them(folder: Path, tmp_path: Pat
         "base": True,
         "digits:resnet@lpf3-seed0": True,
     }
-    emptied = ["mean_error", "mean_error_low", "mce_base", "rank", "mean_error_std"]
+    emptied = ["mean_error", "mean_error_low", "mce_base", "rank", "mean_error_std", "ece"]
     assert board.loc["mine", emptied].isna().all()
     assert board.loc["mine", ["clean_error", "consistency_circular"]].notna().all()
     cells = Run(tmp_path / "run").tables().corruptions

@@ -36,6 +36,7 @@ TABLES = Tables(
     consistency=pd.DataFrame(
         {"model": ["a", "b"], "dataset": "digits-shift", "consistency": [0.5, np.nan]}
     ),
+    calibration=pd.DataFrame(),
 )
 
 

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustbench_aa.metrics.calibration import expected_calibration_error as ece
+
+
+def test_by_hand() -> None:
+    confidence = np.array([0.95, 0.97, 0.5, 0.5, 1.0])
+    correct = np.array([True, False, True, False, True])
+    # bins (14/15, 1] and (7/15, 8/15]: |2 − 2.92| and |1 − 1.0|
+    assert ece(confidence, correct) == pytest.approx(0.92 / 5)
+
+
+def test_bins_are_closed_above() -> None:
+    edge = np.array([1 / 15, 1 / 15 + 1e-9])  # one in the first bin, one in the second
+    assert ece(edge, np.array([True, False])) == pytest.approx((14 / 15 + 1 / 15) / 2)
+    assert ece(np.array([0.0]), np.array([False])) == 0.0
+
+
+def test_no_predictions_have_none() -> None:
+    assert np.isnan(ece(np.array([]), np.array([], dtype=bool)))
+
+
+def test_a_calibrated_model_tends_to_zero() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(size=200_000)
+    correct = random.uniform(size=200_000) < confidence
+    assert ece(confidence, correct) < 0.005
+    assert ece(confidence, np.ones(200_000, bool)) == pytest.approx(0.5, abs=0.01)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=50))
+def test_a_fraction_that_order_does_not_matter_to(rows: list[tuple[float, bool]]) -> None:
+    confidence, correct = (np.array(column) for column in zip(*rows, strict=True))
+    value = ece(confidence, correct)
+    assert 0 <= value <= 1
+    assert value >= abs(correct.mean() - confidence.mean()) - 1e-6
+    order = np.random.default_rng(0).permutation(len(rows))
+    assert ece(confidence[order], correct[order]) == pytest.approx(value)
