@@ -47,7 +47,7 @@ def milliseconds(action: Callable[[], object], repetitions: int) -> float:
 
 
 def _corrupt(images: torch.Tensor, cell: Distortion) -> None:
-    distort(images, cell, range(len(images)), 0)
+    distort(images, cell, range(len(images)), 0, SIZE)
     if images.is_cuda:
         torch.cuda.synchronize()
 

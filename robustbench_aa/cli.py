@@ -120,6 +120,7 @@ def benchmark(
 @click.option("--dataset", "-d", required=True, help="See `robustbench-aa datasets`.")
 @click.option("--corruption", "corruptions", multiple=True, help="Only this; may be repeated.")
 @click.option("--severity", "severities", multiple=True, type=int, help="Likewise, 1 to 5.")
+@click.option("--perturbation", "perturbations", multiple=True, help="Only this; likewise.")
 @click.option("--output-dir", default="runs/evaluate", show_default=True, help="Of the run.")
 @click.option("--data-dir", help="Of a data set that is files.")
 @click.option(

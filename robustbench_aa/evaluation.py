@@ -82,23 +82,43 @@ def evaluate(
         device: where frames are distorted and where the modules are.
 
     Returns:
-        The failures of single models; they do not keep the other models from being evaluated.
-
-    Raises:
-        DatasetError: the data set gave fewer or more images than it has.
+        What could not be evaluated. A model that fails does not keep the others from being
+        evaluated, nor images that cannot be read the other cells.
     """
     failures = []
     for item in work:
-        rows = {name: empty_rows(item.frames) for name in item.pending}
-        done = 0
+        rows, failed = _predict_item(item, dataset, classifiers, batch_size, device, progress)
+        failures += failed
+        for name, columns in rows.items():
+            store.commit(name, item.cell, item.shard, columns)
+    return failures
+
+
+def _predict_item(
+    item: Work,
+    dataset: Dataset,
+    classifiers: Mapping[str, Classifier],
+    batch_size: int,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[dict[str, dict[str, np.ndarray]], list[Failure]]:
+    """The prediction columns of the models that went through, and what failed."""
+    rows = {name: empty_rows(item.frames) for name in item.pending}
+    failures = []
+
+    def fail(name: str, error: Exception) -> None:
+        failures.append(Failure(name, item.cell, item.shard, cause(error)))
+        del rows[name]
+
+    done = 0
+    try:
         for batch in dataset.read(item.cell.distortion, item.shard, batch_size, device):
             frames = batch.frames.shape[0] * batch.frames.shape[1]
             for name in list(rows):
                 try:
                     prediction = predict(classifiers[name], batch, batch_size)
                 except (ModelError, RuntimeError, ValueError, TypeError) as error:
-                    failures.append(Failure(name, item.cell, item.shard, cause(error)))
-                    del rows[name]
+                    fail(name, error)
                 else:
                     for column, values in prediction.items():
                         rows[name][column][done : done + frames] = values
@@ -106,9 +126,10 @@ def evaluate(
             done += frames
         if done != item.frames:
             raise DatasetError(f"{item.cell.dataset} gave {done} of {item.frames} frames")
-        for name, columns in rows.items():
-            store.commit(name, item.cell, item.shard, columns)
-    return failures
+    except DatasetError as error:
+        for name in list(rows):
+            fail(name, error)
+    return rows, failures
 
 
 @torch.inference_mode()

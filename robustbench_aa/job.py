@@ -220,6 +220,8 @@ def _check_kinds(store: Store) -> None:
 def _asked(suite: Suite, dataset: Dataset) -> list[Distortion]:
     """The distortions of a data set that the suite's corruptions and severities ask for."""
     asked = list(dataset.distortions)
+    if suite.perturbations or kind(asked) == "perturbation":
+        asked = _perturbations(suite, dataset)
     if suite.corruptions or suite.severities:
         corruptions = dict.fromkeys(of.name for of in asked if of.severity)
         if not corruptions:
@@ -245,6 +247,21 @@ def _asked(suite: Suite, dataset: Dataset) -> list[Distortion]:
             "or name what is there by --corruption"
         )
     return asked
+
+
+def _perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
+    """The perturbations that the suite names, or those that a mean flip rate counts."""
+    known = {of.name: of for of in dataset.distortions if of.family.startswith("perturbation")}
+    if not known:
+        raise UsageError(
+            f"data set {dataset.name} has no perturbations to choose from; leave it out"
+        )
+    for name in suite.perturbations:
+        if name not in known:
+            raise UnknownName(f"perturbation of {dataset.name}", name, known)
+    if suite.perturbations:
+        return [of for of in known.values() if of.name in suite.perturbations]
+    return [of for of in known.values() if not of.held_out]
 
 
 def _checked_device(device: str | None) -> str:

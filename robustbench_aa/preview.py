@@ -24,14 +24,14 @@ def contact_sheet(path: Path, seed: int = 0) -> Image.Image:
     Raises:
         DatasetError: the picture cannot be read.
     """
-    image = decode(path, AS_MADE).unsqueeze(0)
+    image = decode(path, AS_MADE.square).unsqueeze(0)
     cells = corruptions_at(SIZE)
     names = list(dict.fromkeys(cell.name for cell in cells))
     sheet = Image.new("RGB", (LABEL + SIZE * len(SEVERITIES), SIZE * len(names)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(22)
     for cell in cells:
         row = names.index(cell.name)
-        frame = distort(image, cell, [0], seed)[0, 0].permute(1, 2, 0)
+        frame = distort(image, cell, [0], seed, SIZE)[0, 0].permute(1, 2, 0)
         left = LABEL + SIZE * SEVERITIES.index(cell.severity or 1)
         sheet.paste(_picture(frame), (left, SIZE * row))
         draw.text((8, SIZE * row + SIZE // 2), cell.name, "black", font, anchor="lm")

@@ -31,6 +31,7 @@ class Suite:
         shard_size: images a prediction file; what an interruption can cost at most.
         corruptions: measure only these; empty for all that the data sets define.
         severities: measure only these; empty for all.
+        perturbations: measure only these; empty for those that a mean flip rate counts.
         data_dir: the folder of data sets that are files; None for their environment variables.
         corruption_backend: what corrupts clean images, `torch` or `imagecorruptions`.
         stored_jpeg: whether corrupted photographs go through a JPEG of quality 85 at last, as
@@ -48,6 +49,7 @@ class Suite:
     shard_size: int = 1000
     corruptions: Sequence[str] = ()
     severities: Sequence[int] = ()
+    perturbations: Sequence[str] = ()
     data_dir: str | None = None
     corruption_backend: str = "torch"
     stored_jpeg: bool = True
@@ -115,6 +117,7 @@ _FORMS: dict[str, tuple[type[Any], type[Any] | None, str]] = {
     "shard_size": (int, None, "a whole number"),
     "corruptions": (list, str, "a list of strings"),
     "severities": (list, int, "a list of whole numbers"),
+    "perturbations": (list, str, "a list of strings"),
     "data_dir": (str, None, "a string"),
     "corruption_backend": (str, None, "a string"),
     "stored_jpeg": (bool, None, "true or false"),

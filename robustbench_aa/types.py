@@ -24,8 +24,9 @@ class Distortion:
 
     Attributes:
         family: `clean`; the group of an ImageNet-C corruption: `noise`, `blur`, `weather`,
-            `digital`, or `extra` for the hold-out ones that no mean error counts; `shift`.
-        name: `clean`, the corruption's name, or the shift protocol's.
+            `digital`, or `extra` for the hold-out ones that no mean error counts; `perturbation`,
+            or `perturbation_extra` for those that no mean flip rate counts; `shift`.
+        name: `clean`, the corruption's name, the perturbation's, or the shift protocol's.
         severity: 1 to 5 for a corruption, otherwise None.
     """
 
@@ -38,15 +39,22 @@ class Distortion:
             return f"shift/{self.name}"
         return self.name if self.severity is None else f"{self.name}/{self.severity}"
 
+    @property
+    def held_out(self) -> bool:
+        """Whether it is measured beside those that published means count."""
+        return self.family.endswith("extra")
+
 
 CLEAN = Distortion("clean", "clean")
 
 
 def kind(distortions: Iterable[Distortion]) -> str:
-    """What a data set with these distortions measures: `corruption`, `shift` or `clean`."""
+    """What is measured with these distortions: `corruption`, `perturbation`, `shift`, `clean`."""
     for distortion in distortions:
         if distortion.severity is not None:
             return "corruption"
+        if distortion.family.startswith("perturbation"):
+            return "perturbation"
         if distortion.family == "shift":
             return "shift"
     return "clean"

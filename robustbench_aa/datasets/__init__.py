@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from robustbench_aa.datasets import cifar, digits, imagenet
+from robustbench_aa.datasets import cifar, digits, imagenet, imagenet_p
 from robustbench_aa.datasets.dataset import Dataset, Request
 from robustbench_aa.registry import Registry
 
@@ -16,10 +16,12 @@ DATASETS: Registry[Callable[[Request], Dataset]] = Registry("data set")
 
 for _name in digits.DISTORTIONS:
     DATASETS.register(_name, partial(digits.open_digits, _name))
-DATASETS.register("image-folder", partial(imagenet.open_live, "image-folder"))
-DATASETS.register("imagenet-c-live", partial(imagenet.open_live, "imagenet-c-live"))
+for _name in imagenet.LIVE:
+    DATASETS.register(_name, partial(imagenet.open_live, _name))
 DATASETS.register("imagenet-c", imagenet.open_stored)
-DATASETS.register("cifar10-c-live", cifar.open_live)
+DATASETS.register("imagenet-p", imagenet_p.open_sequences)
+for _name in cifar.LIVE:
+    DATASETS.register(_name, partial(cifar.open_live, _name))
 for _name in ("cifar10-c", "cifar100-c"):
     DATASETS.register(_name, partial(cifar.open_stored, _name))
 

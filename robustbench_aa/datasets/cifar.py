@@ -15,7 +15,7 @@ from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import LiveDataset, spread
 from robustbench_aa.datasets.pictures import Geometry, Pictures, find_pictures
 from robustbench_aa.datasets.stored import StoredDataset, data_dir
-from robustbench_aa.distortions import corruptions_at
+from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import DatasetError, UsageError, cause
 from robustbench_aa.types import CLEAN, Distortion
@@ -28,8 +28,15 @@ NAMES = (
 BATCH = Path("cifar-10-batches-py") / "test_batch"
 
 
-def open_live(request: Request) -> LiveDataset:
-    """CIFAR-10's test images under the corruptions of CIFAR-10-C.
+LIVE = {
+    "cifar10-c-live": [CLEAN, *corruptions_at(SIZE)],
+    "cifar10-p-live": perturbations_at(SIZE),
+    "cifar10-shift": shifts_by("circular"),
+}
+
+
+def open_live(name: str, request: Request) -> LiveDataset:
+    """CIFAR-10's test images under the distortions of a data set.
 
     The folder holds `cifar-10-batches-py` as it is published, or is one of class folders (of
     pictures of 32 px) with the classes' names or numbers.
@@ -38,7 +45,6 @@ def open_live(request: Request) -> LiveDataset:
         UsageError: the folder is not named, not there, or holds neither.
         DatasetError: the published file cannot be read.
     """
-    name = "cifar10-c-live"
     root = data_dir(request, name, "CIFAR10_DIR")
     geometry = Geometry(SIZE)
     if (root / BATCH).exists():
@@ -60,7 +66,7 @@ def open_live(request: Request) -> LiveDataset:
         name=name,
         classes=len(NAMES),
         size=SIZE,
-        distortions=(CLEAN, *corruptions_at(SIZE)),
+        distortions=tuple(LIVE[name]),
         geometry=str(geometry),
         index=spread(count, request.limit),
         clean=clean,

@@ -13,33 +13,40 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robustbench_aa import distortions
 from robustbench_aa.datasets.dataset import Request
-from robustbench_aa.datasets.live import Clean, LiveDataset, spread
+from robustbench_aa.datasets.live import LiveDataset, spread
 from robustbench_aa.types import CLEAN
 
 ARCHIVE = Path(__file__).with_name("digits.npz")
 SIZE = 32
 CLASSES = 10
 TRAINING_IMAGES = 1000
+SEQUENCES = 100
+"""Test digits of `digits-p`, evenly spread: each becomes three hundred frames."""
 
 DISTORTIONS = {
-    "digits": (CLEAN,),
-    "digits-c": (CLEAN, *distortions.corruptions_at(SIZE)),
-    "digits-shift": (distortions.CIRCULAR_SHIFTS,),
+    "digits": [CLEAN],
+    "digits-c": [CLEAN, *distortions.corruptions_at(SIZE)],
+    "digits-shift": distortions.shifts_by("circular"),
+    "digits-p": distortions.perturbations_at(SIZE),
 }
 
 
 def open_digits(name: str, request: Request) -> LiveDataset:
     """The test digits under the distortions of one of the embedded data sets."""
     images, labels = load_split("test")
+    limit = request.limit
+    if name == "digits-p":
+        limit = min(limit or SEQUENCES, SEQUENCES)
     return LiveDataset(
         name=name,
         classes=CLASSES,
         size=SIZE,
-        distortions=DISTORTIONS[name],
-        index=spread(len(images), request.limit),
+        distortions=tuple(DISTORTIONS[name]),
+        index=spread(len(images), limit),
         clean=lambda index: (images[index], labels[index]),
         clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),
         seed=request.seed,
@@ -48,7 +55,7 @@ def open_digits(name: str, request: Request) -> LiveDataset:
 
 
 @cache
-def load_split(split: str) -> Clean:
+def load_split(split: str) -> tuple[Tensor, Tensor]:
     """The digits as [N, 3, 32, 32] uint8 RGB and their classes as [N] int64.
 
     Args:

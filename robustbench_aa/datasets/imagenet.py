@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,35 +14,48 @@ from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import LiveDataset, spread
 from robustbench_aa.datasets.pictures import AS_MADE, STORED, Pictures, decode, find_pictures
 from robustbench_aa.datasets.stored import StoredDataset, data_dir
-from robustbench_aa.distortions import corruptions_at
+from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
+from robustbench_aa.distortions.shifts import MARGIN
 from robustbench_aa.errors import UsageError
 from robustbench_aa.types import CLEAN, Distortion
+
+LIVE: dict[str, Callable[[int], list[Distortion]]] = {
+    "image-folder": lambda _size: [CLEAN],
+    "imagenet-c-live": lambda size: [CLEAN, *corruptions_at(size)],
+    "imagenet-p-live": perturbations_at,
+    "imagenet-shift": lambda _size: shifts_by("crops", "circular", "diagonal"),
+}
 
 
 def open_live(name: str, request: Request) -> LiveDataset:
     """Clean photographs in class folders, under the distortions of a data set.
 
-    Each is resized to a shorter side of 256 px (bilinear) and its middle 224 × 224 px are cut
-    out, as ImageNet-C was made, unless the request says otherwise.
+    Each is resized to a shorter side of 256 px (bilinear) and its middle 224 × 224 px are seen,
+    as ImageNet-C and ImageNet-P were made, unless the request says otherwise. Shifts are crops of
+    its middle 256 × 256 px.
 
     Raises:
-        UsageError: the folder is not named, not there, or has no pictures; or no corruptions were
-            published for the request's size.
+        UsageError: the folder is not named, not there, or has no pictures; or the distortions were
+            not published for the request's size.
     """
     root = data_dir(request, name, "IMAGENET_DIR")
     geometry = request.geometry or AS_MADE
-    distortions = corruptions_at(geometry.size) if name == "imagenet-c-live" else []
+    size = geometry.size
+    if name == "imagenet-shift":
+        if request.geometry:
+            raise UsageError(f"{name} has a published geometry; leave out --own-preprocessing")
+        geometry = dataclasses.replace(AS_MADE, size=size + MARGIN)
     files, labels, classes = find_pictures(root)
     pictures = Pictures(files, labels, classes, geometry)
     return LiveDataset(
         name=name,
         classes=classes,
-        size=geometry.size,
-        distortions=(CLEAN, *distortions),
+        size=size,
+        distortions=tuple(LIVE[name](size)),
         geometry=str(geometry),
         index=spread(len(files), request.limit),
-        clean=pictures.read,
+        clean=pictures.read_whole if name == "imagenet-p-live" else pictures.read,
         clean_sha256=pictures.sha256(root),
         seed=request.seed,
         backend=request.backend,
@@ -67,7 +82,7 @@ def open_stored(request: Request) -> StoredDataset:
     _check_classes(first, [folders[cell] for cell in present])
     files, labels, classes = find_pictures(first)
     names = [file.relative_to(first) for file in files]
-    decode(files[0], STORED)  # is it of the size that it should be?
+    decode(files[0], STORED.square)  # is it of the size that it should be?
 
     def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
         there = [folders[cell] / names[place] for place in index]

@@ -16,7 +16,8 @@ from robustbench_aa import distortions
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY, through_jpeg
 from robustbench_aa.types import Batch, Distortion, Shard
 
-Clean = tuple[Tensor, Tensor]
+Clean = tuple[Tensor | list[Tensor], Tensor]
+"""Images, [B, 3, H, W] uint8 or [3, H, W] each, and their labels, [B] int64."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class LiveDataset:
     Attributes:
         name, classes, size, distortions, missing, geometry: as in `Dataset`.
         index: [images], int64: which images of the whole data set are measured.
-        clean: index → (images [B, 3, size, size] uint8, labels [B] int64).
+        clean: index → images, as large as the distortions need them, and labels.
         clean_sha256: of the clean images and labels.
         seed: of the distortions' randomness.
         backend: what corrupts, as in `Request`.
@@ -61,7 +62,7 @@ class LiveDataset:
 
     def frames(self, distortion: Distortion) -> int:
         """How many frames an image has under a distortion."""
-        return distortions.frames(distortion)
+        return distortions.frames(distortion, self.size)
 
     def read(
         self, distortion: Distortion, shard: Shard, batch_size: int, device: torch.device
@@ -72,11 +73,17 @@ class LiveDataset:
             index = self.index[start : min(start + step, shard.stop)]
             images, labels = self.clean(index)
             frames = distortions.distort(
-                images.to(device), distortion, index, self.seed, self.backend
+                _on(images, device), distortion, index, self.seed, self.size, self.backend
             )
             if self.stored_jpeg and distortion.severity is not None:
                 frames = through_jpeg(frames.squeeze(1), STORED_QUALITY).unsqueeze(1)
             yield Batch(distortion, index, labels.numpy(), frames)
+
+
+def _on(images: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
+    if isinstance(images, Tensor):
+        return images.to(device)
+    return [image.to(device) for image in images]
 
 
 def spread(images: int, limit: int | None) -> np.ndarray:

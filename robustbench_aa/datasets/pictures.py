@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,7 +20,8 @@ from robustbench_aa.errors import DatasetError, UsageError, cause
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
-KEPT = 2000
+Part = Callable[[Image.Image], Image.Image]
+KEPT = 1000
 """Decoded pictures that are kept, so that the distortions of a shard share its decoding."""
 
 
@@ -48,16 +49,21 @@ class Geometry:
         crop = f"CenterCrop {self.size}"
         return f"Resize {self.resize} {self.interpolation}, {crop}" if self.resize else crop
 
+    def whole(self, picture: Image.Image) -> Image.Image:
+        """A picture, resized."""
+        if not self.resize:
+            return picture
+        least = min(picture.size)
+        width, height = (self.resize * side // least for side in picture.size)
+        return picture.resize((width, height), Resampling[self.interpolation.upper()])
+
     def square(self, picture: Image.Image) -> Image.Image:
         """The square of a picture.
 
         Raises:
             ValueError: there are too few pixels for it.
         """
-        if self.resize:
-            least = min(picture.size)
-            width, height = (self.resize * side // least for side in picture.size)
-            picture = picture.resize((width, height), Resampling[self.interpolation.upper()])
+        picture = self.whole(picture)
         width, height = picture.size
         if min(width, height) < self.size:
             raise ValueError(f"is {width}×{height} px, smaller than {self.size}×{self.size}")
@@ -85,24 +91,35 @@ class Pictures:
     files: Sequence[Path]
     labels: np.ndarray
     classes: int
-    geometry: Geometry
+    geometry: Geometry = STORED
     _decoded: dict[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Some of the pictures, [B, 3, H, W] uint8, and their labels [B].
+        """The squares of some of the pictures, [B, 3, size, size] uint8, and their labels [B].
 
         Raises:
             DatasetError: one of them cannot be read; names it.
         """
+        squares = self._kept(index, self.geometry.square)
+        return torch.stack(squares), torch.from_numpy(self.labels[index])
+
+    def read_whole(self, index: np.ndarray) -> tuple[list[Tensor], Tensor]:
+        """Some of the pictures, resized, [3, H, W] uint8 each, and their labels [B].
+
+        Raises:
+            DatasetError: one of them cannot be read; names it.
+        """
+        return self._kept(index, self.geometry.whole), torch.from_numpy(self.labels[index])
+
+    def _kept(self, index: np.ndarray, part: Part) -> list[Tensor]:
         missing = [place for place in index.tolist() if place not in self._decoded]
         if len(self._decoded) + len(missing) > KEPT:
             self._decoded.clear()
             missing = index.tolist()
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            pictures = threads.map(lambda place: decode(self.files[place], self.geometry), missing)
+            pictures = threads.map(lambda place: decode(self.files[place], part), missing)
             self._decoded.update(zip(missing, pictures, strict=True))
-        images = torch.stack([self._decoded[place] for place in index.tolist()])
-        return images, torch.from_numpy(self.labels[index])
+        return [self._decoded[place] for place in index.tolist()]
 
     def sha256(self, root: Path) -> str:
         """Of the pictures' names, sizes and labels; not of their bytes, which may be terabytes."""
@@ -114,7 +131,7 @@ class Pictures:
 
 
 def find_pictures(
-    root: Path, known: Sequence[str] | None = None
+    root: Path, known: Sequence[str] | None = None, suffixes: Collection[str] = SUFFIXES
 ) -> tuple[list[Path], np.ndarray, int]:
     """The pictures of a folder of class folders, their labels, and the number of classes.
 
@@ -123,6 +140,7 @@ def find_pictures(
 
     Args:
         known: the classes, in the order of their labels; None for ImageNet's wnids.
+        suffixes: of the files.
 
     Raises:
         UsageError: there is no picture, or known and other names are mixed.
@@ -130,7 +148,7 @@ def find_pictures(
     known = wnids() if known is None else known
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     label = _label_of(names, root, known)
-    found = [(file, label[name]) for name in names for file in _pictures_of(root / name)]
+    found = [(file, label[name]) for name in names for file in _files_of(root / name, suffixes)]
     if not found:
         raise UsageError(f"no pictures in {root}; it should hold a folder a class")
     classes = len(known) if names[0] in known else len(names)
@@ -152,19 +170,19 @@ def _label_of(names: list[str], root: Path, known: Sequence[str]) -> dict[str, i
     return {name: place for place, name in enumerate(ordered)}
 
 
-def _pictures_of(folder: Path) -> list[Path]:
+def _files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
     files = sorted(
         Path(entry.path)
         for entry in os.scandir(folder)
-        if Path(entry.name).suffix.lower() in SUFFIXES
+        if Path(entry.name).suffix.lower() in suffixes
     )
     if not files:
         raise UsageError(f"no pictures in {folder}; fill it or take it away")
     return files
 
 
-def decode(path: Path, geometry: Geometry) -> Tensor:
-    """The square of a picture, [3, size, size] uint8 RGB; grey, palette and CMYK are converted.
+def decode(path: Path, part: Part) -> Tensor:
+    """A part of a picture, [3, H, W] uint8 RGB; grey, palette and CMYK are converted.
 
     Raises:
         DatasetError: it is missing, truncated, of more than 8 bits, or too small; names it.
@@ -173,7 +191,7 @@ def decode(path: Path, geometry: Geometry) -> Tensor:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise DatasetError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
-            pixels = torch.from_numpy(np.array(geometry.square(picture.convert("RGB"))))
+            pixels = torch.from_numpy(np.array(part(picture.convert("RGB"))))
             return pixels.permute(2, 0, 1).contiguous()
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ class StoredDataset:
     Attributes:
         name, classes, size, distortions, missing, geometry, sha256: as in `Dataset`.
         index: [images], int64: which images of the whole data set are measured.
-        stored: (distortion, index) → (images [B, 3, size, size] uint8, labels [B] int64).
+        stored: (distortion, index) → (images [B, 3, size, size] or sequences
+            [B, F, 3, size, size] uint8, labels [B] int64).
+        lengths: how many frames an image has, where it is not one.
     """
 
     name: str
@@ -35,28 +38,40 @@ class StoredDataset:
     sha256: str
     index: np.ndarray
     stored: Callable[[Distortion, np.ndarray], tuple[Tensor, Tensor]]
+    lengths: Mapping[Distortion, int] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
         """How many images are measured."""
         return len(self.index)
 
-    def frames(self, _distortion: Distortion) -> int:
-        """One: the files are still pictures."""
-        return 1
+    def frames(self, distortion: Distortion) -> int:
+        """How many frames an image has under a distortion."""
+        return self.lengths.get(distortion, 1)
 
     def read(
         self, distortion: Distortion, shard: Shard, batch_size: int, device: torch.device
     ) -> Iterator[Batch]:
-        """The images of a shard under a distortion, `batch_size` at a time.
+        """The images of a shard under a distortion, about `batch_size` frames at a time.
+
+        The next batch is read while one is used.
 
         Raises:
             DatasetError: a file is missing or cannot be read; names it.
         """
-        for start in range(shard.start, shard.stop, batch_size):
-            index = self.index[start : min(start + batch_size, shard.stop)]
-            images, labels = self.stored(distortion, index)
-            yield Batch(distortion, index, labels.numpy(), images.unsqueeze(1).to(device))
+        step = max(1, batch_size // self.frames(distortion))
+        parts = [
+            self.index[start : min(start + step, shard.stop)]
+            for start in range(shard.start, shard.stop, step)
+        ]
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self.stored, distortion, parts[0])
+            for part, following in zip(parts, [*parts[1:], None], strict=True):
+                images, labels = coming.result()
+                if following is not None:
+                    coming = reader.submit(self.stored, distortion, following)
+                frames = images if images.dim() == 5 else images.unsqueeze(1)
+                yield Batch(distortion, part, labels.numpy(), frames.to(device))
 
 
 def data_dir(request: Request, name: str, variable: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from robustbench_aa.datasets import cifar
+from robustbench_aa.datasets import cifar, imagenet
 from robustbench_aa.datasets.imagenet import find_cells
 from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.pictures import AS_MADE, STORED, SUFFIXES, Geometry, decode, wnids
@@ -129,7 +129,7 @@ def _decode(folder: Path, cell: _Cell, geometry: Geometry, sample: int | None) -
 
     def fault(name: str) -> str | None:
         try:
-            decode(folder / name, geometry)
+            decode(folder / name, geometry.square)
             if geometry.resize is None:
                 with Image.open(folder / name) as picture:
                     if picture.size != (geometry.size, geometry.size):
@@ -176,8 +176,7 @@ def _verify_arrays(classes: int, root: Path, _sample: int | None, track: Track) 
 
 VERIFIERS: dict[str, Callable[[Path, int | None, Track], Verdict]] = {
     "imagenet-c": _verify_stored,
-    "imagenet-c-live": _verify_clean,
-    "image-folder": _verify_clean,
+    **dict.fromkeys(imagenet.LIVE, _verify_clean),
     "cifar10-c": partial(_verify_arrays, 10),
     "cifar100-c": partial(_verify_arrays, 100),
 }

@@ -1,7 +1,8 @@
 """Published errors that others are relative to.
 
 `alexnet.csv`, AlexNet on ImageNet-C: the constants of the official evaluation (github
-hendrycks/robustness), in which AlexNet's own mCE is 100. `imagenet_c.csv`: the results of others.
+hendrycks/robustness), in which AlexNet's own mCE is 100. `alexnet_p.csv`: those for ImageNet-P, in
+which its mFR and mT5D are 100. `imagenet_c.csv`: the results of others.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ def alexnet() -> Baseline:
         index="corruption", columns="severity", values="error"
     )
     return Baseline("alexnet", float(clean.error.iloc[0]), corrupted)
+
+
+@cache
+def alexnet_p() -> pd.DataFrame:
+    """AlexNet's `flip_probability` and `top5_distance` on ImageNet-P, by perturbation."""
+    return pd.read_csv(PUBLISHED / "alexnet_p.csv", index_col="perturbation")
 
 
 def imagenet_c() -> pd.DataFrame:

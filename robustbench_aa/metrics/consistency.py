@@ -33,3 +33,37 @@ def circular_consistency(top1: np.ndarray) -> np.ndarray:
         agreeing += (top1 == top1[:, shift, None]).sum(axis=1)
     agreement: np.ndarray = agreeing / shifts**2
     return agreement
+
+
+def crop_consistency(top1: np.ndarray) -> np.ndarray:
+    """`consistency_crops`, image by image: the share of pairs of crops that agree.
+
+    Args:
+        top1: [N, F], whole numbers: frames 2k and 2k + 1 are a pair.
+
+    Returns:
+        [N] float64 in [0, 1].
+
+    Raises:
+        ValueError: there are no images or no pairs.
+    """
+    if top1.size == 0 or top1.shape[1] % 2:
+        raise ValueError("no pairs of predictions to compare")
+    agreement: np.ndarray = (top1[:, ::2] == top1[:, 1::2]).mean(axis=1)
+    return agreement
+
+
+def among_correct(agreement: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """The agreement of the images that were classified correctly at least once.
+
+    It tells consistency from accuracy: a model cannot be consistent by being wrong alike.
+
+    Args:
+        agreement: [N].
+        wrong: [N], the share of each image's frames that were classified wrongly.
+
+    Returns:
+        [M] of the N.
+    """
+    chosen: np.ndarray = agreement[~(wrong == 1.0)]
+    return chosen

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from robustbench_aa.metrics.calibration import expected_calibration_error
-from robustbench_aa.metrics.consistency import circular_consistency
+from robustbench_aa.metrics.consistency import circular_consistency, crop_consistency
+from robustbench_aa.metrics.flip_rate import flip_probability, is_noise, top5_distance
 from robustbench_aa.store import Store
 from robustbench_aa.types import CLEAN, Distortion, groups
-
-COLUMNS = ("label", "top1", "top1_probability")
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,20 @@ class Outcomes:
 
     Attributes:
         wrong: by distortion [images], the share of each image's frames that are classified
-            wrongly. NaN where a cell is not complete.
+            wrongly. NaN where a cell is not complete, as in all others.
         agreement: by shift protocol [images], how consistent the classes are under shifts.
-        ece: by any other distortion, the expected calibration error.
+        flips: by perturbation [images], how often the class changes along a sequence.
+        top5_distance: by perturbation [images], how far the top-5 list moves.
+        ece: by corruption or clean, the expected calibration error.
+        diagonal: by the shift protocol `diagonal` [frames], the true class's probability.
     """
 
     wrong: Mapping[Distortion, np.ndarray]
     agreement: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
-    ece: Mapping[Distortion, float] = field(default_factory=dict)
+    flips: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    top5_distance: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    ece: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    diagonal: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -38,16 +44,18 @@ class Outcomes:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell that the data set defines has been evaluated."""
-        return not any(np.isnan(wrong).any() for wrong in self.wrong.values())
+        """Whether everything that counts has been evaluated, which hold-outs do not."""
+        return not any(
+            np.isnan(wrong).any() for cell, wrong in self.wrong.items() if not cell.held_out
+        )
 
     def counted(self) -> list[Distortion]:
-        """The corruptions that published means count: not those of family `extra`."""
-        return [cell for cell in self.wrong if cell.severity and cell.family != "extra"]
+        """The corruptions or perturbations that published means count."""
+        return [cell for cell in self.wrong if _is_measured(cell) and not cell.held_out]
 
     def held_out(self) -> list[Distortion]:
-        """The corruptions of family `extra`."""
-        return [cell for cell in self.wrong if cell.family == "extra"]
+        """The other corruptions or perturbations."""
+        return [cell for cell in self.wrong if _is_measured(cell) and cell.held_out]
 
     def errors(self, cells: Iterable[Distortion]) -> pd.DataFrame:
         """E(c, s), the errors under corruptions: corruptions × severities."""
@@ -58,11 +66,22 @@ class Outcomes:
 
     def mean_ece(self, cells: Iterable[Distortion]) -> float:
         """The mean of the calibration errors under some distortions."""
-        return float(np.mean([self.ece[cell] for cell in cells]))
+        return float(np.mean([self.ece[cell].item() for cell in cells]))
+
+    def rates(self, figure: str) -> pd.Series:
+        """The means of `flips` or `top5_distance` by perturbation, of those that count."""
+        of = getattr(self, figure)
+        return pd.Series({cell.name: of[cell].mean() for cell in self.counted()})
 
 
+def _is_measured(cell: Distortion) -> bool:
+    return cell.severity is not None or cell.family.startswith("perturbation")
+
+
+POOLED = ("ece", "diagonal")
+"""Outcomes that are of all images together."""
 ByKind = Mapping[str, Outcomes]
-"""Outcomes on the run's data set of each kind: `corruption`, `shift`, `clean`."""
+"""Outcomes on the run's data set of each kind: `corruption`, `perturbation`, `shift`, `clean`."""
 
 
 @dataclass(frozen=True)
@@ -110,36 +129,93 @@ def clean_error(outcomes: ByKind) -> float | None:
 
 def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
     """Image by image; a cell that any of them lacks is NaN."""
-    first = outcomes[0]
-    return Outcomes(
-        {key: np.mean([o.wrong[key] for o in outcomes], axis=0) for key in first.wrong},
-        {key: np.mean([o.agreement[key] for o in outcomes], axis=0) for key in first.agreement},
-        {key: float(np.mean([o.ece[key] for o in outcomes])) for key in first.ece},
-    )
+    means = {}
+    for of in fields(Outcomes):
+        tables = [getattr(outcome, of.name) for outcome in outcomes]
+        means[of.name] = {
+            cell: np.mean([table[cell] for table in tables], axis=0) for cell in tables[0]
+        }
+    return Outcomes(**means)
 
 
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
-    wrong: dict[Distortion, np.ndarray] = {}
-    agreement: dict[Distortion, np.ndarray] = {}
-    ece: dict[Distortion, float] = {}
+    tables: dict[str, dict[Distortion, np.ndarray]] = {of.name: {} for of in fields(Outcomes)}
     images = store.manifest.datasets[dataset]["images"]
     for cell in store.cells(dataset):
         of = cell.distortion
-        rows = store.read(model, cell, ["image", "frame", *COLUMNS])
+        figures = FIGURES[_group(of)]
+        rows = store.read(model, cell, ["image", "frame", *figures.columns])
         if rows is None:
-            wrong[of] = np.full(images, np.nan)
-            if of.family == "shift":
-                agreement[of] = wrong[of]
-            else:
-                ece[of] = np.nan
-            continue
-        rows = rows.sort_values(["image", "frame"])
-        label, top1, probability = (
-            rows[column].to_numpy().reshape(images, cell.frames) for column in COLUMNS
-        )
-        wrong[of] = (top1 != label).mean(axis=1)
-        if of.family == "shift":
-            agreement[of] = circular_consistency(top1)
+            found = {
+                name: np.full(1 if name in POOLED else images, np.nan)
+                for name in ("wrong", *figures.names)
+            }
         else:
-            ece[of] = expected_calibration_error(probability.ravel(), (top1 == label).ravel())
-    return Outcomes(wrong, agreement, ece)
+            rows = rows.sort_values(["image", "frame"])
+            columns = (rows[c].to_numpy().reshape(images, cell.frames) for c in figures.columns)
+            found = figures.compute(of, *columns)
+        for name, values in found.items():
+            tables[name][of] = values
+    return Outcomes(**tables)
+
+
+class Figures(NamedTuple):
+    """What is computed of the predictions for a kind of distortion.
+
+    Attributes:
+        columns: of the predictions, [images, frames] each.
+        names: of the outcomes beside `wrong`.
+        compute: (distortion, *columns) → outcomes by name.
+    """
+
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    compute: Callable[..., dict[str, np.ndarray]]
+
+
+def _of_pictures(
+    _of: Distortion, label: np.ndarray, top1: np.ndarray, probability: np.ndarray
+) -> dict[str, np.ndarray]:
+    right = top1 == label
+    error = expected_calibration_error(probability.ravel(), right.ravel())
+    return {"wrong": (~right).mean(axis=1), "ece": np.array([error])}
+
+
+def _of_shifts(of: Distortion, label: np.ndarray, top1: np.ndarray) -> dict[str, np.ndarray]:
+    consistency = crop_consistency if of.name == "crops" else circular_consistency
+    return {"wrong": (top1 != label).mean(axis=1), "agreement": consistency(top1)}
+
+
+def _of_diagonal(
+    _of: Distortion, label: np.ndarray, top1: np.ndarray, probability: np.ndarray
+) -> dict[str, np.ndarray]:
+    return {"wrong": (top1 != label).mean(axis=1), "diagonal": probability.mean(axis=0)}
+
+
+def _of_sequences(of: Distortion, label: np.ndarray, *top: np.ndarray) -> dict[str, np.ndarray]:
+    noise = is_noise(of.name)
+    return {
+        "wrong": (top[0] != label).mean(axis=1),
+        "flips": flip_probability(top[0], noise),
+        "top5_distance": top5_distance(np.stack(top, axis=-1), noise),
+    }
+
+
+FIGURES = {
+    "pictures": Figures(("label", "top1", "top1_probability"), ("ece",), _of_pictures),
+    "shifts": Figures(("label", "top1"), ("agreement",), _of_shifts),
+    "diagonal": Figures(("label", "top1", "label_probability"), ("diagonal",), _of_diagonal),
+    "sequences": Figures(
+        ("label", "top1", "top2", "top3", "top4", "top5"),
+        ("flips", "top5_distance"),
+        _of_sequences,
+    ),
+}
+
+
+def _group(of: Distortion) -> str:
+    if of.family.startswith("perturbation"):
+        return "sequences"
+    if of.family == "shift":
+        return "diagonal" if of.name == "diagonal" else "shifts"
+    return "pictures"

@@ -14,15 +14,31 @@ import pandas as pd
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics import baselines
 from robustbench_aa.metrics import corruption_error as ce
+from robustbench_aa.metrics.consistency import among_correct
+from robustbench_aa.metrics.flip_rate import mean_rate
 from robustbench_aa.metrics.intervals import bootstrap_means, interval
-from robustbench_aa.metrics.outcomes import ByKind, Model, clean_error, read_models
+from robustbench_aa.metrics.outcomes import ByKind, Model, Outcomes, clean_error, read_models
 from robustbench_aa.store import Store
 from robustbench_aa.types import CLEAN
 
 Row = dict[str, Any]
 
-RANKED_BY = {"mean_error": True, "clean_error": True, "consistency_circular": False}
+RANKED_BY = {
+    "mean_error": True,
+    "mean_flip_probability": True,
+    "clean_error": True,
+    "consistency_crops": False,
+    "consistency_circular": False,
+}
 """The first of these figures that a leaderboard has ranks it; True where less is better."""
+
+
+SPREAD = (
+    *("clean_error", "mean_error", "mce_", "relative_mce_", "holdout_error"),
+    *("mean_flip_probability", "mfr_", "mt5d_", "consistency_", "ece"),
+)
+"""How the names of figures begin whose spread over training seeds is told."""
+ON_IMAGENET = ("imagenet-c", "imagenet-c-live", "imagenet-p", "imagenet-p-live")
 
 
 @dataclass(frozen=True)
@@ -34,14 +50,18 @@ class Tables:
             `<figure>_std` is their standard deviation.
         seeds: a row a network of the models that have several training seeds.
         corruptions: a row a model and corruption × severity.
+        perturbations: a row a model and perturbation.
         consistency: a row a model and shift protocol.
+        diagonal: a row a model and offset along the diagonal.
         calibration: a row a model and severity; 0: clean images.
     """
 
     leaderboard: pd.DataFrame
     seeds: pd.DataFrame
     corruptions: pd.DataFrame
+    perturbations: pd.DataFrame
     consistency: pd.DataFrame
+    diagonal: pd.DataFrame
     calibration: pd.DataFrame
 
     def write(self, folder: Path) -> list[Path]:
@@ -72,25 +92,27 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
     if baseline is not None and baseline not in models:
         raise UnknownName("baseline (a model of the run)", baseline, models)
     reference = models[baseline] if baseline else None
-    # the published errors are of 15 corruptions of ImageNet's photographs, and of nothing else
-    on_imagenet = store.kinds().get("corruption") in ("imagenet-c", "imagenet-c-live")
+    # what was published of AlexNet is of ImageNet's photographs, and of nothing else
+    published = {kind for kind, name in store.kinds().items() if name in ON_IMAGENET}
     rows, seeded = [], []
     for model in models.values():
-        seeds = [_row(name, model, of, reference, on_imagenet) for name, of in model.seeds.items()]
-        mean = _row(model.name, model, model.mean, reference, on_imagenet)
+        seeds = [_row(name, model, of, reference, published) for name, of in model.seeds.items()]
+        mean = _row(model.name, model, model.mean, reference, published)
         rows.append(mean | _spread(seeds))
         seeded += seeds if len(seeds) > 1 else []
     return Tables(
         leaderboard=_ranked(pd.DataFrame(rows)),
         seeds=pd.DataFrame(seeded),
         corruptions=_corruptions(models.values(), store.kinds().get("corruption")),
+        perturbations=_perturbations(models.values(), store.kinds().get("perturbation")),
         consistency=_consistency(models.values(), store.kinds().get("shift")),
+        diagonal=_diagonal(models.values(), store.kinds().get("shift")),
         calibration=_calibration(models.values(), store.kinds().get("corruption")),
     )
 
 
 def _row(
-    name: str, model: Model, outcomes: ByKind, reference: Model | None, on_imagenet: bool
+    name: str, model: Model, outcomes: ByKind, reference: Model | None, on_imagenet: set[str]
 ) -> Row:
     """The figures of a model, or of one of its training seeds, in the order of the columns."""
     images = max(outcome.images for outcome in outcomes.values())
@@ -98,27 +120,53 @@ def _row(
     clean = clean_error(outcomes)
     if clean is not None:
         row["clean_error"] = clean
-    if corrupted := outcomes.get("corruption"):
-        counted = corrupted.counted()
-        errors = corrupted.errors(counted)
-        per_image = np.mean([corrupted.wrong[cell] for cell in counted], axis=0)
-        low, high = interval(bootstrap_means(per_image))
-        row |= {"mean_error": ce.mean_error(errors), "mean_error_low": low, "mean_error_high": high}
-        if reference:
-            base = reference.mean["corruption"].errors(counted)
-            row |= _normalised(errors, clean, reference.name, base, clean_error(reference.mean))
-        published = baselines.alexnet()
-        if on_imagenet and set(errors.index) <= set(published.errors.index):
-            base = published.errors.reindex(index=errors.index, columns=errors.columns)
-            row |= _normalised(errors, clean, published.name, base, published.clean_error)
-        if held_out := corrupted.held_out():
-            row["holdout_error"] = ce.mean_error(corrupted.errors(held_out))
+    corrupted = outcomes.get("corruption")
+    if corrupted:
+        row |= _corrupted(corrupted, clean, reference, "corruption" in on_imagenet)
+    if perturbed := outcomes.get("perturbation"):
+        row |= _perturbed(perturbed, reference, "perturbation" in on_imagenet)
     if shifted := outcomes.get("shift"):
         for shift, agreement in shifted.agreement.items():
             row[f"consistency_{shift.name}"] = agreement.mean()
     if corrupted:
-        row["ece"] = corrupted.mean_ece(counted)
+        row["ece"] = corrupted.mean_ece(corrupted.counted())
     return row | {"complete": all(outcome.complete for outcome in outcomes.values())}
+
+
+def _corrupted(
+    corrupted: Outcomes, clean: float | None, reference: Model | None, on_imagenet: bool
+) -> Row:
+    """The figures of corruption error."""
+    counted = corrupted.counted()
+    errors = corrupted.errors(counted)
+    per_image = np.mean([corrupted.wrong[cell] for cell in counted], axis=0)
+    low, high = interval(bootstrap_means(per_image))
+    row = {"mean_error": ce.mean_error(errors), "mean_error_low": low, "mean_error_high": high}
+    if reference:
+        base = reference.mean["corruption"].errors(counted)
+        row |= _normalised(errors, clean, reference.name, base, clean_error(reference.mean))
+    published = baselines.alexnet()
+    if on_imagenet and set(errors.index) <= set(published.errors.index):
+        base = published.errors.reindex(index=errors.index, columns=errors.columns)
+        row |= _normalised(errors, clean, published.name, base, published.clean_error)
+    if held_out := corrupted.held_out():
+        row["holdout_error"] = ce.mean_error(corrupted.errors(held_out))
+    return row
+
+
+def _perturbed(perturbed: Outcomes, reference: Model | None, on_imagenet: bool) -> Row:
+    """The figures of flip rate."""
+    flips, distances = perturbed.rates("flips"), perturbed.rates("top5_distance")
+    row: Row = {"mean_flip_probability": flips.mean(skipna=False)}
+    bases = {}
+    if reference:
+        base = reference.mean["perturbation"]
+        bases[reference.name] = (base.rates("flips"), base.rates("top5_distance"))
+    if on_imagenet:
+        alexnet = baselines.alexnet_p().loc[flips.index]
+        bases["alexnet"] = (alexnet["flip_probability"], alexnet["top5_distance"])
+    row |= {f"mfr_{name}": mean_rate(flips, base) for name, (base, _) in bases.items()}
+    return row | {f"mt5d_{name}": mean_rate(distances, base) for name, (_, base) in bases.items()}
 
 
 def _normalised(
@@ -140,8 +188,7 @@ def _spread(seeds: Sequence[Row]) -> Row:
     """How far a model's training seeds lie apart: the standard deviation of their figures."""
     spread: Row = {"seeds": len(seeds)}
     for figure in seeds[0]:
-        prefixes = ("clean_error", "mean_error", "mce_", "relative_mce_", "consistency_", "ece")
-        if figure.startswith(prefixes) and not figure.endswith(("_low", "_high")):
+        if figure.startswith(SPREAD) and not figure.endswith(("_low", "_high")):
             spread[f"{figure}_std"] = _std([seed[figure] for seed in seeds])
     return spread
 
@@ -166,6 +213,35 @@ def _corruptions(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _perturbations(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
+    """Counted perturbations, and those held out that were evaluated."""
+    rows = []
+    for model in models if dataset else ():
+        mean, seeds = model.mean["perturbation"], model.of_seeds("perturbation")
+        for cell, flips in mean.flips.items():
+            if cell.held_out and np.isnan(flips).all():
+                continue
+            told = {"model": model.name, "dataset": dataset, "perturbation": cell.name}
+            row = told | {"images": mean.images}
+            row |= _estimate("flip_probability", flips, [seed.flips[cell] for seed in seeds])
+            distances = [seed.top5_distance[cell] for seed in seeds]
+            row |= _estimate("top5_distance", mean.top5_distance[cell], distances)
+            rows.append(row | {"family": cell.family})
+    return pd.DataFrame(rows)
+
+
+def _diagonal(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
+    """The true class's mean probability as the crop slides along the diagonal."""
+    rows = []
+    for model in models if dataset else ():
+        mean = model.mean["shift"]
+        for probabilities in mean.diagonal.values():
+            for offset, probability in enumerate(probabilities):
+                told = {"model": model.name, "dataset": dataset, "offset": offset}
+                rows.append(told | {"images": mean.images, "label_probability": probability})
+    return pd.DataFrame(rows)
+
+
 def _consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     rows = []
     for model in models if dataset else ():
@@ -174,7 +250,10 @@ def _consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
             told = {"model": model.name, "dataset": dataset, "protocol": shift.name}
             accuracy = {"images": mean.images, "accuracy": 1.0 - mean.wrong[shift].mean()}
             agreements = [seed.agreement[shift] for seed in seeds]
-            rows.append(told | accuracy | _estimate("consistency", agreement, agreements))
+            correct = [among_correct(s.agreement[shift], s.wrong[shift]).mean() for s in seeds]
+            among = {"consistency_among_correct": np.mean(correct)}
+            row = told | accuracy | _estimate("consistency", agreement, agreements)
+            rows.append(row | among)
     return pd.DataFrame(rows)
 
 

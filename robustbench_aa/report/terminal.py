@@ -23,6 +23,7 @@ def dataset_table(tables: Tables, dataset: str) -> Table:
     """What has been measured on one data set: errors, consistency, or just the clean error."""
     for name, frame, arrange in (
         ("top-1 error", tables.corruptions, _by_severity),
+        ("flip probability", tables.perturbations, lambda f: f.dropna(subset="flip_probability")),
         ("consistency", tables.consistency, lambda frame: frame.dropna(subset="consistency")),
     ):
         if not frame.empty and dataset in set(frame["dataset"]):

@@ -81,7 +81,7 @@ def test_live_corruptions_are_stored_as_jpeg_unless_left_out(validation: Path) -
     for one, other in zip(stored, plain, strict=True):
         assert torch.equal(one.frames[:, 0], through_jpeg(other.frames[:, 0], 85))
     clean = read("imagenet-c-live", CLEAN, data_dir=str(validation))
-    expected = decode(next(validation.glob("n01440764/0.JPEG")), AS_MADE)
+    expected = decode(next(validation.glob("n01440764/0.JPEG")), AS_MADE.square)
     assert torch.equal(clean[0].frames[0, 0], expected)
 
 
@@ -202,7 +202,7 @@ def test_a_file_that_one_cell_lacks_is_named(tmp_path: Path) -> None:
 def test_pictures_of_every_mode_are_read(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     picture(0).convert(mode).save(path)
-    assert decode(path, AS_MADE).shape == (3, 224, 224)
+    assert decode(path, AS_MADE.square).shape == (3, 224, 224)
 
 
 def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         ("small.png", r"small\.png is 300×100 px, smaller than 224×224"),
     ):
         with pytest.raises(DatasetError, match=told):
-            decode(tmp_path / name, STORED)
+            decode(tmp_path / name, STORED.square)
 
 
 @pytest.mark.parametrize("name", ["image-folder", "imagenet-c-live", "imagenet-c"])

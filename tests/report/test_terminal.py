@@ -36,6 +36,8 @@ TABLES = Tables(
     consistency=pd.DataFrame(
         {"model": ["a", "b"], "dataset": "digits-shift", "consistency": [0.5, np.nan]}
     ),
+    perturbations=pd.DataFrame(),
+    diagonal=pd.DataFrame(),
     calibration=pd.DataFrame(),
 )
 

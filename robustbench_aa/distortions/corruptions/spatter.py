@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,19 +45,30 @@ def spatter(
     Water is lighter, shaded by a relief of the distance to the drops' edges, and added in
     `strength`; mud hides the image, and `strength` is the deviation of its outline's blur.
     """
-    noise = draws.normal(*images.shape[-2:]).mul_(deviation).add_(mean).unsqueeze(1)
-    liquid = gaussian(noise, sigma)
+    liquid = liquid_layer(draws, images.shape[-2:], mean, deviation, sigma)
     if mud:
         cover = gaussian((liquid > threshold).to(images), strength)
         cover = torch.where(cover < 0.8, 0.0, cover)
         return images * (1 - cover) + cover * _colour(MUD, images)
-    liquid = torch.where(liquid < threshold, 0.0, liquid)
+    return images + water(torch.where(liquid < threshold, 0.0, liquid), strength)
+
+
+def liquid_layer(
+    draws: RandomNumbers, shape: Sequence[int], mean: float, deviation: float, sigma: float
+) -> Tensor:
+    """Blurred noise, [B, 1, *shape]: where it is large there will be drops."""
+    noise = draws.normal(*shape).mul_(deviation).add_(mean).unsqueeze(1)
+    return gaussian(noise, sigma)
+
+
+def water(liquid: Tensor, strength: float) -> Tensor:
+    """The light that drops add, [B, 3, H, W], where a layer [B, 1, H, W] is not zero."""
     liquid = liquid.mul(255.0).floor_().remainder_(256.0)  # to 8 bits as numpy does, around
     # a CPU does one image after the other, since each fits its cache
     parts = liquid.split(1) if liquid.device.type == "cpu" else (liquid,)
-    water = torch.cat([part * _relief(edge_distance(canny(part))) for part in parts])
-    water = water / water.amax(dim=(2, 3), keepdim=True).clamp(min=1.0)  # there may be none
-    return images + water * strength * _colour(WATER, images)
+    light = torch.cat([part * _relief(edge_distance(canny(part))) for part in parts])
+    light = light / light.amax(dim=(2, 3), keepdim=True).clamp(min=1.0)  # there may be none
+    return light * strength * _colour(WATER, light)
 
 
 def _colour(values: tuple[float, ...], images: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -33,14 +35,31 @@ def snow(
 
     The layer is truncated to 8 bits before its motion blur, and is in 8 bits after it.
     """
-    layer = draws.normal(*images.shape[-2:]).mul(deviation).add(mean).unsqueeze(1)
-    layer = zoom(layer, factor)
-    layer = torch.where(layer < threshold, 0.0, layer)
+    layer = snow_layer(draws, images.shape[-2:], mean, deviation, factor, threshold)
     degrees = draws.uniform().mul(90.0).sub(135.0)
-    layer = through_magick(blur_along(to_bytes(layer).float().div_(255.0), radius, sigma, degrees))
+    flakes = through_magick(blur_along(layer, radius, sigma, degrees))
+    pale = images * share + whitened(images) * (1 - share)
+    return pale + flakes + flakes.flip(-2, -1)
+
+
+def snow_layer(
+    draws: RandomNumbers,
+    shape: Sequence[int],
+    mean: float,
+    deviation: float,
+    factor: float,
+    threshold: float,
+) -> Tensor:
+    """Flakes at rest, [B, 1, *shape]: enlarged noise above a threshold, in 8 bits."""
+    layer = zoom(draws.normal(*shape).mul(deviation).add(mean).unsqueeze(1), factor)
+    layer = torch.where(layer < threshold, 0.0, layer)
+    return to_bytes(layer).float().div_(255.0)
+
+
+def whitened(images: Tensor) -> Tensor:
+    """Every pixel at least as light as its grey value half again and a half."""
     grey = torch.tensor(GREY).to(images).view(3, 1, 1).mul(images).sum(1, keepdim=True)
-    whitened = torch.maximum(images, grey * 1.5 + 0.5)
-    return images * share + whitened * (1 - share) + layer + layer.flip(-2, -1)
+    return torch.maximum(images, grey * 1.5 + 0.5)
 
 
 @corruption("weather")
@@ -79,13 +98,13 @@ def fog(images: Tensor, draws: RandomNumbers, amount: float, decay: float, size:
 
 @corruption("weather")
 def brightness(images: Tensor, _draws: RandomNumbers, amount: float) -> Tensor:
-    """Adds `amount` to the value V of HSV, clipped to 1; hue and saturation stay.
+    """Adds `amount` to the value V of HSV, clipped to [0, 1]; hue and saturation stay.
 
     V is the largest channel and the other two follow it in proportion, so the hue need not be
     computed; black has no hue and becomes grey.
     """
     value = images.amax(dim=1, keepdim=True)
-    brighter = (value + amount).clamp_(max=1.0)
+    brighter = (value + amount).clamp_(0.0, 1.0)
     return torch.where(value > 0, images * (brighter / value), brighter)
 
 

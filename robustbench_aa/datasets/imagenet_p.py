@@ -1,0 +1,106 @@
+"""ImageNet-P as released: `<perturbation>/<class>/<picture>.mp4`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.live import spread
+from robustbench_aa.datasets.pictures import Pictures, find_pictures
+from robustbench_aa.datasets.stored import StoredDataset, data_dir
+from robustbench_aa.datasets.videos import SUFFIX, decode_video
+from robustbench_aa.distortions import perturbations_at
+from robustbench_aa.errors import DatasetError, UsageError
+from robustbench_aa.types import Distortion
+
+SIZE = 224
+
+
+def open_sequences(request: Request) -> StoredDataset:
+    """The videos of ImageNet-P, or anything of its layout; what is there is found by listing.
+
+    The families' folders that the tars make may be there or not. The ten perturbations that its
+    mean flip rate counts are expected, and others that are there are added. Every sequence of a
+    perturbation must be as long as its first.
+
+    Raises:
+        UsageError: the folder is not named, not there, or has no perturbation in it.
+        DatasetError: the first video of a perturbation cannot be read.
+    """
+    root = data_dir(request, "imagenet-p", "IMAGENET_P_DIR")
+    folders = find_sequences(root)
+    present = [cell for cell, folder in folders.items() if folder.is_dir()]
+    first = folders[present[0]]
+    files, labels, classes = find_pictures(first, suffixes={SUFFIX})
+    names = [file.relative_to(first) for file in files]
+    lengths = {cell: len(decode_video(folders[cell] / names[0], SIZE)) for cell in present}
+
+    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        there = [folders[cell] / names[place] for place in index]
+        return decode_videos(there, lengths[cell]), torch.from_numpy(labels[index])
+
+    told = " ".join(map(str, present))
+    return StoredDataset(
+        name="imagenet-p",
+        classes=classes,
+        size=SIZE,
+        distortions=tuple(folders),
+        missing={cell: folders[cell] for cell in folders if cell not in present},
+        geometry=f"CenterCrop {SIZE}",
+        sha256=f"{Pictures(files, labels, classes).sha256(root)} {told}",
+        index=spread(len(files), request.limit),
+        stored=stored,
+        lengths=lengths,
+    )
+
+
+def find_sequences(root: Path) -> dict[Distortion, Path]:
+    """The folder of every perturbation that a folder has or should have, in published order.
+
+    Raises:
+        UsageError: there is none at all.
+    """
+    cells = {cell.name: cell for cell in perturbations_at(SIZE)}
+    found = {
+        folder.name: folder
+        for pattern in ("*", "*/*")
+        for folder in sorted(root.glob(pattern))
+        if folder.name in cells and folder.is_dir()
+    }
+    if not found:
+        raise UsageError(f"no <perturbation> folders in {root}; check --data-dir")
+    return {
+        cell: found.get(name, root / name)
+        for name, cell in cells.items()
+        if name in found or not cell.held_out
+    }
+
+
+def decode_videos(files: Sequence[Path], frames: int) -> Tensor:
+    """The sequences in some files, [B, frames, 3, 224, 224] uint8.
+
+    Raises:
+        DatasetError: some cannot be read or have another length; names the first, counts them.
+    """
+    faults: list[DatasetError] = []
+
+    def decoded(file: Path) -> Tensor | None:
+        try:
+            return decode_video(file, SIZE, frames)
+        except DatasetError as error:
+            faults.append(error)
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        videos = [video for video in threads.map(decoded, files) if video is not None]
+    if faults:
+        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise DatasetError(f"{min(map(str, faults))}{others}")
+    return torch.stack(videos)

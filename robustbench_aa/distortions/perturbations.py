@@ -1,0 +1,277 @@
+"""The perturbations of ImageNet-P: sequences of frames that differ by little.
+
+Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations" (ICLR 2019), the generation scripts of ImageNet-P (224 px) and CIFAR-10-P (32 px). A
+perturbation is a pure function of (photographs, size, draws). What moves the picture acts on the
+whole photograph, and its middle is seen; everything else acts on the middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustbench_aa.distortions.corruptions.corruption import (
+    RandomNumbers,
+    through_magick,
+    to_bytes,
+)
+from robustbench_aa.distortions.corruptions.displacement import blur_along
+from robustbench_aa.distortions.corruptions.gaussian import gaussian
+from robustbench_aa.distortions.corruptions.noise import poisson
+from robustbench_aa.distortions.corruptions.spatter import liquid_layer, water
+from robustbench_aa.distortions.corruptions.weather import brightness, snow_layer, whitened
+from robustbench_aa.distortions.warps import affine, tilt, warp, warp_perspective
+from robustbench_aa.errors import UnknownName, UsageError
+
+Frames = Iterator[Tensor]
+"""The frames of a batch one after the other, [B, 3, size, size] uint8 each."""
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A perturbation of images of one size.
+
+    Attributes:
+        frames: how many a sequence has.
+        middle: what makes the frames of the middles of photographs: (images [B, 3, size, size]
+            uint8, draws) → frames.
+        whole: what makes the frames of one whole photograph: (image [3, H, W] uint8, size) →
+            [F, 3, size, size] uint8. One of the two is given.
+    """
+
+    frames: int
+    middle: Callable[[Tensor, RandomNumbers], Frames] | None = None
+    whole: Callable[[Tensor, int], Tensor] | None = None
+
+
+def perturb(
+    photographs: Sequence[Tensor] | Tensor, name: str, size: int, draws: RandomNumbers
+) -> Tensor:
+    """The sequences of some photographs.
+
+    Args:
+        photographs: [3, H, W] each, uint8, RGB, at least `size` high and wide.
+        name: the perturbation.
+        size: height and width of the frames, in pixels.
+        draws: a source of random numbers for these photographs.
+
+    Returns:
+        [B, F, 3, size, size], uint8.
+
+    Raises:
+        UsageError: no perturbations were published for this size.
+        UnknownName: no such perturbation.
+    """
+    table = table_of(size)
+    if name not in table:
+        raise UnknownName("perturbation", name, table)
+    perturbation = table[name]
+    if perturbation.whole is not None:
+        return torch.stack([perturbation.whole(image, size) for image in photographs])
+    middles = torch.stack([_middle(image, size) for image in photographs])
+    assert perturbation.middle is not None
+    return torch.stack(list(perturbation.middle(middles, draws)), dim=1)
+
+
+def _middle(image: Tensor, size: int) -> Tensor:
+    top, left = (round((length - size) / 2) for length in image.shape[1:])
+    return image[:, top : top + size, left : left + size]
+
+
+def _gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frames:
+    """x + N(0, sigma²), in every frame but the first, which is clean."""
+    yield images
+    x = images.float().div_(255.0)
+    for _ in range(30):
+        yield to_bytes(x + draws.normal(*images.shape[1:]) * sigma)
+
+
+def _shot_noise(images: Tensor, draws: RandomNumbers, photons: float) -> Frames:
+    """Poisson(x · photons) / photons, likewise."""
+    yield images
+    x = images.float().div_(255.0)
+    for _ in range(30):
+        yield to_bytes(poisson(x, photons, draws.uniform(*images.shape[1:])) / photons)
+
+
+def _speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frames:
+    """x + x · N(0, sigma²), likewise."""
+    yield images
+    x = images.float().div_(255.0)
+    for _ in range(30):
+        yield to_bytes(x + x * draws.normal(*images.shape[1:]) * sigma)
+
+
+def _motion_blur(
+    images: Tensor, _draws: RandomNumbers, radius: int, sigma: float, frames: int, step: float
+) -> Frames:
+    """Half a Gaussian along a line that turns by `step` degrees a frame."""
+    x = images.float().div_(255.0)
+    for frame in range(frames):
+        degrees = x.new_full((len(x),), (frame - frames + 1) * step)
+        yield to_bytes(through_magick(blur_along(x, radius, sigma, degrees)))
+
+
+def _snow(images: Tensor, draws: RandomNumbers, factor: float, radius: int, sigma: float) -> Frames:
+    """A layer of flakes whose motion turns by 4 degrees a frame."""
+    x = images.float().div_(255.0)
+    layer = snow_layer(draws, x.shape[-2:], mean=0.05, deviation=0.3, factor=factor, threshold=0.5)
+    pale = x * 0.85 + whitened(x) * 0.15
+    for frame in range(31):
+        degrees = x.new_full((len(x),), frame * 4.0 - 150.0)
+        flakes = through_magick(blur_along(layer, radius, sigma, degrees))
+        yield to_bytes(pale + flakes + flakes.flip(-2, -1))
+
+
+def _brightness(images: Tensor, draws: RandomNumbers, step: float) -> Frames:
+    """V of HSV grows by `step` a frame; the frame in the middle is clean."""
+    x = images.float().div_(255.0)
+    for frame in range(31):
+        yield to_bytes(brightness(x, draws, (frame - 15) * step))
+
+
+def _gaussian_blur(
+    images: Tensor, _draws: RandomNumbers, first: float, step: float, cut: float
+) -> Frames:
+    """A Gaussian whose deviation grows from `first` by `step` a frame."""
+    x = images.float().div_(255.0)
+    for frame in range(31):
+        yield to_bytes(gaussian(x, first + step * frame, cut=cut))
+
+
+def _spatter(
+    images: Tensor,
+    draws: RandomNumbers,
+    mean: float,
+    deviation: float,
+    sigma: float,
+    threshold: float,
+    flow: tuple[float, ...],
+) -> Frames:
+    """Drops of water that flow down: after each frame they are convolved with `flow`."""
+    x = images.float().div_(255.0)
+    layer = liquid_layer(draws, x.shape[-2:], mean, deviation, sigma)
+    layer = torch.where(layer < threshold, 0.0, layer)
+    for _ in range(31):
+        yield to_bytes(x + water(layer, 0.6))
+        layer = _flowed(layer, flow)
+
+
+def _flowed(layer: Tensor, flow: tuple[float, ...]) -> Tensor:
+    """The columns of a layer [B, 1, H, W] convolved with `flow`, zeros around, at equal length."""
+    kernel = torch.tensor(flow[::-1]).to(layer).view(1, 1, -1, 1)
+    above = len(flow) // 2
+    return F.conv2d(F.pad(layer, (0, 0, above, len(flow) - 1 - above)), kernel)
+
+
+def _zoom_blur(image: Tensor, size: int) -> Tensor:
+    """The mean of the image and its zooms by 1.004, 1.008, … as far as the frame has come."""
+    zooms = warp_by(image, size, [{"scale": 1 + 0.004 * frame} for frame in range(31)])
+    zooms[0] = _middle(image, size)
+    total = zooms.float().div_(255.0).cumsum(0)
+    count = torch.arange(1, 32, device=image.device).view(-1, 1, 1, 1)
+    return (total / count).mul_(255.0).add_(1e-3).byte()
+
+
+def warp_by(image: Tensor, size: int, ways: Iterable[dict[str, float]]) -> Tensor:
+    """A frame for each way of warping, [F, 3, size, size]; the ways are arguments of `affine`."""
+    return warp(image, np.stack([affine(image, size, **way) for way in ways]), size)
+
+
+def _tilt(image: Tensor, size: int) -> Tensor:
+    """Tilted by −15 to 15 degrees about both axes."""
+    matrices = np.stack([tilt(image, degrees, size) for degrees in range(-15, 16)])
+    return warp_perspective(image, matrices, size)
+
+
+def _moving(way: str, values: Sequence[float]) -> Perturbation:
+    """One of `affine`'s arguments grows frame by frame."""
+
+    def whole(image: Tensor, size: int) -> Tensor:
+        return warp_by(image, size, [{way: value} for value in values])
+
+    return Perturbation(len(values), whole=whole)
+
+
+def _still(function: Callable[..., Frames], *parameters: object, frames: int = 31) -> Perturbation:
+    def middle(images: Tensor, draws: RandomNumbers) -> Frames:
+        return function(images, draws, *parameters)
+
+    return Perturbation(frames, middle=middle)
+
+
+_SHARED = {
+    "zoom_blur": Perturbation(31, whole=_zoom_blur),
+    "tilt": Perturbation(31, whole=_tilt),
+    "rotate": _moving("degrees", range(-15, 16)),
+    "shear": _moving("shear", range(-15, 16)),
+}
+_PX224 = _SHARED | {
+    "gaussian_noise": _still(_gaussian_noise, 0.03),
+    "gaussian_noise_2": _still(_gaussian_noise, 0.05),
+    "gaussian_noise_3": _still(_gaussian_noise, 0.08),
+    "shot_noise": _still(_shot_noise, 300),
+    "shot_noise_2": _still(_shot_noise, 120),
+    "shot_noise_3": _still(_shot_noise, 60),
+    "speckle_noise": _still(_speckle_noise, 0.05),
+    "speckle_noise_2": _still(_speckle_noise, 0.10),
+    "speckle_noise_3": _still(_speckle_noise, 0.15),
+    "motion_blur": _still(_motion_blur, 10, 3, 31, 4),
+    "snow": _still(_snow, 3, 14, 4),
+    "brightness": _still(_brightness, 0.02),
+    "gaussian_blur": _still(_gaussian_blur, 0.25, 0.035, 6),
+    "spatter": _still(_spatter, 0.65, 0.27, 3.7, 0.69, (0.05, 0.1, 0.15, 0.7)),
+    "translate": _moving("right", range(-20, 21)),
+    "scale": _moving("scale", [(40 + 2.5 * frame) / 100 for frame in range(31)]),
+}
+_PX32 = _SHARED | {
+    "gaussian_noise": _still(_gaussian_noise, 0.02),
+    "gaussian_noise_2": _still(_gaussian_noise, 0.04),
+    "gaussian_noise_3": _still(_gaussian_noise, 0.06),
+    "shot_noise": _still(_shot_noise, 700),
+    "shot_noise_2": _still(_shot_noise, 400),
+    "shot_noise_3": _still(_shot_noise, 200),
+    "speckle_noise": _still(_speckle_noise, 0.05),
+    "speckle_noise_2": _still(_speckle_noise, 0.07),
+    "speckle_noise_3": _still(_speckle_noise, 0.10),
+    "motion_blur": _still(_motion_blur, 6, 1.8, 21, 9, frames=21),
+    "snow": _still(_snow, 2, 10, 2),
+    "brightness": _still(_brightness, 0.015),
+    "gaussian_blur": _still(_gaussian_blur, 0.3, 0.015, 7),
+    "spatter": _still(_spatter, 0.6, 0.265, 1.75, 0.7, (0.2, 0.8)),
+    "translate": _moving("right", range(-7, 9)),
+    "scale": _moving("scale", [(70 + 2 * frame) / 100 for frame in range(31)]),
+}
+TABLES = {32: _PX32, 224: _PX224}
+COUNTED = {
+    224: (
+        *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "snow", "brightness"),
+        *("translate", "rotate", "tilt", "scale"),
+    ),
+    32: (
+        *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "spatter", "brightness"),
+        *("translate", "rotate", "tilt", "scale"),
+    ),
+}
+"""The ten that a mean flip rate is of, in published order; the others are held out."""
+
+
+def table_of(size: int) -> dict[str, Perturbation]:
+    """The perturbations of images of a size, those that count first.
+
+    Raises:
+        UsageError: none were published for this size.
+    """
+    if size not in TABLES:
+        published = ", ".join(f"{known} px" for known in TABLES)
+        raise UsageError(
+            f"no perturbations were published for {size}-px images; there are {published}"
+        )
+    counted = {name: TABLES[size][name] for name in COUNTED[size]}
+    return counted | TABLES[size]
