@@ -71,12 +71,12 @@ def main(
     dataset = open_dataset(
         "imagenet-c-live", Request(data_dir=source, seed=seed, stored_jpeg=False)
     )
-    _continue(to, {"photographs_and_code": dataset.sha256, "seed": seed})
+    keep_apart(to, {"photographs_and_code": dataset.sha256, "seed": seed})
     photographs = [file.relative_to(source) for file in find_pictures(Path(source))[0]]
     todo = [part for part in _parts(cells, photographs, to, batch_size) if part.missing]
     total = sum(len(part.files) for part in todo)
     with (
-        progress(total, Console(stderr=True)) as advance,
+        progress(total, Console(stderr=True), "pictures") as advance,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
         for part in todo:
@@ -102,7 +102,7 @@ def _chosen(names: tuple[str, ...], severities: tuple[int, ...]) -> list[Distort
     ]
 
 
-def _continue(to: Path, how: dict[str, object]) -> None:
+def keep_apart(to: Path, how: dict[str, object]) -> None:
     """Keeps files of other photographs, seeds or versions out of the folder."""
     told = to / "made.json"
     if told.exists() and json.loads(told.read_text()) != how:

@@ -19,8 +19,8 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def progress(total: int, console: Console) -> Iterator[Progress]:
-    """Shows how many of `total` forward passes are done, at what rate, and the time left."""
+def progress(total: int, console: Console, noun: str = "frames") -> Iterator[Progress]:
+    """Shows how many of `total` things are done, at what rate, and the time left."""
     if console.is_terminal and total:
         with _bar(console) as bar:
             task = bar.add_task("", total=total, rate="")
@@ -28,11 +28,11 @@ def progress(total: int, console: Console) -> Iterator[Progress]:
             def advance(cell: Cell, frames: int) -> None:
                 speed = bar.tasks[0].speed or 0.0
                 what = f"{cell.dataset} {cell.distortion}"
-                bar.update(task, advance=frames, description=what, rate=f"{speed:,.0f} frames/s")
+                bar.update(task, advance=frames, description=what, rate=f"{speed:,.0f} {noun}/s")
 
             yield advance
     else:
-        yield _Lines(total, console).advance
+        yield _Lines(total, console, noun).advance
 
 
 def _bar(console: Console) -> Bar:
@@ -50,8 +50,8 @@ def _bar(console: Console) -> Bar:
 class _Lines:
     """A line every ten seconds, and one at the end."""
 
-    def __init__(self, total: int, console: Console) -> None:
-        self._total, self._console = total, console
+    def __init__(self, total: int, console: Console, noun: str) -> None:
+        self._total, self._console, self._noun = total, console, noun
         self._done = 0
         self._start = self._last = time.monotonic()
 
@@ -64,7 +64,7 @@ class _Lines:
         rate = self._done / max(now - self._start, 1e-9)
         left = (self._total - self._done) / rate
         self._console.print(
-            f"{self._done:,} of {self._total:,} frames, {rate:,.0f}/s, {left:.0f} s left "
+            f"{self._done:,} of {self._total:,} {self._noun}, {rate:,.0f}/s, {left:.0f} s left "
             f"({cell.dataset} {cell.distortion})",
             highlight=False,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,8 +16,10 @@ from PIL import Image
 
 from robustbench_aa.datasets import cifar, imagenet
 from robustbench_aa.datasets.imagenet import find_cells
+from robustbench_aa.datasets.imagenet_p import find_sequences
 from robustbench_aa.datasets.live import spread
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, SUFFIXES, Geometry, decode, wnids
+from robustbench_aa.datasets.pictures import AS_MADE, STORED, SUFFIXES, decode, wnids
+from robustbench_aa.datasets.videos import SUFFIX, decode_video
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import DatasetError, UnknownName, UsageError
 from robustbench_aa.types import CLEAN, Distortion
@@ -26,6 +28,7 @@ LISTED = 5
 """How many files or classes of one kind of problem are named."""
 Track = Callable[[Sequence[Distortion]], Iterable[Distortion]]
 """Shows progress over cells."""
+Trait = Callable[[Path], str]
 Verdict = tuple[pd.DataFrame, list[str]]
 """A row a cell, and what is wrong, a line each."""
 
@@ -74,33 +77,61 @@ def verify(name: str, root: Path, sample: int | None = None, track: Track = iter
 
 
 def _verify_stored(root: Path, sample: int | None, track: Track) -> Verdict:
-    return _verify_pictures(find_cells(root), STORED, sample, track)
+    def size(file: Path) -> str:
+        decode(file, STORED.square)
+        with Image.open(file) as picture:
+            return f"{picture.size[0]}×{picture.size[1]} px"
+
+    expected = f"{STORED.size}×{STORED.size} px"
+    return _verify_files(find_cells(root), SUFFIXES, size, expected, sample, track)
 
 
 def _verify_clean(root: Path, sample: int | None, track: Track) -> Verdict:
-    return _verify_pictures({CLEAN: root}, AS_MADE, sample, track)
+    def readable(file: Path) -> str:
+        decode(file, AS_MADE.square)
+        return "readable"
+
+    return _verify_files({CLEAN: root}, SUFFIXES, readable, None, sample, track)
 
 
-def _verify_pictures(
-    folders: dict[Distortion, Path], geometry: Geometry, sample: int | None, track: Track
+def _verify_sequences(root: Path, sample: int | None, track: Track) -> Verdict:
+    def length(file: Path) -> str:
+        return f"{len(decode_video(file, STORED.size))} frames long"
+
+    return _verify_files(find_sequences(root), {SUFFIX}, length, None, sample, track)
+
+
+def _verify_files(
+    folders: dict[Distortion, Path],
+    suffixes: Collection[str],
+    trait: Trait,
+    expected: str | None,
+    sample: int | None,
+    track: Track,
 ) -> Verdict:
+    """Checks folders of class folders of files.
+
+    Args:
+        trait: what the files of a cell should have in common, in words; decodes them.
+        expected: what it should be; None for what most files of a cell have.
+    """
     found = {}
     for cell in track(list(folders)):
-        found[cell] = _look_into(folders[cell])
+        found[cell] = _look_into(folders[cell], suffixes)
         if found[cell].names:
-            _decode(folders[cell], found[cell], geometry, sample)
+            _decode(folders[cell], found[cell], trait, expected, sample)
     listings = Counter(tuple(cell.names) for cell in found.values() if cell.names)
     if listings:
-        expected = set(listings.most_common(1)[0][0])
+        usual = set(listings.most_common(1)[0][0])
         for inside in found.values():
             if inside.names:
-                inside.problems += _differences(set(inside.names), expected)
+                inside.problems += _differences(set(inside.names), usual)
     table = pd.DataFrame([of.row(cell) for cell, of in found.items()])
     told = [f"{folders[cell]}: {text}" for cell, of in found.items() for text in of.problems]
     return table, told
 
 
-def _look_into(folder: Path) -> _Cell:
+def _look_into(folder: Path, suffixes: Collection[str]) -> _Cell:
     if not folder.is_dir():
         return _Cell([], Counter(), problems=["is not there"])
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
@@ -108,46 +139,51 @@ def _look_into(folder: Path) -> _Cell:
         sys.intern(f"{name}/{entry}")  # the other cells have the same
         for name in classes
         for entry in sorted(entry.name for entry in os.scandir(folder / name))
-        if Path(entry).suffix.lower() in SUFFIXES
+        if Path(entry).suffix.lower() in suffixes
     ]
     counts = Counter(dict.fromkeys(classes, 0)) + Counter(n.partition("/")[0] for n in names)
     cell = _Cell(names, counts)
     if not names:
-        cell.problems.append("has no pictures")
+        cell.problems.append("has no files")
     empty = [name for name in classes if not counts[name]]
     unknown = [name for name in classes if name not in set(wnids())]
     if empty:
-        cell.problems.append(f"{_listed('class', empty)} without pictures")
+        cell.problems.append(f"{_listed('class', empty)} without files")
     if unknown and len(unknown) < len(classes):
         cell.problems.append(f"{_listed('class', unknown)} not of ImageNet's")
     return cell
 
 
-def _decode(folder: Path, cell: _Cell, geometry: Geometry, sample: int | None) -> None:
-    """Decodes the pictures of a cell, and notes what cannot be read or has another size."""
+def _decode(
+    folder: Path, cell: _Cell, trait: Trait, expected: str | None, sample: int | None
+) -> None:
+    """Decodes the files of a cell, and notes what cannot be read or is unlike the others."""
     chosen = [cell.names[place] for place in spread(len(cell.names), sample)]
 
-    def fault(name: str) -> str | None:
+    def trait_or_fault(name: str) -> tuple[str, bool]:
         try:
-            decode(folder / name, geometry.square)
-            if geometry.resize is None:
-                with Image.open(folder / name) as picture:
-                    if picture.size != (geometry.size, geometry.size):
-                        return f"{name} is {picture.size[0]}×{picture.size[1]} px"
+            return trait(folder / name), True
         except DatasetError as error:
-            return str(error).removeprefix(f"{folder}/")
-        return None
+            return str(error).removeprefix(f"{folder}/"), False
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        cell.problems += [told for told in threads.map(fault, chosen) if told]
+        results = list(threads.map(trait_or_fault, chosen))
+    traits = Counter(told for told, fine in results if fine)
+    if expected is None and traits:
+        expected = traits.most_common(1)[0][0]
+    for name, (told, fine) in zip(chosen, results, strict=True):
+        if not fine:
+            cell.problems.append(told)
+        elif told != expected:
+            cell.problems.append(f"{name} is {told}, not {expected}")
     cell.decoded = len(chosen)
 
 
 def _differences(names: set[str], expected: set[str]) -> Iterator[str]:
     if lacking := sorted(expected - names):
-        yield f"lacks {_listed('picture', lacking)} that other cells have"
+        yield f"lacks {_listed('file', lacking)} that other cells have"
     if strange := sorted(names - expected):
-        yield f"has {_listed('picture', strange)} that other cells have not"
+        yield f"has {_listed('file', strange)} that other cells have not"
 
 
 def _listed(noun: str, names: list[str]) -> str:
@@ -176,6 +212,7 @@ def _verify_arrays(classes: int, root: Path, _sample: int | None, track: Track) 
 
 VERIFIERS: dict[str, Callable[[Path, int | None, Track], Verdict]] = {
     "imagenet-c": _verify_stored,
+    "imagenet-p": _verify_sequences,
     **dict.fromkeys(imagenet.LIVE, _verify_clean),
     "cifar10-c": partial(_verify_arrays, 10),
     "cifar100-c": partial(_verify_arrays, 100),

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from robustbench_aa.datasets.pictures import wnids
 from robustbench_aa.datasets.verify import verify
-from robustbench_aa.distortions import corruptions_at
+from robustbench_aa.datasets.videos import encode_video
+from robustbench_aa.distortions import corruptions_at, perturbations_at
 from robustbench_aa.errors import UnknownName, UsageError
 
 COUNTED = [cell for cell in corruptions_at(224) if cell.family != "extra"]
@@ -94,13 +96,13 @@ def not_there(cell: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (without_a_file, [f"lacks 1 picture ({CLASSES[1]}/b.JPEG) that other cells have"]),
-        (with_another_file, [f"has 1 picture ({CLASSES[1]}/c.JPEG) that other cells have not"]),
-        (without_a_class, [f"lacks 2 pictures ({CLASSES[2]}/a.JPEG, {CLASSES[2]}/b.JPEG)"]),
-        (without_pictures_in_a_class, [f"1 class ({CLASSES[2]}) without pictures", "lacks 2"]),
-        (with_a_class_that_is_none, ["1 class (n99999999) not of ImageNet's", "has 1 picture"]),
+        (without_a_file, [f"lacks 1 file ({CLASSES[1]}/b.JPEG) that other cells have"]),
+        (with_another_file, [f"has 1 file ({CLASSES[1]}/c.JPEG) that other cells have not"]),
+        (without_a_class, [f"lacks 2 files ({CLASSES[2]}/a.JPEG, {CLASSES[2]}/b.JPEG)"]),
+        (without_pictures_in_a_class, [f"1 class ({CLASSES[2]}) without files", "lacks 2"]),
+        (with_a_class_that_is_none, ["1 class (n99999999) not of ImageNet's", "has 1 file"]),
         (with_half_a_file, [f"{CLASSES[0]}/a.JPEG cannot be read (image file is truncated"]),
-        (with_a_larger_picture, [f"{CLASSES[0]}/a.JPEG is 256×256 px"]),
+        (with_a_larger_picture, [f"{CLASSES[0]}/a.JPEG is 256×256 px, not 224×224 px"]),
         (with_a_smaller_picture, [f"{CLASSES[0]}/a.JPEG is 64×64 px, smaller than 224×224"]),
         (not_there, ["is not there"]),
     ],
@@ -152,6 +154,29 @@ def test_arrays(tmp_path: Path) -> None:
     ]
     (tmp_path / "labels.npy").unlink()
     assert any("labels.npy cannot be read" in line for line in verify("cifar10-c", tmp_path)[1])
+
+
+def test_sequences(tmp_path: Path) -> None:
+    counted = [cell for cell in perturbations_at(224) if not cell.held_out]
+    for cell in counted:
+        for place in range(3):
+            video = tmp_path / cell.name / CLASSES[0] / f"{place}.mp4"
+            video.parent.mkdir(parents=True, exist_ok=True)
+            encode_video(torch.full((4, 3, 224, 224), 9, dtype=torch.uint8), video, {})
+    table, problems = verify("imagenet-p", tmp_path)
+    assert problems == []
+    assert table["cell"].tolist() == [str(cell) for cell in counted]
+    long, cut, text = (tmp_path / "tilt" / CLASSES[0] / f"{place}.mp4" for place in range(3))
+    encode_video(torch.zeros(5, 3, 224, 224, dtype=torch.uint8), long, {})
+    (tmp_path / "snow" / CLASSES[0] / "1.mp4").unlink()
+    problems = verify("imagenet-p", tmp_path)[1]
+    assert len(problems) == 2
+    assert problems[0].endswith(f"snow: lacks 1 file ({CLASSES[0]}/1.mp4) that other cells have")
+    assert problems[1].endswith(f"{CLASSES[0]}/0.mp4 is 5 frames long, not 4 frames long")
+    cut.write_bytes(cut.read_bytes()[:300])
+    text.write_text("no video")
+    problems = verify("imagenet-p", tmp_path)[1]
+    assert sum("cannot be read" in problem for problem in problems) == 2
 
 
 def test_what_cannot_be_verified(tmp_path: Path) -> None:

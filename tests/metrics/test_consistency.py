@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from robustbench_aa.metrics.consistency import circular_consistency
+from robustbench_aa.metrics.consistency import (
+    among_correct,
+    circular_consistency,
+    crop_consistency,
+)
 
 predictions = arrays.arrays(
     int, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.integers(0, 3)
@@ -39,3 +43,16 @@ def test_the_order_of_the_shifts_does_not_matter(top1: np.ndarray, random: objec
 def test_nothing_has_no_consistency() -> None:
     with pytest.raises(ValueError, match="no predictions"):
         circular_consistency(np.empty((0, 81), dtype=int))
+
+
+def test_crops_are_compared_pair_by_pair() -> None:
+    top1 = np.array([[1, 1, 2, 3, 4, 4], [5, 6, 5, 6, 5, 6]])
+    assert crop_consistency(top1).tolist() == [2 / 3, 0.0]
+    for odd in (np.zeros((2, 3), int), np.zeros((0, 2), int)):
+        with pytest.raises(ValueError, match="no pairs of predictions"):
+            crop_consistency(odd)
+
+
+def test_among_correct_leaves_out_what_is_always_wrong() -> None:
+    agreement, wrong = np.array([1.0, 0.5, 0.8]), np.array([1.0, 0.5, 0.0])
+    assert among_correct(agreement, wrong).tolist() == [0.5, 0.8]

@@ -1,0 +1,203 @@
+"""Sequences in video files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from torch import nn
+
+from data_prep import make_imagenet_p
+from robustbench_aa.datasets import Request, open_dataset
+from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.videos import decode_video, encode_video
+from robustbench_aa.errors import DatasetError, UnknownName, UsageError
+from robustbench_aa.job import prepare
+from robustbench_aa.suite import Suite
+from robustbench_aa.types import Classifier, Distortion, Shard
+from tests.conftest import PLAIN
+
+CPU = torch.device("cpu")
+TILT = Distortion("perturbation", "tilt")
+COUNTED = [
+    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "snow", "brightness"),
+    *("translate", "rotate", "tilt", "scale"),
+]
+
+
+def sequence(seed: int, frames: int = 4, size: int = 224) -> torch.Tensor:
+    """A smooth picture that grows darker."""
+    small = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed)) * 255
+    picture = torch.nn.functional.interpolate(small, (size, size), mode="bicubic").clamp(0, 255)
+    return torch.cat([picture * (1 - 0.1 * frame) for frame in range(frames)]).byte()
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """ImageNet-P of four sequences of four frames; translate has six."""
+    root = tmp_path / "p"
+    for name in COUNTED:
+        for place in range(4):
+            video = root / name / wnids()[place // 2] / f"{place}.mp4"
+            video.parent.mkdir(parents=True, exist_ok=True)
+            encode_video(sequence(place, 6 if name == "translate" else 4), video, {"crf": "10"})
+    return root
+
+
+def test_sequences_are_read_as_opencv_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    frames = sequence(0, 31)
+    encode_video(frames, path, {"preset": "veryslow", "crf": "20"})
+    found = decode_video(path, 224).permute(0, 2, 3, 1).numpy().astype(int)
+    capture = cv2.VideoCapture(str(path))
+    theirs = [cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB) for _ in range(31)]
+    assert np.abs(found - np.stack(theirs)).mean() <= 1
+    assert np.abs(found - frames.permute(0, 2, 3, 1).numpy()).mean() < 4
+
+
+def test_the_released_layout_is_found_by_listing(released: Path) -> None:
+    (released / "family").mkdir()
+    (released / "tilt").rename(released / "family" / "tilt")
+    dataset = open_dataset("imagenet-p", Request(data_dir=str(released)))
+    assert [cell.name for cell in dataset.distortions] == COUNTED
+    assert not dataset.missing
+    assert (dataset.images, dataset.classes, dataset.size) == (4, 1000, 224)
+    assert dataset.frames(TILT) == 4
+    assert dataset.frames(Distortion("perturbation", "translate")) == 6
+    batches = list(dataset.read(TILT, Shard(0, 4), 9, CPU))
+    assert [len(batch.index) for batch in batches] == [2, 2]
+    assert np.concatenate([batch.label for batch in batches]).tolist() == [0, 0, 1, 1]
+    found = torch.cat([batch.frames for batch in batches])
+    expected = torch.stack([sequence(place) for place in range(4)])
+    assert (found.float() - expected.float()).abs().mean() < 3
+
+
+def test_perturbations_that_are_not_there_are_missing(released: Path) -> None:
+    (released / "tilt").rename(released / "shear")
+    dataset = open_dataset("imagenet-p", Request(data_dir=str(released)))
+    assert list(dataset.missing) == [TILT]
+    assert {cell.name for cell in dataset.distortions if cell.held_out} == {"shear"}
+
+
+def spoiled(kind: str, video: Path) -> None:
+    content = video.read_bytes()
+    if kind == "cut":
+        video.write_bytes(content[: len(content) // 2])
+    elif kind == "text":
+        video.write_text("no video")
+    elif kind == "gone":
+        video.unlink()
+    elif kind == "sound":
+        import av
+
+        with av.open(video, "w") as container:
+            stream = container.add_stream("aac", rate=8000)
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            frame.sample_rate = 8000
+            for packet in (*stream.encode(frame), *stream.encode(None)):
+                container.mux(packet)
+    elif kind == "empty":
+        video.write_bytes(b"")
+    elif kind == "small":
+        encode_video(sequence(0, 4, 64), video, {})
+    else:
+        encode_video(sequence(0, int(kind)), video, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("cut", r"2\.mp4 (cannot be read|has \d frames)"),
+        ("text", r"2\.mp4 cannot be read \(.*Invalid data"),
+        ("gone", r"2\.mp4 cannot be read \(.*No such file"),
+        ("empty", r"2\.mp4 cannot be read \("),
+        ("sound", r"2\.mp4 has no video in it; fetch it again"),
+        ("small", r"2\.mp4 is 64×64 px, smaller than 224×224"),
+        ("3", r"2\.mp4 has 3 frames, not 4; fetch it again"),
+        ("5", r"2\.mp4 has 5 frames, not 4; fetch it again"),
+    ],
+)
+def test_a_bad_video_is_named_and_empties_what_depends_on_it(
+    released: Path, tmp_path: Path, kind: str, told: str
+) -> None:
+    spoiled(kind, released / "tilt" / wnids()[1] / "2.mp4")
+    dataset = open_dataset("imagenet-p", Request(data_dir=str(released)))
+    with pytest.raises(DatasetError, match=told):
+        list(dataset.read(TILT, Shard(0, 4), 9, CPU))
+    if kind in ("3", "text"):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 1000))
+        model = Classifier(module, name="a", input_size=224, classes=1000, preprocessing=PLAIN)
+        suite = Suite([model], ["imagenet-p"], data_dir=str(released))
+        run = prepare(suite, tmp_path / "run", "cpu").carry_out()
+        (failure,) = run.failures
+        assert "a failed on imagenet-p tilt, images 0-4: " in str(failure)
+        board = run.leaderboard()
+        assert not board["complete"].item()
+        rates = ["mean_flip_probability", "mfr_alexnet", "mt5d_alexnet"]
+        assert board[rates].isna().all(axis=None)
+        table = run.tables().perturbations.set_index("perturbation")["flip_probability"]
+        assert table.isna().sum() == 1
+        assert np.isnan(table["tilt"])
+
+
+def test_bad_videos_are_counted(released: Path) -> None:
+    for place in (0, 1):
+        spoiled("text", released / "tilt" / wnids()[0] / f"{place}.mp4")
+    with pytest.raises(DatasetError, match=r"0\.mp4 cannot be read"):
+        open_dataset("imagenet-p", Request(data_dir=str(released)))
+    for place in (0, 1):
+        encode_video(sequence(place), released / "tilt" / wnids()[0] / f"{place}.mp4", {})
+    for place in (2, 3):
+        spoiled("text", released / "tilt" / wnids()[1] / f"{place}.mp4")
+    dataset = open_dataset("imagenet-p", Request(data_dir=str(released)))
+    with pytest.raises(DatasetError, match=r"2\.mp4 cannot be read .* \(and 1 more\)"):
+        list(dataset.read(TILT, Shard(0, 4), 99, CPU))
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no <perturbation> folders in .*; check --data-dir"):
+        open_dataset("imagenet-p", Request(data_dir=str(tmp_path)))
+
+
+def photographs(folder: Path) -> Path:
+    for place in range(3):
+        picture = sequence(place, 1, 260)[0].permute(1, 2, 0).numpy()
+        (folder / wnids()[place]).mkdir(parents=True)
+        Image.fromarray(picture).save(folder / wnids()[place] / f"{place}.JPEG", quality=95)
+    return folder
+
+
+def make(source: Path, to: Path, *arguments: str) -> Result:
+    how = ["--source", str(source), "--to", str(to), *arguments]
+    return CliRunner().invoke(make_imagenet_p.main, how, catch_exceptions=False)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    source, to = photographs(tmp_path / "val"), tmp_path / "p"
+    names = ("--perturbation", "brightness", "--perturbation", "translate")
+    assert "6 sequences written" in make(source, to, *names).output
+    assert "0 sequences written" in make(source, to, *names).output
+    lost = to / "brightness" / wnids()[1] / "1.mp4"
+    content = decode_video(lost, 224).float()
+    lost.unlink()
+    assert "1 sequences written" in make(source, to, *names).output
+    assert (decode_video(lost, 224, 31) - content).abs().mean() < 1
+    stored = open_dataset("imagenet-p", Request(data_dir=str(to)))
+    live = open_dataset("imagenet-p-live", Request(data_dir=str(source)))
+    for name, frames in (("brightness", 31), ("translate", 41)):
+        cell = Distortion("perturbation", name)
+        assert stored.frames(cell) == live.frames(cell) == frames
+        (one,) = stored.read(cell, Shard(0, 3), 200, CPU)
+        (other,) = live.read(cell, Shard(0, 3), 200, CPU)
+        assert one.label.tolist() == other.label.tolist() == [0, 1, 2]
+        assert (one.frames.float() - other.frames.float()).abs().mean() < 3
+    with pytest.raises(UsageError, match="made of other photographs, with another seed"):
+        make(source, to, "--seed", "1")
+    with pytest.raises(UnknownName, match="unknown perturbation 'tild'; did you mean tilt"):
+        make(source, to, "--perturbation", "tild")
