@@ -5,6 +5,7 @@ SUITE ?= digits
 OUTPUT_DIR ?= results/$(notdir $(basename $(SUITE)))
 DEVICE ?=
 
+FEATURES := -d digits $(foreach weights,baseline lpf3 lpf5,-m digits:vgg@$(weights))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -26,6 +27,7 @@ $(READY): setup.cfg pyproject.toml
 
 benchmark: $(READY) ## evaluate SUITE on DEVICE and report to OUTPUT_DIR; again: resume
 	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
+	$(if $(filter digits,$(SUITE)),$(BIN)/robustbench-aa features $(FEATURES) -o $(OUTPUT_DIR)/report/features)
 
 test: $(READY) ## all tests, with coverage
 	$(BIN)/python -m pytest --cov=robustbench_aa --cov=data_prep --cov-report=term:skip-covered

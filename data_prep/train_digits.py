@@ -12,13 +12,14 @@ import click
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch import nn
 
 from robustbench_aa.datasets.digits import load_split
 from robustbench_aa.models.digits import (
     FILTER_SIZES,
+    NETWORKS,
     PREPROCESSING,
     SEEDS,
-    ResNet,
     weights_path,
 )
 
@@ -35,11 +36,11 @@ def normalised(split: str) -> tuple[torch.Tensor, torch.Tensor]:
     return (images.float() / 255.0 - mean) / std, labels
 
 
-def train(filter_size: int | None, seed: int) -> ResNet:
+def train(name: str, filter_size: int | None, seed: int) -> nn.Module:
     """Trains one network on the training digits; the same seed gives the same network."""
     torch.manual_seed(seed)
     images, labels = normalised("train")
-    model = ResNet(filter_size)
+    model = NETWORKS[name](filter_size)
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     steps = EPOCHS * (len(images) // BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
@@ -54,27 +55,34 @@ def train(filter_size: int | None, seed: int) -> ResNet:
 
 
 @torch.inference_mode()
-def accuracy(model: ResNet, split: str) -> float:
+def accuracy(model: nn.Module, split: str) -> float:
     """The share of a split's images that the network gets right."""
     images, labels = normalised(split)
     return float((model(images).argmax(1) == labels).float().mean())
 
 
 @click.command()
-@click.option("--weights", "-w", multiple=True, type=click.Choice(list(FILTER_SIZES)))
+@click.option("--network", "-n", "names", multiple=True, type=click.Choice(list(NETWORKS)))
+@click.option("--weights", "-w", multiple=True, help="Such as lpf3; all by default.")
 @click.option("--seed", "-s", "seeds", multiple=True, type=click.Choice([str(s) for s in SEEDS]))
 @click.option("--to", type=click.Path(path_type=Path), help="A folder other than the package's.")
-def main(weights: tuple[str, ...], seeds: tuple[str, ...], to: Path | None) -> None:
-    """Trains every filter size with every seed, or those that are named."""
-    for name in weights or FILTER_SIZES:
-        for seed in map(int, seeds or map(str, SEEDS)):
-            model = train(FILTER_SIZES[name], seed)
-            path = weights_path(name, seed)
-            path = to / path.name if to else path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(model.state_dict(), path)
-            told = ", ".join(f"{split} {accuracy(model, split):.2%}" for split in ("train", "test"))
-            click.echo(f"resnet@{name}-seed{seed}: {told}")
+def main(
+    names: tuple[str, ...], weights: tuple[str, ...], seeds: tuple[str, ...], to: Path | None
+) -> None:
+    """Trains every network and filter size with every seed, or those that are named."""
+    for name in names or NETWORKS:
+        for known, filter_size in FILTER_SIZES[name].items():
+            for seed in map(int, seeds or map(str, SEEDS)):
+                if known in (weights or (known,)):
+                    _write(train(name, filter_size, seed), weights_path(name, known, seed), to)
+
+
+def _write(model: nn.Module, path: Path, to: Path | None) -> None:
+    path = to / path.name if to else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), path)
+    told = ", ".join(f"{split} {accuracy(model, split):.2%}" for split in ("train", "test"))
+    click.echo(f"{path.stem}: {told}")
 
 
 if __name__ == "__main__":

@@ -192,6 +192,31 @@ def antialias(model: str, output: Path, **how: Any) -> None:
 
 
 @commands.command()
+@click.option("--model", "-m", "models", multiple=True, required=True, help="May be repeated.")
+@click.option("--dataset", "-d", required=True, help="Whose clean images are shifted.")
+@click.option("--data-dir", help="Of a data set that is files.")
+@click.option("--layers", multiple=True, help="Modules, or patterns of their names; all stages.")
+@click.option("--max-shift", type=int, help="The largest offset; 31 px by default.")
+@click.option("--limit", default=8, show_default=True, help="At most this many images.")
+@click.option("--batch-size", "-b", default=256, show_default=True, help="Images a forward pass.")
+@click.option("--device", help="A torch device; a GPU if there is one by default.")
+@click.option("--output-dir", "-o", required=True, type=click.Path(path_type=Path))
+def features(models: tuple[str, ...], dataset: str, output_dir: Path, **how: Any) -> None:
+    """Shows where MODELs lose shift-equivariance: internal feature distance, layer by layer."""
+    from robustbench_aa.datasets import Request
+    from robustbench_aa.features import measure_features, write_features
+    from robustbench_aa.progress import progress
+
+    request = Request(limit=how.pop("limit"), data_dir=how.pop("data_dir"))
+    console = _console(stderr=True)
+    maps = measure_features(
+        models, dataset, request, show=lambda total: progress(total, console, "images"), **how
+    )
+    for path in write_features(maps, output_dir):
+        click.echo(path)
+
+
+@commands.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--output", "-o", default="preview.png", show_default=True, type=Path)
 @click.option("--seed", default=0, show_default=True, help="Of the corruptions' randomness.")

@@ -161,11 +161,7 @@ def predict(classifier: Classifier, batch: Batch, batch_size: int) -> dict[str, 
 
 def _logits(classifier: Classifier, frames: Tensor) -> Tensor:
     """float32 [N, classes] for uint8 frames [N, 3, H, W]."""
-    mean, std = (
-        torch.tensor(values, device=frames.device).view(3, 1, 1)
-        for values in (classifier.preprocessing.mean, classifier.preprocessing.std)
-    )
-    logits = classifier.module(frames.float().div_(255.0).sub_(mean).div_(std))
+    logits = classifier.module(classifier.preprocessing.normalised(frames))
     expected = (len(frames), classifier.classes)
     if not isinstance(logits, Tensor) or logits.shape != expected:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-if TYPE_CHECKING:
-    from robustbench_aa.evaluation import Progress
-    from robustbench_aa.store import Cell
-
+Advance = Callable[[object, int], None]
+"""Called with what was worked on, and how many things are done since it was called last."""
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def progress(total: int, console: Console, noun: str = "frames") -> Iterator[Progress]:
+def progress(total: int, console: Console, noun: str = "frames") -> Iterator[Advance]:
     """Shows how many of `total` things are done, at what rate, and the time left."""
     if console.is_terminal and total:
         with _bar(console) as bar:
             task = bar.add_task("", total=total, rate="")
 
-            def advance(cell: Cell, frames: int) -> None:
+            def advance(what: object, count: int) -> None:
                 speed = bar.tasks[0].speed or 0.0
-                what = f"{cell.dataset} {cell.distortion}"
-                bar.update(task, advance=frames, description=what, rate=f"{speed:,.0f} {noun}/s")
+                bar.update(
+                    task, advance=count, description=str(what), rate=f"{speed:,.0f} {noun}/s"
+                )
 
             yield advance
     else:
@@ -55,8 +53,8 @@ class _Lines:
         self._done = 0
         self._start = self._last = time.monotonic()
 
-    def advance(self, cell: Cell, frames: int) -> None:
-        self._done += frames
+    def advance(self, what: object, count: int) -> None:
+        self._done += count
         now = time.monotonic()
         if now - self._last < SECONDS_BETWEEN_LINES and self._done < self._total:
             return
@@ -65,6 +63,6 @@ class _Lines:
         left = (self._total - self._done) / rate
         self._console.print(
             f"{self._done:,} of {self._total:,} {self._noun}, {rate:,.0f}/s, {left:.0f} s left "
-            f"({cell.dataset} {cell.distortion})",
+            f"({what})",
             highlight=False,
         )

@@ -48,6 +48,9 @@ class Cell(NamedTuple):
     distortion: Distortion
     frames: int
 
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.distortion}"
+
 
 class Store:
     """The prediction files of one run.

@@ -108,6 +108,16 @@ class Preprocessing:
     resize: int | None = None
     interpolation: str = "bilinear"
 
+    def normalised(self, frames: Tensor) -> Tensor:
+        """8-bit frames [N, 3, H, W] as a network takes them, float32."""
+        import torch
+
+        mean, std = (
+            torch.tensor(values, device=frames.device).view(3, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return frames.float().div_(255.0).sub_(mean).div_(std)
+
 
 @dataclass(frozen=True)
 class Classifier:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustbench_aa import antialias, load
 from robustbench_aa.antialiasing import BlurPool, Conversion, convert, replacements
 from robustbench_aa.errors import ConversionError
-from robustbench_aa.models.digits import ResNet
+from robustbench_aa.models.digits_networks import ResNet
 
 FAMILIES = {
     "resnet18": 8,

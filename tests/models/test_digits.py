@@ -9,7 +9,8 @@ from torch import nn
 
 from robustbench_aa import load
 from robustbench_aa.antialiasing import BlurPool
-from robustbench_aa.models.digits import ResNet, weights_path
+from robustbench_aa.models.digits import weights_path
+from robustbench_aa.models.digits_networks import ResNet
 
 BLURS = {"baseline": 0, "lpf2": 5, "lpf3": 5, "lpf5": 5}
 
@@ -45,7 +46,7 @@ def test_the_first_seed_is_meant_when_none_is_named() -> None:
     assert load("digits:resnet@lpf3").name == "digits:resnet@lpf3-seed0"
     named = load("digits:resnet@lpf3-seed1")
     assert named.weights_sha256 != load("digits:resnet@lpf3").weights_sha256
-    by_path = load(f"digits:resnet@{weights_path('lpf3', 1)}")
+    by_path = load(f"digits:resnet@{weights_path('resnet', 'lpf3', 1)}")
     assert named.weights_sha256 == by_path.weights_sha256
 
 
