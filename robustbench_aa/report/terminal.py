@@ -10,6 +10,7 @@ from rich.table import Table
 
 from robustbench_aa.report.leaderboard import Tables
 
+PERCENT = ("mce_", "relative_mce_", "mfr_", "mt5d_")
 WIDE = ("params_m", "images", "family")
 """Columns that a terminal has no room for."""
 
@@ -68,6 +69,6 @@ def _cell(row: Mapping[Any, Any], name: str) -> str:
         return "–"
     if not isinstance(value, float):
         return str(value)
-    digits = 1 if "mce" in name else 4
+    digits = 1 if name.startswith(PERCENT) else 4
     text = f"{value:.{digits}f}"
     return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.{digits}f}"
