@@ -127,6 +127,7 @@ def benchmark(
     "--corruption-backend", default="torch", show_default=True, help="Or imagecorruptions."
 )
 @click.option("--no-stored-jpeg", is_flag=True, help="Leave out ImageNet-C's final JPEG step.")
+@click.option("--keep-ranking", is_flag=True, help="Keep all classes' order: Zipf distance.")
 @click.option("--own-preprocessing", is_flag=True, help="Resize and crop as the models ask for.")
 @click.option("--seed", default=0, show_default=True, help="Of the distortions' randomness.")
 @click.option("--limit", type=int, help="At most this many images.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.errors import DatasetError, ModelError, cause
-from robustbench_aa.store import Cell, Store, empty_rows
+from robustbench_aa.store import RANKING, Cell, Store
 from robustbench_aa.types import Batch, Classifier, Shard
 
 CPU_PIXELS = 2**21
@@ -87,23 +87,24 @@ def evaluate(
     """
     failures = []
     for item in work:
-        rows, failed = _predict_item(item, dataset, classifiers, batch_size, device, progress)
+        rows = {name: store.empty_rows(name, item.frames) for name in item.pending}
+        failed = _fill(rows, item, dataset, classifiers, batch_size, device, progress)
         failures += failed
         for name, columns in rows.items():
             store.commit(name, item.cell, item.shard, columns)
     return failures
 
 
-def _predict_item(
+def _fill(
+    rows: dict[str, dict[str, np.ndarray]],
     item: Work,
     dataset: Dataset,
     classifiers: Mapping[str, Classifier],
     batch_size: int,
     device: torch.device,
     progress: Progress,
-) -> tuple[dict[str, dict[str, np.ndarray]], list[Failure]]:
-    """The prediction columns of the models that went through, and what failed."""
-    rows = {name: empty_rows(item.frames) for name in item.pending}
+) -> list[Failure]:
+    """Fills the models' columns of predictions; those of models that fail are taken away."""
     failures = []
 
     def fail(name: str, error: Exception) -> None:
@@ -116,12 +117,13 @@ def _predict_item(
             frames = batch.frames.shape[0] * batch.frames.shape[1]
             for name in list(rows):
                 try:
-                    prediction = predict(classifiers[name], batch, batch_size)
+                    ranked = RANKING in rows[name]
+                    prediction = predict(classifiers[name], batch, batch_size, ranked)
                 except (ModelError, RuntimeError, ValueError, TypeError) as error:
                     fail(name, error)
                 else:
-                    for column, values in prediction.items():
-                        rows[name][column][done : done + frames] = values
+                    for column, kept in rows[name].items():
+                        kept[done : done + frames] = prediction[column]
                 progress(item.cell, frames)
             done += frames
         if done != item.frames:
@@ -129,27 +131,33 @@ def _predict_item(
     except DatasetError as error:
         for name in list(rows):
             fail(name, error)
-    return rows, failures
+    return failures
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, batch: Batch, batch_size: int) -> dict[str, np.ndarray]:
+def predict(
+    classifier: Classifier, batch: Batch, batch_size: int, keep_ranking: bool = False
+) -> dict[str, np.ndarray]:
     """A classifier's predictions for every frame of a batch, as the columns of a prediction file.
 
     Raises:
         ModelError: the module returned something other than finite logits [N, classes].
     """
-    images, frames = batch.frames.shape[:2]
     if batch.frames.device.type == "cpu":  # larger parts would leave its cache
         batch_size = min(batch_size, max(1, CPU_PIXELS // batch.frames[0, 0, 0].numel()))
     parts = batch.frames.flatten(0, 1).split(batch_size)
     logits = torch.cat([_logits(classifier, part) for part in parts])
+    return _columns(logits, batch, keep_ranking)
+
+
+def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.ndarray]:
+    images, frames = batch.frames.shape[:2]
     probabilities = logits.softmax(dim=1)
     label = torch.from_numpy(np.repeat(batch.label, frames)).to(logits.device)
-    top = logits.topk(min(5, classifier.classes), dim=1).indices
+    top = logits.topk(min(5, logits.shape[1]), dim=1).indices
     top5 = torch.full((len(logits), 5), -1, dtype=top.dtype, device=top.device)
     top5[:, : top.shape[1]] = top
-    return {
+    columns = {
         "image": np.repeat(batch.index, frames),
         "frame": np.tile(np.arange(frames), images),
         "label": label.cpu().numpy(),
@@ -157,6 +165,9 @@ def predict(classifier: Classifier, batch: Batch, batch_size: int) -> dict[str, 
         "top1_probability": probabilities.gather(1, top[:, :1]).squeeze(1).cpu().numpy(),
         "label_probability": probabilities.gather(1, label[:, None]).squeeze(1).cpu().numpy(),
     }
+    if keep_ranking:
+        columns[RANKING] = logits.argsort(dim=1, descending=True).cpu().numpy()
+    return columns
 
 
 def _logits(classifier: Classifier, frames: Tensor) -> Tensor:

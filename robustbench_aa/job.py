@@ -147,6 +147,7 @@ def prepare(suite: Suite, output_dir: str | os.PathLike[str], device: str | None
         models={name: model_identity(of) for name, of in classifiers.items()},
         datasets={name: dataset_identity(of) for name, of in datasets.items()},
         environment=environment(device),
+        keep_ranking=suite.keep_ranking,
     )
     store = Store.continued(Path(output_dir), manifest)
     _check_kinds(store)

@@ -37,6 +37,7 @@ class Manifest:
         models: by name, everything about a model that its predictions depend on.
         datasets: by name, likewise, with all distortions that the data set defines.
         environment: versions and device of the latest session.
+        keep_ranking: whether predictions hold the order of all classes.
     """
 
     suite: str | None
@@ -46,6 +47,7 @@ class Manifest:
     models: dict[str, Identity]
     datasets: dict[str, Identity]
     environment: dict[str, str]
+    keep_ranking: bool = False
     schema: int = SCHEMA_VERSION
 
     @classmethod
@@ -89,6 +91,8 @@ class Manifest:
             refuse(f"belongs to suite {earlier.suite!r}, not {self.suite!r}")
         if earlier.seed != self.seed:
             refuse(f"was made with seed {earlier.seed}, not {self.seed}")
+        if earlier.keep_ranking != self.keep_ranking:
+            refuse(f"was made {'with' if earlier.keep_ranking else 'without'} --keep-ranking")
         if earlier.shard_size != self.shard_size:
             refuse(f"was made with shards of {earlier.shard_size} images, not {self.shard_size}")
         for ours, theirs in ((self.models, earlier.models), (self.datasets, earlier.datasets)):

@@ -35,6 +35,8 @@ SCHEMA = pa.schema(
     ]
 )
 """A prediction. `top1` to `top5` are classes, the likeliest first; −1 beyond the last class."""
+RANKING = "ranking"
+"""A further column of runs that keep it: all classes, the likeliest first."""
 
 
 _METADATA_KEY = b"robustbench_aa"
@@ -140,14 +142,15 @@ class Store:
         """Stores the predictions of a shard: afterwards they are there whole, or not at all.
 
         Args:
-            rows: the columns of `SCHEMA`.
+            rows: the columns of the store's `schema`.
         """
         told = {
             "identity": self._identity(model, cell, shard),
             "environment": self.manifest.environment,
         }
-        schema = SCHEMA.with_metadata({_METADATA_KEY: json.dumps(told)})
-        table = pa.table({name: rows[name] for name in SCHEMA.names}, schema=schema)
+        schema = self._schema(model)
+        columns = [_column(rows[field.name], field.type) for field in schema]
+        table = pa.table(columns, schema=schema.with_metadata({_METADATA_KEY: json.dumps(told)}))
         path = self.path(model, cell, shard)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_atomically(
@@ -184,11 +187,24 @@ class Store:
             raise DamagedShard(f"damaged prediction file {path}") from error
         if told != self._identity(model, cell, shard):
             raise DamagedShard(f"prediction file {path} is of another run")
-        if table.schema.remove_metadata() != SCHEMA:
+        if table.schema.remove_metadata() != self._schema(model):
             raise DamagedShard(f"prediction file {path} has other columns")
         if table.num_rows != (shard.stop - shard.start) * cell.frames:
             raise DamagedShard(f"prediction file {path} has {table.num_rows} rows, not all")
         return table
+
+    def empty_rows(self, model: str, count: int) -> dict[str, np.ndarray]:
+        """The columns of a model's predictions with room for so many."""
+        rows = {field.name: np.empty(count, field.type.to_pandas_dtype()) for field in SCHEMA}
+        if self.manifest.keep_ranking:
+            rows[RANKING] = np.empty((count, self.manifest.models[model]["classes"]), np.uint16)
+        return rows
+
+    def _schema(self, model: str) -> pa.Schema:
+        if not self.manifest.keep_ranking:
+            return SCHEMA
+        classes = self.manifest.models[model]["classes"]
+        return SCHEMA.append(pa.field(RANKING, pa.list_(pa.uint16(), classes)))
 
     def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
         return {
@@ -201,9 +217,10 @@ class Store:
         }
 
 
-def empty_rows(count: int) -> dict[str, np.ndarray]:
-    """The columns of `SCHEMA` with room for so many predictions."""
-    return {field.name: np.empty(count, field.type.to_pandas_dtype()) for field in SCHEMA}
+def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if values.ndim == 1:
+        return pa.array(values, kind)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _folder(name: str) -> str:

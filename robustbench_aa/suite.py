@@ -38,6 +38,7 @@ class Suite:
             those of ImageNet-C did.
         own_preprocessing: whether photographs are resized and cropped as the models' own
             preprocessing says, instead of as ImageNet-C's were (256, then 224).
+        keep_ranking: whether predictions hold the order of all classes, for the Zipf distance.
     """
 
     models: Sequence[str | Classifier]
@@ -54,6 +55,7 @@ class Suite:
     corruption_backend: str = "torch"
     stored_jpeg: bool = True
     own_preprocessing: bool = False
+    keep_ranking: bool = False
 
     def __post_init__(self) -> None:
         for noun, things in (("model", self.models), ("data set", self.datasets)):
@@ -122,6 +124,7 @@ _FORMS: dict[str, tuple[type[Any], type[Any] | None, str]] = {
     "corruption_backend": (str, None, "a string"),
     "stored_jpeg": (bool, None, "true or false"),
     "own_preprocessing": (bool, None, "true or false"),
+    "keep_ranking": (bool, None, "true or false"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aa.datasets import Request, open_dataset
+from robustbench_aa.errors import RunError
 from robustbench_aa.evaluation import evaluate, plan, predict
 from robustbench_aa.job import prepare
 from robustbench_aa.store import SCHEMA, Store
@@ -248,3 +250,30 @@ def test_a_plan_of_a_finished_run_is_empty(tmp_path: Path) -> None:
     job.carry_out()
     store = Store.of_run(tmp_path)
     assert plan(["a"], job.cells, store) == []
+
+
+def test_whole_rankings_are_kept_when_asked_for(tmp_path: Path) -> None:
+    models = [make_classifier("a")]
+    suite = Suite(models, ["digits-p"], limit=3, perturbations=["tilt"], keep_ranking=True)
+    run = prepare(suite, tmp_path, "cpu").carry_out()
+    files = list(tmp_path.rglob("*.parquet"))
+    ranking = np.concatenate([np.stack(pd.read_parquet(f)["ranking"]) for f in files])
+    assert (np.sort(ranking, axis=1) == np.arange(10)).all()
+    assert (ranking[:, 0] == pd.read_parquet(files[0])["top1"]).all()
+    sequences = ranking.reshape(3, 31, 10)
+    total = 0.0
+    earlier, later = (sequences[:, part].reshape(-1, 10) for part in (slice(-1), slice(1, None)))
+    for before, after in zip(earlier, later, strict=True):
+        for place, of in enumerate(before):
+            now = int(np.flatnonzero(after == of)[0])
+            total += abs(1 / (place + 1) - 1 / (now + 1)) / (place + 1)
+    table = run.tables().perturbations.set_index("perturbation")
+    assert table.loc["tilt", "zipf_distance"] == pytest.approx(total / 90)
+    plain = dataclasses.replace(suite, keep_ranking=False)
+    with pytest.raises(RunError, match="was made with --keep-ranking"):
+        prepare(plain, tmp_path)
+    other = prepare(plain, tmp_path / "other", "cpu").carry_out().tables().perturbations
+    figures = ["flip_probability", "top5_distance"]
+    pd.testing.assert_frame_equal(
+        other.set_index("perturbation")[figures], table[figures], check_dtype=False
+    )

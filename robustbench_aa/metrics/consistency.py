@@ -53,8 +53,8 @@ def crop_consistency(top1: np.ndarray) -> np.ndarray:
     return agreement
 
 
-def among_correct(agreement: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """The agreement of the images that were classified correctly at least once.
+def among_correct(agreement: np.ndarray, wrong: np.ndarray) -> float:
+    """The mean agreement of the images that were classified correctly at least once.
 
     It tells consistency from accuracy: a model cannot be consistent by being wrong alike.
 
@@ -63,7 +63,7 @@ def among_correct(agreement: np.ndarray, wrong: np.ndarray) -> np.ndarray:
         wrong: [N], the share of each image's frames that were classified wrongly.
 
     Returns:
-        [M] of the N.
+        A fraction in [0, 1]; NaN if there is no such image.
     """
-    chosen: np.ndarray = agreement[~(wrong == 1.0)]
-    return chosen
+    chosen = agreement[~(wrong == 1.0)]
+    return float(chosen.mean()) if len(chosen) else float("nan")

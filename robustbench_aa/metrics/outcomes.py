@@ -11,8 +11,13 @@ import pandas as pd
 
 from robustbench_aa.metrics.calibration import expected_calibration_error
 from robustbench_aa.metrics.consistency import circular_consistency, crop_consistency
-from robustbench_aa.metrics.flip_rate import flip_probability, is_noise, top5_distance
-from robustbench_aa.store import Store
+from robustbench_aa.metrics.flip_rate import (
+    flip_probability,
+    is_noise,
+    top5_distance,
+    zipf_distance,
+)
+from robustbench_aa.store import RANKING, Store
 from robustbench_aa.types import CLEAN, Distortion, groups
 
 
@@ -26,6 +31,7 @@ class Outcomes:
         agreement: by shift protocol [images], how consistent the classes are under shifts.
         flips: by perturbation [images], how often the class changes along a sequence.
         top5_distance: by perturbation [images], how far the top-5 list moves.
+        zipf_distance: by perturbation [images], how far the whole ranking moves, if it was kept.
         ece: by corruption or clean, the expected calibration error.
         diagonal: by the shift protocol `diagonal` [frames], the true class's probability.
     """
@@ -34,6 +40,7 @@ class Outcomes:
     agreement: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     flips: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     top5_distance: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    zipf_distance: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     ece: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     diagonal: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
 
@@ -143,7 +150,7 @@ def _read(store: Store, model: str, dataset: str) -> Outcomes:
     images = store.manifest.datasets[dataset]["images"]
     for cell in store.cells(dataset):
         of = cell.distortion
-        figures = FIGURES[_group(of)]
+        figures = FIGURES[_group(of, store.manifest.keep_ranking)]
         rows = store.read(model, cell, ["image", "frame", *figures.columns])
         if rows is None:
             found = {
@@ -152,11 +159,17 @@ def _read(store: Store, model: str, dataset: str) -> Outcomes:
             }
         else:
             rows = rows.sort_values(["image", "frame"])
-            columns = (rows[c].to_numpy().reshape(images, cell.frames) for c in figures.columns)
+            columns = (_by_image(rows[name], images) for name in figures.columns)
             found = figures.compute(of, *columns)
         for name, values in found.items():
             tables[name][of] = values
     return Outcomes(**tables)
+
+
+def _by_image(column: pd.Series, images: int) -> np.ndarray:
+    """[images, frames], or [images, frames, classes] of rankings."""
+    values = np.stack(column.to_list()) if column.name == RANKING else column.to_numpy()
+    return values.reshape(images, -1, *values.shape[1:])
 
 
 class Figures(NamedTuple):
@@ -201,6 +214,12 @@ def _of_sequences(of: Distortion, label: np.ndarray, *top: np.ndarray) -> dict[s
     }
 
 
+def _of_rankings(of: Distortion, label: np.ndarray, ranking: np.ndarray) -> dict[str, np.ndarray]:
+    top = np.moveaxis(ranking[..., :5].astype(np.int32), -1, 0)
+    zipf = zipf_distance(ranking, is_noise(of.name))
+    return _of_sequences(of, label, *top) | {"zipf_distance": zipf}
+
+
 FIGURES = {
     "pictures": Figures(("label", "top1", "top1_probability"), ("ece",), _of_pictures),
     "shifts": Figures(("label", "top1"), ("agreement",), _of_shifts),
@@ -210,12 +229,15 @@ FIGURES = {
         ("flips", "top5_distance"),
         _of_sequences,
     ),
+    "rankings": Figures(
+        ("label", RANKING), ("flips", "top5_distance", "zipf_distance"), _of_rankings
+    ),
 }
 
 
-def _group(of: Distortion) -> str:
+def _group(of: Distortion, keep_ranking: bool) -> str:
     if of.family.startswith("perturbation"):
-        return "sequences"
+        return "rankings" if keep_ranking else "sequences"
     if of.family == "shift":
         return "diagonal" if of.name == "diagonal" else "shifts"
     return "pictures"

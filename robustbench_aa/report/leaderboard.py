@@ -226,6 +226,9 @@ def _perturbations(models: Iterable[Model], dataset: str | None) -> pd.DataFrame
             row |= _estimate("flip_probability", flips, [seed.flips[cell] for seed in seeds])
             distances = [seed.top5_distance[cell] for seed in seeds]
             row |= _estimate("top5_distance", mean.top5_distance[cell], distances)
+            if cell in mean.zipf_distance:
+                zipf = [seed.zipf_distance[cell] for seed in seeds]
+                row |= _estimate("zipf_distance", mean.zipf_distance[cell], zipf)
             rows.append(row | {"family": cell.family})
     return pd.DataFrame(rows)
 
@@ -250,7 +253,7 @@ def _consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
             told = {"model": model.name, "dataset": dataset, "protocol": shift.name}
             accuracy = {"images": mean.images, "accuracy": 1.0 - mean.wrong[shift].mean()}
             agreements = [seed.agreement[shift] for seed in seeds]
-            correct = [among_correct(s.agreement[shift], s.wrong[shift]).mean() for s in seeds]
+            correct = [among_correct(s.agreement[shift], s.wrong[shift]) for s in seeds]
             among = {"consistency_among_correct": np.mean(correct)}
             row = told | accuracy | _estimate("consistency", agreement, agreements)
             rows.append(row | among)

@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.job import prepare
+from robustbench_aa.metrics.baselines import alexnet_p
 from robustbench_aa.run import Run
 from robustbench_aa.suite import Suite
-from tests.conftest import make_classifier
+from robustbench_aa.types import Classifier
+from tests.conftest import PLAIN, make_classifier
 
 HELD_OUT = ["speckle_noise", "gaussian_blur", "spatter", "saturate"]
 COUNTED = [
@@ -21,6 +26,10 @@ COUNTED = [
     *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
     *("snow", "frost", "fog", "brightness"),
     *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+]
+PERTURBED = [
+    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "spatter", "brightness"),
+    *("translate", "rotate", "tilt", "scale"),
 ]
 IMAGES = 40
 
@@ -31,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models += [make_classifier(f"mine-seed{seed}", seed=seed) for seed in range(3)]
     suite = Suite(
         [*models, "digits:resnet@lpf3-seed0"],
-        ["digits-c", "digits-shift"],
+        ["digits-c", "digits-p", "digits-shift"],
         baseline="base",
         limit=IMAGES,
         shard_size=15,
@@ -42,7 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def predictions(folder: Path, model: str, cell: str) -> pd.DataFrame:
-    (dataset,) = {"digits-shift"} if cell.startswith("shift") else {"digits-c"}
+    dataset = "digits-shift" if cell.startswith("shift") else "digits-c"
+    if "/" not in cell and cell != "clean":
+        dataset = "digits-p"
     files = (folder / "predictions" / model / dataset / cell).glob("*.parquet")
     return pd.concat([pd.read_parquet(file) for file in files]).sort_values(["image", "frame"])
 
@@ -63,6 +74,21 @@ def ece(folder: Path, model: str, cell: str) -> float:
     right = rows["top1"] == rows["label"]
     gaps = (right - rows["top1_probability"]).groupby(bins, observed=True).sum()
     return float(gaps.abs().sum() / len(rows))
+
+
+def flips(folder: Path, model: str, perturbation: str) -> tuple[float, float]:
+    """The flip probability and the top-5 distance, frame by frame."""
+    rows = predictions(folder, model, perturbation)
+    flipped, moved = [], []
+    for _, sequence in rows.groupby("image"):
+        lists = sequence[[f"top{rank}" for rank in range(1, 6)]].to_numpy().tolist()
+        for place in range(1, len(lists)):
+            before = lists[0 if "noise" in perturbation else place - 1]
+            after = lists[place]
+            flipped.append(before[0] != after[0])
+            places = [after.index(of) if of in after else 5 for of in before]
+            moved.append(sum(abs(now - then) for then, now in enumerate(places)))
+    return float(np.mean(flipped)), float(np.mean(moved))
 
 
 SEEDS = [f"mine-seed{seed}" for seed in range(3)]
@@ -86,6 +112,12 @@ def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
         shifts = predictions(folder, str(name), "shift/circular")["top1"].to_numpy()
         shifts = shifts.reshape(IMAGES, 81)
         expected["consistency_circular"] = (shifts[:, :, None] == shifts[:, None, :]).mean()
+        rates = np.array([flips(folder, str(name), of) for of in PERTURBED])
+        base_rates = np.array([flips(folder, "base", of) for of in PERTURBED])
+        expected["mean_flip_probability"] = rates[:, 0].mean()
+        defined = (base_rates[:, 0] > 0).all()
+        expected["mfr_base"] = 100 * (rates[:, 0] / base_rates[:, 0]).mean() if defined else np.nan
+        expected["mt5d_base"] = 100 * (rates[:, 1] / base_rates[:, 1]).mean()
         for figure, value in expected.items():
             assert row[figure] == pytest.approx(value, abs=1e-5, nan_ok=True), (name, figure)
         assert row["images"] == IMAGES
@@ -100,9 +132,10 @@ def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
 
 def test_the_columns_of_the_contract_come_first_and_in_its_order(folder: Path) -> None:
     board = pd.read_csv(folder / "report" / "leaderboard.csv")
-    assert list(board)[:14] == [
+    assert list(board)[:17] == [
         *("rank", "model", "params_m", "images", "clean_error", "mean_error", "mean_error_low"),
         *("mean_error_high", "mce_base", "relative_mce_base", "holdout_error"),
+        *("mean_flip_probability", "mfr_base", "mt5d_base"),
         *("consistency_circular", "ece", "complete"),
     ]
     assert board["rank"].tolist() == [1, 2, 3]
@@ -125,11 +158,31 @@ def test_every_cell_is_what_the_predictions_say(folder: Path) -> None:
         assert row["error_low"] <= row["error"] <= row["error_high"]
 
 
+def test_every_perturbation_is_what_the_predictions_say(folder: Path) -> None:
+    table = pd.read_csv(folder / "report" / "perturbations.csv")
+    assert list(table)[:7] == [
+        *("model", "dataset", "perturbation", "images", "flip_probability"),
+        *("flip_probability_low", "flip_probability_high"),
+    ]
+    assert len(table) == 3 * 10
+    for row in table[table["model"] == "mine"].to_dict("records"):
+        found = np.array([flips(folder, seed, row["perturbation"]) for seed in SEEDS])
+        told = [row["flip_probability"], row["top5_distance"]]
+        assert told == pytest.approx(found.mean(axis=0), abs=1e-5)
+        assert row["flip_probability_std"] == pytest.approx(found[:, 0].std(ddof=1), abs=1e-5)
+
+
 def test_consistency_is_what_the_predictions_say(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "consistency.csv").set_index("model")
     rows = predictions(folder, "base", "shift/circular")
     right = (rows["top1"] == rows["label"]).mean()
     assert table.loc["base", "accuracy"] == pytest.approx(right, abs=1e-5)
+    agreeing = []
+    for _, shifts in rows.groupby("image"):
+        if (shifts["top1"] == shifts["label"]).any():
+            agreeing.append((shifts["top1"].value_counts(normalize=True) ** 2).sum())
+    found = table.loc["base", "consistency_among_correct"]
+    assert found == pytest.approx(np.mean(agreeing), abs=1e-5)
     board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
     pd.testing.assert_series_equal(
         table["consistency"].sort_index(),
@@ -193,3 +246,32 @@ def test_reports_are_reproducible_and_leave_nothing_stale(folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in report.glob("*.csv")} == before
     assert {path.name for path in written} == {*before, "overview.png"}
     assert (report / "figures" / "overview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_photographs_are_measured_against_alexnet_and_by_crops(tmp_path: Path) -> None:
+    folder = tmp_path / "val" / "n01440764"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name in "abc":
+        small = Image.fromarray(random.integers(256, size=(5, 5, 3), dtype=np.uint8))
+        small.resize((280, 260)).save(folder / f"{name}.png")
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 1000))
+    model = Classifier(module, name="a", input_size=224, classes=1000, preprocessing=PLAIN)
+    suite = Suite([model], ["imagenet-p-live", "imagenet-shift"], data_dir=str(tmp_path / "val"))
+    tables = prepare(suite, tmp_path / "run", "cpu").carry_out().tables()
+    (row,) = tables.leaderboard.to_dict("records")
+    rates = tables.perturbations.set_index("perturbation")
+    base = alexnet_p().loc[rates.index]
+    for figure, told in (("flip_probability", "mfr"), ("top5_distance", "mt5d")):
+        expected = 100 * (rates[figure] / base[figure]).mean()
+        assert row[f"{told}_alexnet"] == pytest.approx(expected)
+    crops = pd.concat(
+        pd.read_parquet(f) for f in tmp_path.glob("run/predictions/a/imagenet-shift/shift/crops/*")
+    )
+    top1 = crops.sort_values(["image", "frame"])["top1"].to_numpy().reshape(3, 5, 2)
+    assert row["consistency_crops"] == pytest.approx((top1[..., 0] == top1[..., 1]).mean())
+    assert row["complete"]
+    assert set(tables.consistency["protocol"]) == {"crops", "circular"}
+    assert tables.diagonal["offset"].tolist() == list(range(33))
+    assert tables.diagonal["label_probability"].between(0, 1).all()
