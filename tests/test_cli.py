@@ -63,7 +63,7 @@ def test_a_dry_run_says_what_remains_and_writes_nothing(tmp_path: Path) -> None:
     result = run("benchmark", "--limit", 10, "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     # 12 networks, 96 corrupted cells of 1 frame and one of 81 shifts, 10 images
-    assert "12 models × 97 cells: 0 of 1164 prediction files are in runs/digits" in result.stdout
+    assert "12 models × 107 cells: 0 of 1284 prediction files are in runs/digits" in result.stdout
     assert f"{12 * 10 * (96 + 81):,} forward passes remain on" in result.stdout
     assert not tree(tmp_path)
 
@@ -95,14 +95,16 @@ def test_report_needs_only_the_predictions_and_takes_another_baseline(tmp_path: 
 def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
     models = run("models", "digits:*", cwd=tmp_path).stdout.split()
     assert "digits:resnet@baseline-seed0" in models
-    assert len(models) == 12
+    assert len(models) == 21
     everything = run("models", cwd=tmp_path).stdout.split()
     assert {"torchvision:resnet50@IMAGENET1K_V1", *models} <= set(everything)
     assert_refused(run("models", "torchvison:*", cwd=tmp_path), "unknown model 'torchvison:*'")
     datasets = run("datasets", cwd=tmp_path).stdout
     assert [line.split()[0] for line in datasets.splitlines()] == [
-        *("digits", "digits-c", "digits-shift", "image-folder", "imagenet-c-live", "imagenet-c"),
-        *("cifar10-c-live", "cifar10-c", "cifar100-c"),
+        *("digits", "digits-c", "digits-shift", "digits-p"),
+        *("image-folder", "imagenet-c-live", "imagenet-p-live", "imagenet-shift"),
+        *("imagenet-c", "imagenet-p"),
+        *("cifar10-c-live", "cifar10-p-live", "cifar10-shift", "cifar10-c", "cifar100-c"),
     ]
 
 
@@ -250,7 +252,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> No
         assert path.stat().st_mtime_ns == stamp
     ours, theirs = (csv_files(tmp_path / folder / "report") for folder in ("killed", "whole"))
     assert ours == theirs
-    assert len(ours) == 4
+    assert len(ours) == 5
     assert not list(tmp_path.rglob("*.tmp"))
 
 
