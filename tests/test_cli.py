@@ -62,9 +62,9 @@ def test_evaluate_on_shifts_and_clean_images_prints_what_they_measure(tmp_path: 
 def test_a_dry_run_says_what_remains_and_writes_nothing(tmp_path: Path) -> None:
     result = run("benchmark", "--limit", 10, "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    # 12 networks, 96 corrupted cells of 1 frame and one of 81 shifts, 10 images
+    # 12 networks, 96 corrupted cells of 1 frame, ten sequences and one of 81 shifts, 10 images
     assert "12 models × 107 cells: 0 of 1284 prediction files are in runs/digits" in result.stdout
-    assert f"{12 * 10 * (96 + 81):,} forward passes remain on" in result.stdout
+    assert f"{12 * 10 * (96 + 8 * 31 + 21 + 16 + 81):,} forward passes remain on" in result.stdout
     assert not tree(tmp_path)
 
 
