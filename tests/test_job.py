@@ -26,7 +26,7 @@ A = make_classifier("a")
         ({"models": ["digits:vit"]}, r"unknown digits model 'vit'; known: resnet"),
         ({"models": ["digits:resnet@lpf4"]}, r"unknown weights of digits:resnet 'lpf4'; did you"),
         ({"models": ["digits:resnet@lost.pth"]}, r"no weights at lost\.pth"),
-        ({"datasets": ["digits-d"]}, r"unknown data set 'digits-d'; did you mean digits-c"),
+        ({"datasets": ["digits-d"]}, r"unknown data set 'digits-d'; did you mean digits"),
         ({"corruptions": ["gausian_noise"]}, r"did you mean gaussian_noise"),
         (
             {"corruptions": ["haze"]},

@@ -7,39 +7,49 @@ which its mFR and mT5D are 100. `imagenet_c.csv`: the results of others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from robustbench_aa.metrics.figures import Means, ModelMeans
+from robustbench_aa.metrics.outcomes import ByKind
 
 PUBLISHED = Path(__file__).with_name("published")
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """A published model.
+def alexnet_for(outcomes: ByKind) -> ModelMeans:
+    """AlexNet's published figures for the cells of a run on ImageNet's photographs.
 
-    Attributes:
-        name: as columns are called after it.
-        clean_error: its top-1 error on clean images.
-        errors: corruptions (rows) × severities (columns), top-1 errors in [0, 1].
+    Cells that nothing was published of are left out.
     """
-
-    name: str
-    clean_error: float
-    errors: pd.DataFrame
+    errors, sequences = alexnet(), alexnet_p()
+    found = {}
+    if corrupted := outcomes.get("corruption"):
+        known = {cell: (cell.name, cell.severity or 0) for cell in corrupted.wrong}
+        wrong = {cell: np.array(errors[key]) for cell, key in known.items() if key in errors}
+        found["corruption"] = Means(wrong)
+    if perturbed := outcomes.get("perturbation"):
+        flips, distances = (
+            {
+                cell: np.array(sequences.loc[cell.name, figure])
+                for cell in perturbed.flips
+                if cell.name in sequences.index
+            }
+            for figure in ("flip_probability", "top5_distance")
+        )
+        found["perturbation"] = Means({}, {}, flips, distances)
+    return found
 
 
 @cache
-def alexnet() -> Baseline:
-    """AlexNet's errors on ImageNet-C at 224 px, hold-out corruptions included."""
+def alexnet() -> Mapping[tuple[str, int], float]:
+    """AlexNet's errors on ImageNet-C at 224 px by corruption and severity; `clean` has 0."""
     table = pd.read_csv(PUBLISHED / "alexnet.csv")
-    clean = table[table.severity == 0]
-    corrupted = table[table.severity > 0].pivot_table(
-        index="corruption", columns="severity", values="error"
-    )
-    return Baseline("alexnet", float(clean.error.iloc[0]), corrupted)
+    cells = zip(table["corruption"], table["severity"].astype(int), strict=True)
+    return dict(zip(cells, table["error"].astype(float), strict=True))
 
 
 @cache

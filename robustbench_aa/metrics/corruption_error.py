@@ -2,74 +2,80 @@
 
 Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (ICLR 2019), section 4.1. E(c, s) is the top-1 error under corruption c at severity
-s. Errors are tables of corruptions (rows) × severities (columns), fractions in [0, 1]; a cell that
-was not measured is NaN, and so is whatever depends on it.
+s. Errors are arrays [..., corruptions, severities] of fractions in [0, 1], whose leading axes are
+resamples of the images; a cell that was not measured is NaN, and so is whatever depends on it.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 
-def mean_error(errors: pd.DataFrame) -> float:
-    """The mean over corruptions of the mean over severities of E(c, s), unnormalised.
+def mean_error(errors: np.ndarray) -> np.ndarray:
+    """[...]: the mean over corruptions of the mean over severities of E(c, s), unnormalised.
 
     Raises:
-        ValueError: the table is empty.
+        ValueError: there are no errors.
     """
-    return float(_filled(errors).mean(axis=1, skipna=False).mean(skipna=False))
+    return np.asarray(_filled(errors).mean(axis=(-2, -1)))
 
 
-def corruption_error(errors: pd.DataFrame, baseline: pd.DataFrame) -> pd.Series:
-    """CE(c) = 100 · Σ_s E(c, s) / Σ_s E_baseline(c, s), in percent of the baseline.
+def corruption_error(errors: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+    """[..., corruptions]: CE(c) = 100 · Σ_s E(c, s) / Σ_s E_baseline(c, s), in percent.
 
     NaN where the baseline makes no error at all.
 
     Raises:
-        ValueError: a table is empty, or the two differ in corruptions or severities.
+        ValueError: there are no errors, or the baseline's are of other cells.
     """
-    return _ratio(*_aligned(errors, baseline))
+    return _ratio(*_alike(errors, baseline))
 
 
 def relative_corruption_error(
-    errors: pd.DataFrame, clean_error: float, baseline: pd.DataFrame, baseline_clean_error: float
-) -> pd.Series:
-    """Relative CE(c) = 100 · Σ_s (E(c, s) − E_clean) / Σ_s (E_baseline(c, s) − E_baseline,clean).
+    errors: np.ndarray,
+    clean_error: np.ndarray,
+    baseline: np.ndarray,
+    baseline_clean_error: np.ndarray,
+) -> np.ndarray:
+    """[..., corruptions]: how much is lost by a corruption, in percent of the baseline's loss.
 
-    How much a model loses by a corruption, in percent of what the baseline loses. NaN where the
-    baseline loses nothing: a share of nothing, or of a gain, says nothing.
+    Relative CE(c) = 100 · Σ_s (E(c, s) − E_clean) / Σ_s (E_baseline(c, s) − E_baseline,clean). NaN
+    where the baseline loses nothing: a share of nothing, or of a gain, says nothing.
+
+    Args:
+        clean_error, baseline_clean_error: [...].
 
     Raises:
-        ValueError: a table is empty, or the two differ in corruptions or severities.
+        ValueError: there are no errors, or the baseline's are of other cells.
     """
-    ours, theirs = _aligned(errors, baseline)
-    return _ratio(ours - clean_error, theirs - baseline_clean_error)
+    ours, theirs = _alike(errors, baseline)
+    clean, base_clean = (
+        np.asarray(of)[..., None, None] for of in (clean_error, baseline_clean_error)
+    )
+    return _ratio(ours - clean, theirs - base_clean)
 
 
-def mean_of(corruption_errors: pd.Series) -> float:
-    """mCE, the mean of CE over corruptions (or relative mCE, that of relative CE), in percent.
+def mean_of(corruption_errors: np.ndarray) -> np.ndarray:
+    """[...]: mCE, the mean of CE over corruptions (or relative mCE), in percent.
 
     Raises:
         ValueError: there is nothing to average.
     """
-    if corruption_errors.empty:
-        raise ValueError("no corruption errors to average")
-    return float(corruption_errors.mean(skipna=False))
+    return np.asarray(_filled(corruption_errors).mean(axis=-1))
 
 
-def _ratio(numerators: pd.DataFrame, denominators: pd.DataFrame) -> pd.Series:
-    below = denominators.sum(axis=1, skipna=False)
-    return 100.0 * numerators.sum(axis=1, skipna=False) / below.where(below > 0, np.nan)
+def _ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    below = denominators.sum(axis=-1)
+    return np.asarray(100.0 * numerators.sum(axis=-1) / np.where(below > 0, below, np.nan))
 
 
-def _aligned(errors: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    if set(errors.index) != set(baseline.index) or set(errors.columns) != set(baseline.columns):
+def _alike(errors: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if errors.shape[-2:] != baseline.shape[-2:]:
         raise ValueError("the baseline's errors are of other corruptions or severities")
-    return _filled(errors), baseline.loc[errors.index, errors.columns]
+    return _filled(errors), baseline
 
 
-def _filled(errors: pd.DataFrame) -> pd.DataFrame:
-    if errors.empty:
+def _filled(errors: np.ndarray) -> np.ndarray:
+    if errors.size == 0:
         raise ValueError("no errors to average")
     return errors

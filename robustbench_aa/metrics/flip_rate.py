@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 
 Pairs = Iterator[tuple[int, int]]
 
@@ -95,16 +94,22 @@ def zipf_distance(ranking: np.ndarray, noise: bool, difficulty: int = 1) -> np.n
     return total / len(pairs)
 
 
-def mean_rate(figures: pd.Series, baseline: pd.Series) -> float:
+def mean_rate(figures: np.ndarray, baseline: np.ndarray) -> np.ndarray:
     """mFR (of flip probabilities) or mT5D (of top-5 distances), in percent of a baseline's.
 
     The mean over perturbations of 100 · figure / baseline; NaN where a figure is missing, or where
     the baseline never flips.
 
+    Args:
+        figures, baseline: [..., perturbations].
+
+    Returns:
+        [...].
+
     Raises:
         ValueError: there is nothing to average, or the perturbations differ.
     """
-    if figures.empty or set(figures.index) != set(baseline.index):
+    if figures.shape[-1:] != baseline.shape[-1:] or figures.size == 0:
         raise ValueError("the baseline's figures are of other perturbations")
-    base = baseline[figures.index]
-    return float((100.0 * figures / base.where(base > 0)).mean(skipna=False))
+    base = np.where(baseline > 0, baseline, np.nan)
+    return np.asarray((100.0 * figures / base).mean(axis=-1))

@@ -15,26 +15,32 @@ RESAMPLES = 1000
 _SEED = 0
 
 
-def bootstrap_means(values: np.ndarray) -> np.ndarray:
+def resampled_means(values: np.ndarray) -> np.ndarray:
     """The means over resampled images.
 
     Args:
-        values: [N], a measurement of each image.
+        values: [N] or [N, K], measurements of each image.
 
     Returns:
-        [RESAMPLES] float64.
+        [RESAMPLES] or [RESAMPLES, K] float64.
 
     Raises:
         ValueError: there are no images.
     """
     if len(values) == 0:
         raise ValueError("no images to resample")
-    means: np.ndarray = _resamples(len(values)) @ values / len(values)
-    return means
+    counts = _resamples(len(values))
+    missing = np.isnan(values).any(axis=0)
+    # in the counts' precision: a product with mixed types would make a copy of them
+    means = (counts @ np.where(missing, 0.0, values).astype(np.float32)) / np.float64(len(values))
+    return np.where(missing, np.nan, means)
 
 
 def interval(resampled: np.ndarray) -> tuple[float, float]:
-    """The 95% percentile interval of resampled figures [RESAMPLES]: (low, high)."""
+    """The 95% percentile interval of resampled figures [RESAMPLES]: (low, high).
+
+    NaN where a resample has no such figure.
+    """
     low, high = np.quantile(resampled, [0.025, 0.975])
     return float(low), float(high)
 

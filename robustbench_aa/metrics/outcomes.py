@@ -18,7 +18,7 @@ from robustbench_aa.metrics.flip_rate import (
     zipf_distance,
 )
 from robustbench_aa.store import RANKING, Store
-from robustbench_aa.types import CLEAN, Distortion, groups
+from robustbench_aa.types import Distortion, groups
 
 
 @dataclass(frozen=True)
@@ -57,32 +57,12 @@ class Outcomes:
         )
 
     def counted(self) -> list[Distortion]:
-        """The corruptions or perturbations that published means count."""
-        return [cell for cell in self.wrong if _is_measured(cell) and not cell.held_out]
-
-    def held_out(self) -> list[Distortion]:
-        """The other corruptions or perturbations."""
-        return [cell for cell in self.wrong if _is_measured(cell) and cell.held_out]
-
-    def errors(self, cells: Iterable[Distortion]) -> pd.DataFrame:
-        """E(c, s), the errors under corruptions: corruptions × severities."""
-        table = pd.DataFrame()
-        for cell in cells:
-            table.loc[cell.name, cell.severity] = self.wrong[cell].mean()
-        return table
+        """The corruptions that published means count."""
+        return [cell for cell in self.wrong if cell.severity and not cell.held_out]
 
     def mean_ece(self, cells: Iterable[Distortion]) -> float:
         """The mean of the calibration errors under some distortions."""
         return float(np.mean([self.ece[cell].item() for cell in cells]))
-
-    def rates(self, figure: str) -> pd.Series:
-        """The means of `flips` or `top5_distance` by perturbation, of those that count."""
-        of = getattr(self, figure)
-        return pd.Series({cell.name: of[cell].mean() for cell in self.counted()})
-
-
-def _is_measured(cell: Distortion) -> bool:
-    return cell.severity is not None or cell.family.startswith("perturbation")
 
 
 POOLED = ("ece", "diagonal")
@@ -124,14 +104,6 @@ def read_models(store: Store) -> dict[str, Model]:
         parameters = store.manifest.models[names[0]]["parameters"]
         models[model] = Model(model, parameters, mean, seeds)
     return models
-
-
-def clean_error(outcomes: ByKind) -> float | None:
-    """The error on undistorted images, from the first data set that has them; None for none."""
-    for outcome in outcomes.values():
-        if CLEAN in outcome.wrong:
-            return float(outcome.wrong[CLEAN].mean())
-    return None
 
 
 def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustbench_aa.report.leaderboard import Tables, make_tables
+from robustbench_aa.report.tables import Tables, make_tables
 
 __all__ = ["Tables", "make_tables", "write_report"]
 

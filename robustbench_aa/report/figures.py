@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robustbench_aa.report.leaderboard import Tables
+from robustbench_aa.report.tables import Tables
 from robustbench_aa.types import training_seed
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart

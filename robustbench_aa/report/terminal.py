@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from robustbench_aa.report.leaderboard import Tables
+from robustbench_aa.report.tables import Tables
 
 PERCENT = ("mce_", "relative_mce_", "mfr_", "mt5d_")
 WIDE = ("params_m", "images", "family")

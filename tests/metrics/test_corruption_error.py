@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,64 +13,76 @@ from robustbench_aa.metrics.corruption_error import (
     relative_corruption_error,
 )
 
-OURS = pd.DataFrame({1: [0.2, 0.1], 2: [0.4, 0.3]}, index=["fog", "snow"])
-BASE = pd.DataFrame({1: [0.4, 0.2], 2: [0.8, 0.2]}, index=["fog", "snow"])
+OURS = np.array([[0.2, 0.4], [0.1, 0.3]])
+BASE = np.array([[0.4, 0.8], [0.2, 0.2]])
+ONE, TWO = np.array(0.1), np.array(0.15)
 
-tables = arrays.arrays(float, (3, 5), elements=st.floats(0.01, 1.0)).map(
-    lambda a: pd.DataFrame(a, index=["fog", "snow", "frost"], columns=range(1, 6))
-)
+tables = arrays.arrays(float, (3, 5), elements=st.floats(0.01, 1.0))
 
 
 def test_worked_example_by_hand() -> None:
     assert mean_error(OURS) == pytest.approx((0.3 + 0.2) / 2)
     ce = corruption_error(OURS, BASE)
-    assert ce["fog"] == pytest.approx(100 * 0.6 / 1.2)
-    assert ce["snow"] == pytest.approx(100 * 0.4 / 0.4)
+    assert ce == pytest.approx([100 * 0.6 / 1.2, 100 * 0.4 / 0.4])
     assert mean_of(ce) == pytest.approx(75)
-    relative = relative_corruption_error(OURS, 0.1, BASE, 0.15)
-    assert relative["fog"] == pytest.approx(100 * (0.1 + 0.3) / (0.25 + 0.65))
-    assert relative["snow"] == pytest.approx(100 * (0.0 + 0.2) / (0.05 + 0.05))
+    relative = relative_corruption_error(OURS, ONE, BASE, TWO)
+    assert relative == pytest.approx([100 * 0.4 / 0.9, 100 * 0.2 / 0.1])
 
 
 @given(tables)
-def test_a_model_is_at_100_percent_of_itself(table: pd.DataFrame) -> None:
+def test_a_model_is_at_100_percent_of_itself(table: np.ndarray) -> None:
+    zero = np.array(0.0)
     assert mean_of(corruption_error(table, table)) == pytest.approx(100)
-    assert mean_of(relative_corruption_error(table, 0.0, table, 0.0)) == pytest.approx(100)
+    assert mean_of(relative_corruption_error(table, zero, table, zero)) == pytest.approx(100)
 
 
-@given(tables, tables, st.permutations(["fog", "snow", "frost"]), st.permutations(range(1, 6)))
-def test_the_order_of_rows_and_columns_does_not_matter(
-    ours: pd.DataFrame, base: pd.DataFrame, rows: list[str], columns: list[int]
+@given(tables, tables, st.permutations(range(3)), st.permutations(range(5)))
+def test_the_order_of_corruptions_and_severities_does_not_matter(
+    ours: np.ndarray, base: np.ndarray, rows: list[int], columns: list[int]
 ) -> None:
-    shuffled = ours.loc[rows, columns]
+    shuffled, base_shuffled = (of[rows][:, columns] for of in (ours, base))
     assert mean_error(shuffled) == pytest.approx(mean_error(ours))
-    assert mean_of(corruption_error(shuffled, base)) == pytest.approx(
+    assert mean_of(corruption_error(shuffled, base_shuffled)) == pytest.approx(
         mean_of(corruption_error(ours, base))
     )
 
 
+@given(tables, tables, tables)
+def test_resamples_are_computed_one_by_one(
+    first: np.ndarray, second: np.ndarray, base: np.ndarray
+) -> None:
+    both, bases, cleans = np.stack((first, second)), np.stack((base, first)), np.array([0.0, 0.005])
+    ce = corruption_error(both, bases)
+    relative = relative_corruption_error(both, cleans, bases, cleans)
+    for place, (ours, theirs, clean) in enumerate(zip(both, bases, cleans, strict=True)):
+        np.testing.assert_allclose(mean_error(both)[place], mean_error(ours))
+        np.testing.assert_allclose(ce[place], corruption_error(ours, theirs))
+        own = relative_corruption_error(ours, clean, theirs, clean)
+        np.testing.assert_allclose(relative[place], own)
+
+
 def test_a_missing_cell_empties_the_mean_rather_than_shrinking_it() -> None:
     holed = OURS.copy()
-    holed.loc["fog", 2] = np.nan
+    holed[0, 1] = np.nan
     assert np.isnan(mean_error(holed))
     ce = corruption_error(holed, BASE)
-    assert np.isnan(ce["fog"])
-    assert ce["snow"] == pytest.approx(100)
+    assert np.isnan(ce[0])
+    assert ce[1] == pytest.approx(100)
     assert np.isnan(mean_of(ce))
 
 
 def test_a_share_of_nothing_is_not_a_number() -> None:
-    assert np.isnan(corruption_error(OURS, BASE * 0)["fog"])
+    assert np.isnan(corruption_error(OURS, BASE * 0)[0])
     # a baseline that gains by a corruption gives no scale for a loss either
-    assert np.isnan(relative_corruption_error(OURS, 0.1, BASE, 0.5)["snow"])
+    assert np.isnan(relative_corruption_error(OURS, ONE, BASE, np.array(0.5))[1])
 
 
 def test_errors_of_other_corruptions_are_refused() -> None:
     with pytest.raises(ValueError, match="other corruptions or severities"):
-        corruption_error(OURS, BASE.loc[["fog"]])
+        corruption_error(OURS, BASE[:1])
 
 
 @pytest.mark.parametrize("function", [mean_error, lambda e: corruption_error(e, e)])
 def test_nothing_has_no_mean(function: object) -> None:
     with pytest.raises(ValueError, match="no errors to average"):
-        function(pd.DataFrame())  # type: ignore[operator]
+        function(np.empty((0, 0)))  # type: ignore[operator]

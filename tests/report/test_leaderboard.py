@@ -132,11 +132,11 @@ def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
 
 def test_the_columns_of_the_contract_come_first_and_in_its_order(folder: Path) -> None:
     board = pd.read_csv(folder / "report" / "leaderboard.csv")
-    assert list(board)[:17] == [
+    assert list(board)[:18] == [
         *("rank", "model", "params_m", "images", "clean_error", "mean_error", "mean_error_low"),
         *("mean_error_high", "mce_base", "relative_mce_base", "holdout_error"),
         *("mean_flip_probability", "mfr_base", "mt5d_base"),
-        *("consistency_circular", "ece", "complete"),
+        *("consistency_circular", "ece", "complete", "rank_group"),
     ]
     assert board["rank"].tolist() == [1, 2, 3]
     assert board["mean_error"].is_monotonic_increasing

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from robustbench_aa.report.leaderboard import Tables
+from robustbench_aa.report.tables import Tables
 from robustbench_aa.report.terminal import dataset_table, leaderboard_table
 
 TABLES = Tables(
@@ -23,6 +23,7 @@ TABLES = Tables(
             "mce_digits:resnet@baseline_std": [np.nan, np.nan],
         }
     ),
+    intervals=pd.DataFrame(),
     seeds=pd.DataFrame(),
     corruptions=pd.DataFrame(
         {
