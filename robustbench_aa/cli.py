@@ -158,6 +158,29 @@ def report(directory: Path, baseline: str | None) -> int:
 
 
 @commands.command()
+@click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--format", "form", default="table", type=click.Choice(["table", "csv", "json"]), help="Of it."
+)
+def compare(directory: Path, a: str, b: str, form: str) -> None:
+    """Compares models A and B of a RUN: paired differences, intervals, exact tests."""
+    from robustbench_aa.metrics.comparison import in_words
+    from robustbench_aa.report.terminal import plain_table
+    from robustbench_aa.run import Run
+
+    table = Run(directory).compare(a, b)
+    if form == "csv":
+        click.echo(table.to_csv(index=False, float_format="%.6f", lineterminator="\n"), nl=False)
+    elif form == "json":
+        click.echo(table.to_json(orient="records", indent=1))
+    else:
+        _console().print(plain_table(table, f"a: {a}, b: {b}"))
+        click.echo(in_words(table, a, b))
+
+
+@commands.command()
 @click.argument("pattern", default="*")
 def models(pattern: str) -> None:
     """Lists the models that can be named, or those that match a PATTERN: 'torchvision:resnet*'."""

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robustbench_aa.errors import UnknownName
+from robustbench_aa.metrics.comparison import compare
+from robustbench_aa.metrics.outcomes import read_models
 from robustbench_aa.report import Tables, make_tables, write_report
 from robustbench_aa.store import Store
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robustbench_aa.evaluation import Failure
+    from robustbench_aa.types import Classifier
 
 
 class Run:
@@ -48,6 +52,22 @@ class Run:
     def leaderboard(self, baseline: str | None = None) -> pd.DataFrame:
         """A row a model, the best first; the columns of `leaderboard.csv`."""
         return self.tables(baseline).leaderboard
+
+    def compare(self, a: str | Classifier, b: str | Classifier) -> pd.DataFrame:
+        """The paired difference a − b in every figure, with intervals and exact tests.
+
+        Args:
+            a, b: models of the run, by name.
+
+        Raises:
+            UnknownName: the run has no such model.
+        """
+        models = read_models(self._store)
+        names = [of if isinstance(of, str) else of.name for of in (a, b)]
+        for name in names:
+            if name not in models:
+                raise UnknownName("model of the run", name, models)
+        return compare(*(models[name].mean for name in names))
 
     def report(self, baseline: str | None = None) -> list[Path]:
         """Writes tables and figures into `report/` and returns their paths."""

@@ -30,7 +30,7 @@ ARROWS = {
     "engines": {"datasets", "store", "evaluation"},
     "metrics": {"store"},
     "report": {"metrics", "store"},
-    "run": {"report", "store", "evaluation"},
+    "run": {"metrics", "report", "store", "evaluation"},
     "suite": set(),
     "job": {
         *("datasets", "distortions", "engines", "evaluation", "manifest", "models", "run"),
@@ -45,6 +45,7 @@ ARROWS = {
             "datasets",
             "features",
             "job",
+            "metrics",
             "models",
             "preview",
             "progress",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import random
 import signal
@@ -10,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -90,6 +93,24 @@ def test_report_needs_only_the_predictions_and_takes_another_baseline(tmp_path: 
     assert mce["digits:resnet@baseline-seed0"] == 100
     assert mce["digits:resnet@lpf2-seed0"] > 0
     assert tree(folder)["corruptions.csv"] == before["corruptions.csv"]
+
+
+def test_compare_says_what_lies_between_two_models(tmp_path: Path) -> None:
+    models = ("digits:resnet@baseline-seed0", "digits:resnet@lpf2-seed0")
+    result = run(
+        *("evaluate", "-m", models[0], "-m", models[1], "-d", "digits-p", "--limit", 30),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    command = ("compare", "runs/evaluate", *models)
+    table = run(*command, cwd=tmp_path)
+    assert "Of 10 perturbations, digits:resnet@baseline-seed0 is better under" in table.stdout
+    rows = pd.read_csv(io.StringIO(run(*command, "--format", "csv", cwd=tmp_path).stdout))
+    assert rows["of"].tolist()[1:] == rows["of"].dropna().tolist()
+    same = json.loads(run(*command, "--format", "json", cwd=tmp_path).stdout)
+    assert [row["of"] or None for row in same] == rows["of"].replace(np.nan, None).tolist()
+    unknown = run("compare", "runs/evaluate", "digits:resnet@lpf3", models[0], cwd=tmp_path)
+    assert_refused(unknown, "unknown model of the run 'digits:resnet@lpf3'", "did you mean")
 
 
 def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
