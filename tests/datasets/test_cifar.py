@@ -146,3 +146,16 @@ def test_class_folders_of_something_else_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     with pytest.raises(UsageError, match="apple is not one of the 10 classes"):
         open_dataset("cifar10-c-live", Request(data_dir=str(tmp_path)))
+
+
+def test_sequences_and_shifts_of_the_test_images(tmp_path: Path) -> None:
+    images = pixels(0, 3)
+    batch_file(tmp_path, {b"data": images.transpose(0, 3, 1, 2).reshape(3, -1), b"labels": [1] * 3})
+    (batch, *_) = read("cifar10-p-live", Distortion("perturbation", "translate"), tmp_path)
+    assert batch.frames.shape[1:] == (16, 3, 32, 32)
+    np.testing.assert_array_equal(batch.frames[0, 7].permute(1, 2, 0), images[0])
+    moved = batch.frames[0, 9].permute(1, 2, 0).numpy().astype(int)  # by two pixels to the right
+    assert np.abs(moved[:, 2:] - images[0][:, :-2]).max() <= 1
+    assert (moved[:, :2] == 0).all()
+    (batch, *_) = read("cifar10-shift", Distortion("shift", "circular"), tmp_path)
+    assert batch.frames.shape[1:] == (81, 3, 32, 32)
