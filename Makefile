@@ -40,6 +40,7 @@ lint: $(READY) ## ruff (lint and format) and mypy --strict
 bench: $(READY) ## measure speed, into results/performance/
 	$(BIN)/python -m benchmarks.evaluation_speed
 	$(BIN)/python -m benchmarks.corruption_speed
+	$(BIN)/python -m benchmarks.scaling
 
 train-digits: $(READY) ## train the embedded models anew
 	$(BIN)/python -m data_prep.train_digits
