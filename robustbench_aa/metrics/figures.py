@@ -123,6 +123,30 @@ def corruption_errors(model: ModelMeans, baseline: ModelMeans) -> Figures:
     return found
 
 
+def normalised(model: ModelMeans, baseline: ModelMeans) -> dict[tuple[str, str], np.ndarray]:
+    """What the aggregates are means of: `ce`, `relative_ce`, `fr` and `t5d` by distortion, [...].
+
+    In percent of the baseline's, as far as it has the cells.
+    """
+    found: dict[tuple[str, str], np.ndarray] = {}
+    if "corruption" in model:
+        counted = model["corruption"].counted("wrong")
+        names = dict.fromkeys(cell.name for cell in counted)
+        for _, other in _those_with({"": baseline}, "corruption", "wrong", counted):
+            for figure, values in corruption_errors(model, other).items():
+                found |= {(figure, name): values[..., i] for i, name in enumerate(names)}
+    if perturbed := model.get("perturbation"):
+        counted = perturbed.counted("flips")
+        for figure, of in (("fr", "flips"), ("t5d", "top5_distance")):
+            for _, other in _those_with({"": baseline}, "perturbation", of, counted):
+                ours, theirs = getattr(perturbed, of), getattr(other["perturbation"], of)
+                for cell in counted:
+                    # the mean rate over a single perturbation is that perturbation's
+                    rate = mean_rate(ours[cell][..., None], theirs[cell][..., None])
+                    found[figure, cell.name] = rate
+    return found
+
+
 def clean_error(model: ModelMeans) -> np.ndarray | None:
     """The error on undistorted images, from the first data set that has them; None for none."""
     for of in model.values():

@@ -10,7 +10,7 @@ import pandas as pd
 
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.baselines import alexnet_for
-from robustbench_aa.metrics.figures import Figures, ModelMeans, figures, means
+from robustbench_aa.metrics.figures import Figures, ModelMeans, figures, means, normalised
 from robustbench_aa.metrics.intervals import interval
 from robustbench_aa.metrics.outcomes import ByKind, Model
 from robustbench_aa.report.cells import std
@@ -85,6 +85,24 @@ class Board:
                 rows.append(told | {"low": low, "high": high})
         return pd.DataFrame(rows)
 
+    def normalised(self) -> pd.DataFrame:
+        """A row a model, baseline, figure and distortion: CE, relative CE, FR and T5D."""
+        rows = []
+        for name, model in self._models.items():
+            point, resampled = means(model.mean), self._means[name]
+            of_baselines = zip(
+                self._baselines(resampled=False).items(),
+                self._baselines(resampled=True).values(),
+                strict=True,
+            )
+            for (baseline, base), base_resampled in of_baselines:
+                spread = normalised(resampled, base_resampled)
+                for (figure, of), value in normalised(point, base).items():
+                    low, high = interval(spread[figure, of])
+                    told = {"model": name, "baseline": baseline, "figure": figure, "of": of}
+                    rows.append(told | {"value": float(value), "low": low, "high": high})
+        return pd.DataFrame(rows)
+
     def _row(self, name: str, model: Model, outcomes: ByKind) -> Row:
         """The figures of a model, or of one of its training seeds, in the order of the columns."""
         images = max(of.images for of in outcomes.values())
@@ -96,11 +114,14 @@ class Board:
         return row | {"complete": all(of.complete for of in outcomes.values())}
 
     def _figures(self, model: ModelMeans, resampled: bool = False) -> Figures:
-        baselines = dict(self._alexnet)
-        if self._baseline is not None:
-            of = self._means[self._baseline] if resampled else self._point
-            baselines = {self._baseline: of} | baselines
-        return figures(model, baselines)
+        return figures(model, self._baselines(resampled))
+
+    def _baselines(self, resampled: bool) -> dict[str, ModelMeans]:
+        """What figures are relative to: the run's baseline, and AlexNet where it fits."""
+        if self._baseline is None:
+            return self._alexnet
+        own = self._means[self._baseline] if resampled else self._point
+        return {self._baseline: own} | self._alexnet
 
     @cached_property
     def _point(self) -> ModelMeans:

@@ -21,6 +21,7 @@ class Tables:
         leaderboard: a row a model, the best first; figures are means over its training seeds, and
             `<figure>_std` is their standard deviation.
         intervals: a row a model and figure, with its 95% bootstrap interval over images.
+        normalised: a row a model, baseline, figure and distortion, with its interval.
         seeds: a row a network of the models that have several training seeds.
         corruptions: a row a model and corruption × severity.
         perturbations: a row a model and perturbation.
@@ -31,6 +32,7 @@ class Tables:
 
     leaderboard: pd.DataFrame
     intervals: pd.DataFrame
+    normalised: pd.DataFrame
     seeds: pd.DataFrame
     corruptions: pd.DataFrame
     perturbations: pd.DataFrame
@@ -67,6 +69,7 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
     return Tables(
         leaderboard=board.leaderboard(),
         intervals=board.intervals(),
+        normalised=board.normalised(),
         seeds=board.seeds(),
         corruptions=cells.corruptions(of, kinds.get("corruption")),
         perturbations=cells.perturbations(of, kinds.get("perturbation")),

@@ -191,6 +191,39 @@ def test_consistency_is_what_the_predictions_say(folder: Path) -> None:
     )
 
 
+def test_normalised_figures_are_what_the_predictions_say(folder: Path) -> None:
+    table = pd.read_csv(folder / "report" / "normalised.csv").set_index(["model", "figure", "of"])
+    assert set(table["baseline"]) == {"base"}
+    name = "digits:resnet@lpf3-seed0"
+    own, base = errors(folder, name), errors(folder, "base")
+    clean, base_clean = error(folder, name, "clean"), error(folder, "base", "clean")
+    loss, base_loss = (own - clean).sum(1), (base - base_clean).sum(1)
+    for place, corruption in enumerate(COUNTED):
+        ce = table.loc[(name, "ce", corruption)]
+        assert ce["value"] == pytest.approx(100 * own[place].sum() / base[place].sum(), abs=1e-4)
+        assert ce["low"] <= ce["value"] <= ce["high"]
+        if base_loss[place] > 0:
+            relative = table.loc[(name, "relative_ce", corruption), "value"]
+            assert relative == pytest.approx(100 * loss[place] / base_loss[place], abs=1e-4)
+    for perturbation in PERTURBED:
+        ours, theirs = (np.array(flips(folder, of, perturbation)) for of in (name, "base"))
+        rates = [table.loc[(name, figure, perturbation), "value"] for figure in ("fr", "t5d")]
+        expected = 100 * ours / np.where(theirs > 0, theirs, np.nan)
+        assert rates == pytest.approx(expected, abs=1e-4, nan_ok=True)
+
+
+def test_intervals_are_of_the_figures_of_the_leaderboard(folder: Path) -> None:
+    table = pd.read_csv(folder / "report" / "intervals.csv")
+    board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
+    for row in table.to_dict("records"):
+        shown = board.loc[row["model"], row["figure"]]
+        assert row["value"] == pytest.approx(shown, abs=1e-6, nan_ok=True)
+        if not np.isnan(row["low"]):
+            assert row["low"] <= row["value"] <= row["high"]
+    mean = table[table["figure"] == "mean_error"].set_index("model")
+    assert mean["low"].to_dict() == board["mean_error_low"].to_dict()
+
+
 def test_calibration_is_what_the_predictions_say(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "calibration.csv").set_index(["model", "severity"])
     assert len(table) == 3 * 6

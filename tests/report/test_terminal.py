@@ -24,6 +24,7 @@ TABLES = Tables(
         }
     ),
     intervals=pd.DataFrame(),
+    normalised=pd.DataFrame(),
     seeds=pd.DataFrame(),
     corruptions=pd.DataFrame(
         {
