@@ -35,7 +35,8 @@ class Board:
     Args:
         models: by name.
         kinds: the run's data set of each kind.
-        baseline: a model of the run that figures are relative to, if any.
+        baseline: a model of the run that figures are relative to, if any; `alexnet` for none but
+            AlexNet's published figures.
 
     Raises:
         UnknownName: the run has no such model.
@@ -44,13 +45,14 @@ class Board:
     def __init__(
         self, models: Mapping[str, Model], kinds: Mapping[str, str], baseline: str | None
     ) -> None:
-        if baseline is not None and baseline not in models:
-            raise UnknownName("baseline (a model of the run)", baseline, models)
         self._models = models
-        self._baseline = baseline
         first = next(iter(models.values())).mean
         on_imagenet = {kind: of for kind, of in first.items() if kinds[kind] in ON_IMAGENET}
         self._alexnet = {"alexnet": alexnet_for(on_imagenet)} if on_imagenet else {}
+        known = [*models, *self._alexnet]
+        if baseline is not None and baseline not in known:
+            raise UnknownName("baseline (a model of the run)", baseline, known)
+        self._baseline = baseline if baseline in models else None  # AlexNet's are always there
 
     def leaderboard(self) -> pd.DataFrame:
         """A row a model, the best first."""

@@ -292,7 +292,9 @@ def test_photographs_are_measured_against_alexnet_and_by_crops(tmp_path: Path) -
     module = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 1000))
     model = Classifier(module, name="a", input_size=224, classes=1000, preprocessing=PLAIN)
     suite = Suite([model], ["imagenet-p-live", "imagenet-shift"], data_dir=str(tmp_path / "val"))
-    tables = prepare(suite, tmp_path / "run", "cpu").carry_out().tables()
+    run = prepare(suite, tmp_path / "run", "cpu").carry_out()
+    tables = run.tables()
+    pd.testing.assert_frame_equal(run.leaderboard("alexnet"), tables.leaderboard)
     (row,) = tables.leaderboard.to_dict("records")
     rates = tables.perturbations.set_index("perturbation")
     base = alexnet_p().loc[rates.index]
