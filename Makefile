@@ -26,8 +26,8 @@ $(READY): setup.cfg pyproject.toml
 	@touch $@
 
 benchmark: $(READY) ## evaluate SUITE on DEVICE and report to OUTPUT_DIR; again: resume
-	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
 	$(if $(filter digits,$(SUITE)),$(BIN)/robustbench-aa features $(FEATURES) -o $(OUTPUT_DIR)/report/features)
+	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
 
 test: $(READY) ## all tests, with coverage
 	$(BIN)/python -m pytest --cov=robustbench_aa --cov=data_prep --cov-report=term:skip-covered
@@ -47,5 +47,5 @@ train-digits: $(READY) ## train the embedded models anew
 
 clean: ## remove the environment, caches and predictions; reports stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
-	rm -rf results/*/predictions results/*/run.json
+	rm -rf results/*/predictions results/*/samples results/*/run.json
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -294,14 +294,14 @@ def measure_features(
 
 def write_features(maps: pd.DataFrame, folder: Path) -> list[Path]:
     """Writes maps as `feature_maps.parquet`, their means as `features.csv`, and heat maps."""
-    from robustbench_aa.report.feature_maps import draw_feature_maps
+    from robustbench_aa.report.feature_maps import FILE, draw_feature_maps
 
     folder.mkdir(parents=True, exist_ok=True)
-    parquet, table = folder / "feature_maps.parquet", folder / "features.csv"
+    parquet, table = folder / FILE, folder / "features.csv"
     maps.to_parquet(parquet, index=False)
     means = mean_by_layer(maps)
     means.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
-    return [table, parquet, draw_feature_maps(maps, folder / "feature_maps.png")]
+    return [table, parquet, *draw_feature_maps(maps).write(folder / "feature_maps")]
 
 
 def largest_shift(size: int, asked: int | None) -> int:

@@ -21,6 +21,7 @@ from robustbench_aa.evaluation import Progress, Work, plan
 from robustbench_aa.manifest import Manifest, dataset_identity, environment, model_identity
 from robustbench_aa.models import expand, load
 from robustbench_aa.run import Run
+from robustbench_aa.samples import write_samples
 from robustbench_aa.store import Cell, Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier, Distortion, groups, kind
@@ -74,6 +75,7 @@ class Job:
             self.device,
             progress,
         )
+        write_samples(self.store.directory, self.cells, self.datasets)
         return Run(self.store.directory, failures)
 
 

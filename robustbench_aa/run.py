@@ -11,6 +11,7 @@ from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.comparison import compare
 from robustbench_aa.metrics.outcomes import read_models
 from robustbench_aa.report import Tables, make_tables, write_report
+from robustbench_aa.samples import read_samples
 from robustbench_aa.store import Store
 
 if TYPE_CHECKING:
@@ -70,5 +71,7 @@ class Run:
         return compare(*(models[name].mean for name in names))
 
     def report(self, baseline: str | None = None) -> list[Path]:
-        """Writes tables and figures into `report/` and returns their paths."""
-        return write_report(self.tables(baseline), self.directory / "report")
+        """Writes tables, figures and the page into `report/` and returns their paths."""
+        title = self._store.manifest.suite or self.directory.name
+        samples = read_samples(self._store)
+        return write_report(self.tables(baseline), self.directory / "report", title, samples)

@@ -150,7 +150,7 @@ def test_the_embedded_networks_lose_less_with_anti_aliasing(tmp_path: Path) -> N
     assert sum(told) == totals[0] == 3 * 4 * 36
     paths = write_features(maps, tmp_path)
     assert [path.name for path in paths] == [
-        *("features.csv", "feature_maps.parquet", "feature_maps.png")
+        *("features.csv", "feature_maps.parquet", "feature_maps.png", "feature_maps.svg")
     ]
     table = pd.read_csv(tmp_path / "features.csv").pivot_table(
         index="layer", columns="model", values="distance"

@@ -84,13 +84,10 @@ def figures(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
 
 def _of_corruptions(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
     corrupted = model["corruption"]
-    counted = corrupted.counted("wrong")
-    found: Figures = {"mean_error": ce.mean_error(_errors(corrupted, counted))}
-    for name, baseline in _those_with(baselines, "corruption", "wrong", counted):
-        each = corruption_errors(model, baseline)
-        found[f"mce_{name}"] = ce.mean_of(each["ce"])
-        if "relative_ce" in each:
-            found[f"relative_mce_{name}"] = ce.mean_of(each["relative_ce"])
+    found: Figures = {"mean_error": ce.mean_error(_errors(corrupted, corrupted.counted("wrong")))}
+    for name, baseline in baselines.items():
+        relative = _relative_to_errors(model, baseline)
+        found |= {f"{figure}_{name}": value for figure, value in relative.items()}
     held_out = [cell for cell in corrupted.wrong if cell.held_out]
     if held_out:
         found["holdout_error"] = ce.mean_error(_errors(corrupted, held_out))
@@ -100,12 +97,48 @@ def _of_corruptions(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> F
 def _of_perturbations(perturbed: Means, baselines: Mapping[str, ModelMeans]) -> Figures:
     counted = perturbed.counted("flips")
     found: Figures = {"mean_flip_probability": _stacked(perturbed.flips, counted).mean(axis=-1)}
-    for told, of in (("mfr", "flips"), ("mt5d", "top5_distance")):
-        ours = _stacked(getattr(perturbed, of), counted)
-        for name, baseline in _those_with(baselines, "perturbation", of, counted):
-            theirs = _stacked(getattr(baseline["perturbation"], of), counted)
-            found[f"{told}_{name}"] = mean_rate(ours, theirs)
+    of_each = {
+        name: _relative_to_flips(perturbed, baseline) for name, baseline in baselines.items()
+    }
+    for figure in ("mfr", "mt5d"):
+        for name, of in of_each.items():
+            if figure in of:
+                found[f"{figure}_{name}"] = of[figure]
     return found
+
+
+def relative_figures(model: ModelMeans, baseline: ModelMeans) -> Figures:
+    """The normalised aggregates `mce`, `relative_mce`, `mfr` and `mt5d`, without their baseline.
+
+    As far as both sides have what they are made of.
+    """
+    found: Figures = {}
+    if "corruption" in model:
+        found |= _relative_to_errors(model, baseline)
+    if "perturbation" in model:
+        found |= _relative_to_flips(model["perturbation"], baseline)
+    return found
+
+
+def _relative_to_errors(model: ModelMeans, baseline: ModelMeans) -> Figures:
+    if not _has(baseline, "corruption", "wrong", model["corruption"].counted("wrong")):
+        return {}
+    each = corruption_errors(model, baseline)
+    return {AGGREGATES[figure]: ce.mean_of(values) for figure, values in each.items()}
+
+
+def _relative_to_flips(perturbed: Means, baseline: ModelMeans) -> Figures:
+    found: Figures = {}
+    counted = perturbed.counted("flips")
+    for figure, of in (("mfr", "flips"), ("mt5d", "top5_distance")):
+        if _has(baseline, "perturbation", of, counted):
+            theirs = _stacked(getattr(baseline["perturbation"], of), counted)
+            found[figure] = mean_rate(_stacked(getattr(perturbed, of), counted), theirs)
+    return found
+
+
+AGGREGATES = {"ce": "mce", "relative_ce": "relative_mce"}
+"""What the mean over corruptions is called."""
 
 
 def corruption_errors(model: ModelMeans, baseline: ModelMeans) -> Figures:
@@ -132,18 +165,19 @@ def normalised(model: ModelMeans, baseline: ModelMeans) -> dict[tuple[str, str],
     if "corruption" in model:
         counted = model["corruption"].counted("wrong")
         names = dict.fromkeys(cell.name for cell in counted)
-        for _, other in _those_with({"": baseline}, "corruption", "wrong", counted):
-            for figure, values in corruption_errors(model, other).items():
+        if _has(baseline, "corruption", "wrong", counted):
+            for figure, values in corruption_errors(model, baseline).items():
                 found |= {(figure, name): values[..., i] for i, name in enumerate(names)}
     if perturbed := model.get("perturbation"):
         counted = perturbed.counted("flips")
         for figure, of in (("fr", "flips"), ("t5d", "top5_distance")):
-            for _, other in _those_with({"": baseline}, "perturbation", of, counted):
-                ours, theirs = getattr(perturbed, of), getattr(other["perturbation"], of)
-                for cell in counted:
-                    # the mean rate over a single perturbation is that perturbation's
-                    rate = mean_rate(ours[cell][..., None], theirs[cell][..., None])
-                    found[figure, cell.name] = rate
+            if not _has(baseline, "perturbation", of, counted):
+                continue
+            ours, theirs = getattr(perturbed, of), getattr(baseline["perturbation"], of)
+            for cell in counted:
+                # the mean rate over a single perturbation is that perturbation's
+                rate = mean_rate(ours[cell][..., None], theirs[cell][..., None])
+                found[figure, cell.name] = rate
     return found
 
 
@@ -155,13 +189,8 @@ def clean_error(model: ModelMeans) -> np.ndarray | None:
     return None
 
 
-def _those_with(
-    baselines: Mapping[str, ModelMeans], kind: str, of: str, cells: Iterable[Distortion]
-) -> Iterable[tuple[str, ModelMeans]]:
-    """The baselines that have some cells."""
-    for name, baseline in baselines.items():
-        if kind in baseline and set(cells) <= set(getattr(baseline[kind], of)):
-            yield name, baseline
+def _has(baseline: ModelMeans, kind: str, of: str, cells: Iterable[Distortion]) -> bool:
+    return kind in baseline and set(cells) <= set(getattr(baseline[kind], of))
 
 
 def _errors(of: Means, cells: Iterable[Distortion]) -> np.ndarray:

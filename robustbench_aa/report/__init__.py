@@ -1,7 +1,8 @@
-"""Reports: tables and figures computed from the predictions alone, without torch."""
+"""Reports: tables, figures and a page computed from the predictions alone, without torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from robustbench_aa.report.tables import Tables, make_tables
@@ -9,9 +10,31 @@ from robustbench_aa.report.tables import Tables, make_tables
 __all__ = ["Tables", "make_tables", "write_report"]
 
 
-def write_report(tables: Tables, folder: Path) -> list[Path]:
-    """Writes tables and figures into a folder and returns the paths of what was written."""
-    from robustbench_aa.report.figures import draw_overview  # matplotlib is slow to load
+def write_report(
+    tables: Tables,
+    folder: Path,
+    title: str,
+    samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+) -> list[Path]:
+    """Writes tables, figures and the page into a folder and returns the paths of what was written.
 
-    figure = draw_overview(tables, folder / "figures" / "overview.png")
-    return [*tables.write(folder), *([figure] if figure else [])]
+    Args:
+        title: of the page.
+        samples: what the models saw, for the page.
+    """
+    # matplotlib is slow to load
+    from robustbench_aa.report.feature_maps import draw_feature_maps, read_feature_maps
+    from robustbench_aa.report.figures import draw_figures
+    from robustbench_aa.report.page import render_page
+
+    written = tables.write(folder)
+    drawn = draw_figures(tables)
+    for old in (folder / "figures").glob("*"):
+        old.unlink()
+    for name, figure in drawn.items():
+        written += figure.write(folder / "figures" / name)
+    if (maps := read_feature_maps(folder / "features")) is not None:
+        drawn["features"] = draw_feature_maps(maps)
+    page = folder / "index.html"
+    page.write_text(render_page(title, tables, drawn, samples), encoding="utf-8")
+    return [*written, page]

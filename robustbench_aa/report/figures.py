@@ -1,61 +1,324 @@
-"""Figures of a run, drawn from the same tables that are written as CSV."""
+"""Figures of a run, drawn from the same tables that are written as CSV: for papers and the page."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, product
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robustbench_aa.report.leaderboard import ranking_figure
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.types import training_seed
 
+INK = "#010203"
+"""Lines and letters, and the first colour: an own near-black, which the page can tell apart."""
 # Okabe and Ito's colours, which colour-blind readers can tell apart
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#F0E442")
+COLOURS = (INK, "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#F0E442")
+LINES = ("-", "--", ":", "-.")
+STYLE: Any = {
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.color": "#808080",
+    "legend.frameon": False,
+    "legend.fontsize": "small",
+    "font.size": 9,
+    "text.parse_math": False,  # a dollar sign in a model's name is a dollar sign
+    "svg.hashsalt": "robustbench_aa",  # the same tables give the same file
+}
+Styles = Mapping[str, Mapping[str, Any]]
+"""How each model is drawn: `color` and `linestyle`, the same in every figure."""
+Drawing = Callable[[Figure, Tables, Styles], None]
 
 
-def draw_overview(tables: Tables, path: Path) -> Path | None:
-    """Draws error by severity and consistency against accuracy, model by model.
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and what it shows, in a sentence that can stand in its place."""
 
-    Returns:
-        The path of the PNG; None, and no file, when the run measured neither.
-    """
-    board = tables.leaderboard
-    panels = []
-    if not tables.corruptions.empty:
-        panels.append(_error_by_severity)
-    if {"clean_error", "consistency_circular"} <= set(board):
-        panels.append(_consistency_against_accuracy)
-    path.unlink(missing_ok=True)
-    if not panels:
-        return None
-    figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")
-    colours = {m: COLOURS[i % len(COLOURS)] for i, m in enumerate(sorted(board["model"]))}
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        panel(axes, tables, colours)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
-    return path
+    figure: Figure
+    caption: str
+
+    def svg(self) -> str:
+        """The figure as the text of an SVG file, with a transparent background."""
+        file = io.StringIO()
+        with mpl.rc_context(STYLE):
+            self.figure.savefig(
+                file, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+            )
+        return file.getvalue()
+
+    def write(self, path: Path) -> list[Path]:
+        """Writes `<path>.png` and `<path>.svg`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        png, svg = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
+        with mpl.rc_context(STYLE):
+            self.figure.savefig(png, dpi=160, metadata={"Software": None})
+        svg.write_text(self.svg(), encoding="utf-8")
+        return [png, svg]
 
 
-def _error_by_severity(axes: Axes, tables: Tables, colours: dict[str, str]) -> None:
+@contextmanager
+def drawing(size: tuple[float, float]) -> Iterator[Figure]:
+    """A figure of so many inches, in the style of all."""
+    with mpl.rc_context(STYLE):
+        yield Figure(figsize=size, layout="constrained")
+
+
+def _draw_overview(figure: Figure, tables: Tables, styles: Styles) -> None:
+    left, right = figure.subplots(1, 2)
+    _error_by_severity(left, tables, styles)
+    _consistency_against_accuracy(right, tables, styles)
+    _legend(figure, styles)
+
+
+def _draw_ranking(figure: Figure, tables: Tables, styles: Styles) -> None:
+    """The figure that ranks, model by model, the best at the top."""
+    axes = figure.subplots()
+    column = ranking_figure(tables.leaderboard)
+    rows = tables.intervals[tables.intervals["figure"] == column].set_index("model")
+    order = tables.leaderboard.dropna(subset="rank")["model"]
+    for place, model in enumerate(order):
+        of = rows.loc[model]
+        axes.plot([of["low"], of["high"]], [place, place], color=styles[model]["color"], lw=2)
+        axes.plot(of["value"], place, "o", color=styles[model]["color"])
+    axes.set_yticks(range(len(order)), [_told(model) for model in order])
+    axes.invert_yaxis()
+    axes.set_xlabel(column.replace("_", " "))
+
+
+def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
+    """Error by severity, a panel a corruption."""
+    table = tables.corruptions
+    names = list(dict.fromkeys(table.loc[table["severity"] > 0, "corruption"]))
+    grid = figure.subplots(-(-len(names) // COLUMNS), COLUMNS, sharex=True, sharey=True)
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    clean = table[table["severity"] == 0].set_index("model")["error"]
+    for axes, name in zip(grid.flat, names, strict=False):
+        axes.set_title(name, fontsize="small")
+        for model, of in table[table["corruption"] == name].groupby("model", sort=False):
+            severities, errors = list(of["severity"]), list(100 * of["error"])
+            if model in clean:
+                severities, errors = [0, *severities], [100 * clean[model], *errors]
+            axes.plot(severities, errors, lw=1.2, **styles[model])
+    figure.supxlabel("severity (0: clean)", fontsize="medium")
+    figure.supylabel("error [%]", fontsize="medium")
+    _legend(figure, styles)
+
+
+def _draw_perturbations(figure: Figure, tables: Tables, styles: Styles) -> None:
+    """Flip probability with its interval, a row a perturbation."""
+    axes = figure.subplots()
+    table = tables.perturbations.dropna(subset="flip_probability")
+    names = list(dict.fromkeys(table["perturbation"]))
+    models = [model for model in styles if model in set(table["model"])]
+    for model, offset in zip(models, _spread_out(len(models)), strict=True):
+        of = table[table["model"] == model]
+        at = [names.index(name) + offset for name in of["perturbation"]]
+        low, high = 100 * of["flip_probability_low"], 100 * of["flip_probability_high"]
+        axes.hlines(at, low, high, color=styles[model]["color"], lw=1.2)
+        axes.plot(100 * of["flip_probability"], at, "o", ms=4, color=styles[model]["color"])
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("flip probability [%]")
+    _legend(figure, styles)
+
+
+def _draw_consistency(figure: Figure, tables: Tables, styles: Styles) -> None:
+    _consistency_against_accuracy(figure.subplots(), tables, styles)
+    _legend(figure, styles)
+
+
+def _draw_diagonal(figure: Figure, tables: Tables, styles: Styles) -> None:
+    axes = figure.subplots()
+    for model, of in tables.diagonal.groupby("model", sort=False):
+        axes.plot(of["offset"], of["label_probability"], lw=1.2, **styles[str(model)])
+    axes.set(xlabel="offset along the diagonal [px]", ylabel="probability of the true class")
+    _legend(figure, styles)
+
+
+def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
+    axes = figure.subplots()
+    for model, of in tables.calibration.groupby("model", sort=False):
+        axes.plot(of["severity"], of["ece"], marker="o", ms=4, **styles[str(model)])
+    axes.set(xlabel="severity (0: clean)", ylabel="expected calibration error")
+    axes.set_ylim(bottom=0)
+    _legend(figure, styles)
+
+
+def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     """Over the corruptions that published means count."""
     counted = tables.corruptions[tables.corruptions["family"] != "extra"]
     errors = counted.groupby(["model", "severity"], sort=False)["error"].mean() * 100
-    for model, colour in colours.items():
+    for model, style in styles.items():
         of_model = errors[model].sort_index()
-        axes.plot(of_model.index, of_model.values, "o-", color=colour, label=model)
+        axes.plot(of_model.index, of_model.values, marker="o", ms=4, **style)
     axes.set(xlabel="severity (0: clean)", ylabel="error, mean over corruptions [%]")
-    axes.legend(fontsize="small", frameon=False)
 
 
-def _consistency_against_accuracy(axes: Axes, tables: Tables, colours: dict[str, str]) -> None:
-    """Large: means over training seeds. Small: each seed."""
-    for table, size in ((tables.seeds, 18), (tables.leaderboard, 90)):
+def _consistency_against_accuracy(axes: Axes, tables: Tables, styles: Styles) -> None:
+    """Large: means over training seeds. Small: each seed. Arrows: from plain to anti-aliased."""
+    column = consistency_column(tables.leaderboard)
+    own = tables.leaderboard[tables.leaderboard["model"].isin(styles)]
+    places = {}
+    for table, size in ((tables.seeds, 14), (own, 70)):
         for row in table.to_dict("records"):
-            model = row["model"] if row["model"] in colours else training_seed(row["model"])[0]
-            at = 100 * (1 - row["clean_error"]), 100 * row["consistency_circular"]
-            axes.scatter(*at, s=size, color=colours[model], alpha=0.9 if size > 50 else 0.5)
-    axes.set(xlabel="clean accuracy [%]", ylabel="consistency under circular shifts [%]")
+            model = row["model"] if row["model"] in styles else training_seed(row["model"])[0]
+            places[row["model"]] = 100 * (1 - row["clean_error"]), 100 * row[column]
+            alpha = 0.9 if size > 50 else 0.5
+            axes.scatter(*places[row["model"]], s=size, color=styles[model]["color"], alpha=alpha)
+    for smooth, plain in antialiased_from(styles).items():
+        if np.isfinite([places[smooth], places[plain]]).all():
+            arrow = {"arrowstyle": "->", "color": styles[smooth]["color"], "shrinkB": 5, "lw": 1.2}
+            axes.annotate("", places[smooth], places[plain], arrowprops=arrow)
+    protocol = column.removeprefix("consistency_")
+    axes.set(xlabel="clean accuracy [%]", ylabel=f"consistency ({protocol}) [%]")
+
+
+def antialiased_from(names: Mapping[str, object]) -> dict[str, str]:
+    """For each anti-aliased model the plain one of the same architecture, as far as it is there.
+
+    >>> antialiased_from(dict.fromkeys(["torchvision:vgg16@random", "antialiased:vgg16@lpf3", "a"]))
+    {'antialiased:vgg16@lpf3': 'torchvision:vgg16@random'}
+    """
+    architectures = {name: name.partition(":")[2].partition("@")[0] for name in names}
+    smooth = {name for name in names if name.rpartition("@")[2].startswith("lpf")}
+    plain = {architectures[name]: name for name in names if name not in smooth}
+    return {
+        name: plain[architectures[name]]
+        for name in names
+        if name in smooth and architectures[name] in plain
+    }
+
+
+def consistency_column(leaderboard: pd.DataFrame) -> str:
+    """The consistency that is drawn: of crops, the published protocol, if it was measured."""
+    known = [c for c in ("consistency_crops", "consistency_circular") if c in leaderboard]
+    return known[0] if known else ""
+
+
+def _legend(figure: Figure, styles: Styles) -> None:
+    lines = [mpl.lines.Line2D([], [], marker="o", ms=4, **style) for style in styles.values()]
+    columns = 2 if len(styles) > 3 and figure.get_figwidth() > 5 else 1
+    figure.legend(lines, map(_told, styles), loc="outside upper center", ncols=columns)
+
+
+def _told(model: str) -> str:
+    """A name that a legend shows: matplotlib leaves out those that begin with an underscore."""
+    return f" {model}" if model.startswith("_") else model
+
+
+def _spread_out(count: int) -> np.ndarray:
+    return np.linspace(-0.3, 0.3, count) if count > 1 else np.zeros(1)
+
+
+COLUMNS = 5
+"""Panels side by side."""
+
+
+def _inches(width: float, height: float, models: int, rows: float = 0.0) -> tuple[float, float]:
+    """With room for a legend, and for so much more with every model."""
+    return width, height + (0.1 if width > 5 else 0.2) * models + rows * models
+
+
+def _has(table: pd.DataFrame, column: str) -> bool:
+    return column in table and bool(table[column].notna().any())
+
+
+def _has_consistency(tables: Tables) -> bool:
+    board = tables.leaderboard
+    return _has(board, "clean_error") and _has(board, consistency_column(board))
+
+
+class Plan(NamedTuple):
+    """A figure to be.
+
+    Attributes:
+        possible: whether a run has the numbers for it.
+        inches: its size for so many models.
+        draw: draws it.
+        caption: what it shows.
+    """
+
+    possible: Callable[[Tables], bool]
+    inches: Callable[[int], tuple[float, float]]
+    draw: Drawing
+    caption: str
+
+
+FIGURES = {
+    "overview": Plan(
+        lambda of: _has(of.corruptions, "error") and _has_consistency(of),
+        lambda models: _inches(9, 3.4, models),
+        _draw_overview,
+        "Left: error by severity, the mean over corruptions. Right: consistency under shifts "
+        "against clean accuracy; small dots are training seeds, arrows lead from a plain model to "
+        "its anti-aliased form.",
+    ),
+    "ranking": Plan(
+        lambda of: _has(of.leaderboard, "rank"),
+        lambda models: (7, 1.2 + 0.3 * models),
+        _draw_ranking,
+        "The figure that ranks the models, with its 95% interval over images.",
+    ),
+    "corruptions": Plan(
+        lambda of: _has(of.corruptions, "error"),
+        lambda models: _inches(9, 6.8, models),
+        _draw_corruptions,
+        "Error by severity, a panel a corruption.",
+    ),
+    "perturbations": Plan(
+        lambda of: _has(of.perturbations, "flip_probability"),
+        lambda models: _inches(7, 4, models, rows=0.6),
+        _draw_perturbations,
+        "How often the top-1 class changes along a sequence, with 95% intervals over sequences.",
+    ),
+    "consistency": Plan(
+        _has_consistency,
+        lambda models: _inches(6, 4, models),
+        _draw_consistency,
+        "Consistency under shifts against clean accuracy. Large dots are models, small ones their "
+        "training seeds; arrows lead from a plain model to its anti-aliased form.",
+    ),
+    "diagonal": Plan(
+        lambda of: _has(of.diagonal, "label_probability"),
+        lambda models: _inches(6, 3.4, models),
+        _draw_diagonal,
+        "The true class's mean probability as the crop slides along the diagonal.",
+    ),
+    "calibration": Plan(
+        lambda of: _has(of.calibration, "ece"),
+        lambda models: _inches(6, 3.4, models),
+        _draw_calibration,
+        "Expected calibration error by severity, the mean over corruptions.",
+    ),
+}
+"""By name."""
+
+
+def draw_figures(tables: Tables) -> dict[str, Drawn]:
+    """Every figure that a run has the numbers for, by name."""
+    names = sorted(set(tables.intervals["model"]))
+    looks = ({"linestyle": line, "color": colour} for line, colour in product(LINES, COLOURS))
+    styles = dict(zip(names, cycle(looks), strict=False))
+    drawn = {}
+    for name, plan in FIGURES.items():
+        if plan.possible(tables):
+            with drawing(plan.inches(len(styles))) as figure:
+                plan.draw(figure, tables, styles)
+            drawn[name] = Drawn(figure, plan.caption)
+    return drawn

@@ -10,7 +10,14 @@ import pandas as pd
 
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.baselines import alexnet_for
-from robustbench_aa.metrics.figures import Figures, ModelMeans, figures, means, normalised
+from robustbench_aa.metrics.figures import (
+    Figures,
+    ModelMeans,
+    figures,
+    means,
+    normalised,
+    relative_figures,
+)
 from robustbench_aa.metrics.intervals import interval
 from robustbench_aa.metrics.outcomes import ByKind, Model
 from robustbench_aa.report.cells import std
@@ -105,6 +112,24 @@ class Board:
                     rows.append(told | {"value": float(value), "low": low, "high": high})
         return pd.DataFrame(rows)
 
+    def relative(self) -> pd.DataFrame:
+        """A row a model, baseline and normalised aggregate, for every baseline there could be."""
+        rows = []
+        of_all = {name: means(model.mean) for name, model in self._models.items()}
+        points, resampled = of_all | self._alexnet, self._means | self._alexnet
+        for baseline, base in points.items():
+            for name, model in self._models.items():
+                at = relative_figures(of_all[name], base)
+                spread = relative_figures(self._means[name], resampled[baseline])
+                seeds = [relative_figures(means(seed), base) for seed in model.seeds.values()]
+                for figure, value in at.items():
+                    low, high = interval(spread[figure])
+                    told = {"model": name, "baseline": baseline, "figure": figure}
+                    figures = {"value": float(value), "low": low, "high": high}
+                    deviation = std([float(seed[figure]) for seed in seeds])
+                    rows.append(told | figures | {"std": deviation})
+        return pd.DataFrame(rows)
+
     def _row(self, name: str, model: Model, outcomes: ByKind) -> Row:
         """The figures of a model, or of one of its training seeds, in the order of the columns."""
         images = max(of.images for of in outcomes.values())
@@ -146,7 +171,7 @@ class Board:
         Models of a `rank_group` are not told apart from its first: the interval of the difference
         includes zero.
         """
-        figure = next(column for column in RANKED_BY if column in table)
+        figure = ranking_figure(table)
         rank = table[figure].rank(method="min", ascending=RANKED_BY[figure]).astype("Int64")
         table.insert(0, "rank", rank)
         table = table.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
@@ -167,6 +192,11 @@ class Board:
         place = list(table).index("complete") + 1
         table.insert(place, "rank_group", pd.Series(groups, dtype="Int64"))
         return table
+
+
+def ranking_figure(leaderboard: pd.DataFrame) -> str:
+    """The column that ranks a leaderboard's rows."""
+    return next(column for column in RANKED_BY if column in leaderboard)
 
 
 def _ordered(rows: Sequence[Row]) -> list[str]:

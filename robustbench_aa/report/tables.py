@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,8 @@ class Tables:
             `<figure>_std` is their standard deviation.
         intervals: a row a model and figure, with its 95% bootstrap interval over images.
         normalised: a row a model, baseline, figure and distortion, with its interval.
+        relative: a row a model, baseline and normalised aggregate, for every baseline of the run
+            and the published ones.
         seeds: a row a network of the models that have several training seeds.
         corruptions: a row a model and corruption × severity.
         perturbations: a row a model and perturbation.
@@ -31,24 +34,30 @@ class Tables:
     """
 
     leaderboard: pd.DataFrame
-    intervals: pd.DataFrame
-    normalised: pd.DataFrame
-    seeds: pd.DataFrame
-    corruptions: pd.DataFrame
-    perturbations: pd.DataFrame
-    consistency: pd.DataFrame
-    diagonal: pd.DataFrame
-    calibration: pd.DataFrame
+    intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
+    normalised: pd.DataFrame = field(default_factory=pd.DataFrame)
+    relative: pd.DataFrame = field(default_factory=pd.DataFrame)
+    seeds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    corruptions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    perturbations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    consistency: pd.DataFrame = field(default_factory=pd.DataFrame)
+    diagonal: pd.DataFrame = field(default_factory=pd.DataFrame)
+    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    provenance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    missing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    baseline: str | None = None
+    command: str | None = None
+    warnings: Sequence[str] = ()
 
     def write(self, folder: Path) -> list[Path]:
         """Writes the tables that have rows; what an earlier report left of the others goes."""
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for field in fields(self):
-            path = folder / f"{field.name}.csv"
+        for of in fields(self):
+            path = folder / f"{of.name}.csv"
             path.unlink(missing_ok=True)
-            table: pd.DataFrame = getattr(self, field.name)
-            if not table.empty:
+            table = getattr(self, of.name)
+            if isinstance(table, pd.DataFrame) and not table.empty:
                 table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
                 written.append(path)
         return written
@@ -64,16 +73,19 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
         UnknownName: the run has no such model.
     """
     models = read_models(store)
-    board = Board(models, store.kinds(), baseline or store.manifest.baseline)
+    baseline = baseline or store.manifest.baseline
+    board = Board(models, store.kinds(), baseline)
     of, kinds = models.values(), store.kinds()
     return Tables(
         leaderboard=board.leaderboard(),
         intervals=board.intervals(),
         normalised=board.normalised(),
+        relative=board.relative(),
         seeds=board.seeds(),
         corruptions=cells.corruptions(of, kinds.get("corruption")),
         perturbations=cells.perturbations(of, kinds.get("perturbation")),
         consistency=cells.consistency(of, kinds.get("shift")),
         diagonal=cells.diagonal(of, kinds.get("shift")),
         calibration=cells.calibration(of, kinds.get("corruption")),
+        baseline=baseline,
     )

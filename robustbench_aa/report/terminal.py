@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from robustbench_aa.report.rounding import rounded
 from robustbench_aa.report.tables import Tables
 
-PERCENT = ("mce_", "relative_mce_", "mfr_", "mt5d_")
 WIDE = ("params_m", "images", "family")
 """Columns that a terminal has no room for."""
 
@@ -65,10 +65,7 @@ def _table(frame: pd.DataFrame, title: str) -> Table:
 
 def _cell(row: Mapping[Any, Any], name: str) -> str:
     value, spread = row[name], row.get(f"{name}_std")
-    if pd.isna(value):
-        return "–"
     if not isinstance(value, float):
-        return str(value)
-    digits = 1 if name.startswith(PERCENT) else 4
-    text = f"{value:.{digits}f}"
-    return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.{digits}f}"
+        return "–" if pd.isna(value) else str(value)
+    text = rounded(value, name)
+    return text if spread is None or pd.isna(spread) else f"{text} ± {rounded(spread, name)}"

@@ -277,7 +277,9 @@ def test_reports_are_reproducible_and_leave_nothing_stale(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in report.glob("*.csv")}
     written = Run(folder).report()
     assert {path.name: path.read_bytes() for path in report.glob("*.csv")} == before
-    assert {path.name for path in written} == {*before, "overview.png"}
+    figures = [path.name for path in (report / "figures").iterdir()]
+    assert sorted(path.name for path in written) == sorted([*before, *figures, "index.html"])
+    assert {"overview.png", "overview.svg"} < set(figures)
     assert (report / "figures" / "overview.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -23,9 +23,6 @@ TABLES = Tables(
             "mce_digits:resnet@baseline_std": [np.nan, np.nan],
         }
     ),
-    intervals=pd.DataFrame(),
-    normalised=pd.DataFrame(),
-    seeds=pd.DataFrame(),
     corruptions=pd.DataFrame(
         {
             "model": "a",
@@ -38,9 +35,6 @@ TABLES = Tables(
     consistency=pd.DataFrame(
         {"model": ["a", "b"], "dataset": "digits-shift", "consistency": [0.5, np.nan]}
     ),
-    perturbations=pd.DataFrame(),
-    diagonal=pd.DataFrame(),
-    calibration=pd.DataFrame(),
 )
 
 

@@ -1,0 +1,74 @@
+"""Samples: what the models saw of a run's first image, a small picture a cell.
+
+They lie in `RUN/samples/<data set>/<distortion>.webp` and are there to be looked at: nothing is
+computed from them. A sequence is a strip of some of its frames.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from robustbench_aa.errors import DatasetError
+from robustbench_aa.store import Cell, Store
+from robustbench_aa.types import Shard
+
+if TYPE_CHECKING:
+    from robustbench_aa.datasets import Dataset
+
+FRAMES = 5
+"""How many of a sequence are shown."""
+SIDE = 112
+"""The largest height and width of a frame, in pixels."""
+
+Samples = dict[str, dict[str, list[bytes]]]
+"""By data set and name of a distortion: WebP files, one a severity."""
+
+
+def write_samples(directory: Path, cells: Iterable[Cell], datasets: Mapping[str, Dataset]) -> None:
+    """Writes the samples of some cells that a run does not have yet."""
+    import torch  # only here: reading needs none
+
+    for cell in cells:
+        path = _path(directory, cell)
+        if path.exists():
+            continue
+        first = Shard(0, 1)
+        with suppress(DatasetError):  # the cell has failed, and its failure names the cause
+            batches = datasets[cell.dataset].read(cell.distortion, first, 1, torch.device("cpu"))
+            frames = next(iter(batches)).frames[0].permute(0, 2, 3, 1).numpy()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_strip(frames))
+
+
+def read_samples(store: Store) -> Samples:
+    """The samples of a run, in the order of its data sets and their distortions."""
+    found: Samples = {}
+    for dataset in store.manifest.datasets:
+        for cell in store.cells(dataset):
+            path = _path(store.directory, cell)
+            if path.exists():
+                of = found.setdefault(dataset, {}).setdefault(cell.distortion.name, [])
+                of.append(path.read_bytes())
+    return found
+
+
+def _path(directory: Path, cell: Cell) -> Path:
+    return directory / "samples" / cell.dataset / f"{cell.distortion}.webp"
+
+
+def _strip(frames: np.ndarray) -> bytes:
+    """Some frames [F, H, W, 3] side by side."""
+    chosen = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)
+    strip = Image.fromarray(np.ascontiguousarray(np.concatenate(frames[chosen], axis=1)))
+    if strip.height > SIDE:
+        strip = strip.resize((SIDE * len(chosen), SIDE), Image.Resampling.BOX)
+    file = io.BytesIO()
+    strip.save(file, "webp", quality=85)
+    return file.getvalue()

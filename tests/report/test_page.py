@@ -1,0 +1,202 @@
+"""The page as a reader has it: in Chromium, from disk, without a network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from robustbench_aa.job import prepare
+from robustbench_aa.run import Run
+from robustbench_aa.suite import Suite
+from tests.conftest import make_classifier
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+HOSTILE = "<script>alert(1)</script>"
+MODELS = ("base", "mine:net@lpf3", HOSTILE, '"><img src=x onerror=alert(2)> $x_1$')
+LARGEST = 5 * 2**20
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    models = [make_classifier(name, seed=seed) for seed, name in enumerate(MODELS)]
+    suite = Suite(
+        models, ["digits-c", "digits-p", "digits-shift"], baseline="base", limit=12, shard_size=6
+    )
+    made = prepare(suite, tmp_path_factory.mktemp("run"), "cpu").carry_out()
+    made.report()
+    return made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+class Opened:
+    """The page of a run in a browser, with all that it complained of and asked for."""
+
+    def __init__(self, browser: Browser, run: Run, width: int = 1440, scheme: str = "light"):
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        size = {"width": width, "height": 900}
+        self.page: Page = browser.new_context(viewport=size, color_scheme=scheme).new_page()
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto((run.directory / "report" / "index.html").as_uri())
+        self.page.wait_for_selector("#board.dataTable")
+
+    def column(self, name: str) -> list[str]:
+        """A column of the leaderboard, in full, row by row as they are shown."""
+        return self.page.eval_on_selector_all(
+            f'#board tbody tr [data-column="{name}"]', "cells => cells.map(c => c.dataset.order)"
+        )
+
+    def models(self) -> list[str]:
+        return self.page.eval_on_selector_all(
+            "#board tbody tr", "rows => rows.map(row => row.dataset.model)"
+        )
+
+    def header(self, text: str) -> str:
+        """Where to click to sort."""
+        return f'#board thead th:has-text("{text}")'
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_opens_without_complaint_request_or_overflow(
+    browser: Browser, run: Run, width: int, scheme: str
+) -> None:
+    opened = Opened(browser, run, width, scheme)
+    assert opened.complaints == []
+    assert [url for url in opened.requests if not url.startswith("data:")] == [opened.page.url]
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    paper = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_every_number_is_the_csv_files(browser: Browser, run: Run) -> None:
+    opened = Opened(browser, run)
+    board = pd.read_csv(run.directory / "report" / "leaderboard.csv", dtype=str).fillna("")
+    assert opened.models() == list(board["model"])
+    shown = [name for name in board if opened.column(name)]
+    assert {"rank", "clean_error", "mean_error", "mean_flip_probability", "ece"} <= set(shown)
+    for name in shown:
+        assert opened.column(name) == list(board[name]), name
+    told = opened.page.eval_on_selector_all(
+        "table.heat:not(#consistency *) tbody td[data-order]:not([data-order=''])",
+        "cells => cells.map(cell => cell.dataset.order)",
+    )
+    expected = [
+        value
+        for name, column in (
+            *(
+                ("corruptions", "error"),
+                ("perturbations", "flip_probability"),
+                ("calibration", "ece"),
+            ),
+        )
+        for value in pd.read_csv(run.directory / "report" / f"{name}.csv", dtype=str)[column]
+        if isinstance(value, str)
+    ]
+    assert sorted(told) == sorted(expected)
+
+
+def test_a_header_sorts_by_mouse_and_by_keyboard(browser: Browser, run: Run) -> None:
+    opened = Opened(browser, run)
+    ordered = sorted(opened.column("ece"), key=float)
+    opened.page.click(opened.header("ece"))
+    opened.page.wait_for_selector(f"{opened.header('ece')}[aria-sort=ascending]")
+    assert opened.column("ece") == ordered
+    opened.page.focus(f"{opened.header('ece')} [role=button]")
+    opened.page.keyboard.press("Enter")
+    opened.page.wait_for_selector(f"{opened.header('ece')}[aria-sort=descending]")
+    assert opened.column("ece") == ordered[::-1]
+
+
+def test_a_filter_leaves_the_rows_that_match(browser: Browser, run: Run) -> None:
+    opened = Opened(browser, run)
+    opened.page.fill(".dt-search input", "lpf3")
+    assert opened.models() == ["mine:net@lpf3"]
+    opened.page.fill(".dt-search input", "")
+    assert len(opened.models()) == len(MODELS)
+
+
+@pytest.mark.parametrize("baseline", MODELS)
+def test_another_baseline_shows_the_figures_of_a_report_with_it(
+    browser: Browser, run: Run, baseline: str
+) -> None:
+    opened = Opened(browser, run)
+    opened.page.select_option("#baseline", baseline)
+    board = run.leaderboard(baseline).set_index("model").loc[opened.models()]
+    for figure in ("mce", "relative_mce", "mfr", "mt5d"):
+        cells = opened.page.eval_on_selector_all(
+            f'#board [data-relative="{figure}"]', "cells => cells.map(c => c.dataset.order)"
+        )
+        expected = board[f"{figure}_{baseline}"]
+        assert cells == ["" if pd.isna(v) else f"{v:.6f}" for v in expected], figure
+        titles = opened.page.locator("#board thead").inner_text()
+        assert f"{figure}_{baseline}" in titles
+    opened.page.click(opened.header("mfr_"))
+    opened.page.wait_for_selector(f"{opened.header('mfr_')}[aria-sort=ascending]")
+    shown = opened.page.eval_on_selector_all(
+        '#board [data-relative="mfr"]', "cells => cells.map(c => c.dataset.order)"
+    )
+    assert shown == sorted(shown, key=lambda value: float(value or "inf"))
+    assert opened.complaints == []
+
+
+def test_the_errors_of_a_chosen_model_are_shown(browser: Browser, run: Run) -> None:
+    opened = Opened(browser, run)
+    opened.page.select_option("#of-corruptions", HOSTILE)
+    shown = opened.page.locator("#corruptions table:visible")
+    assert shown.count() == 1
+    assert shown.locator("caption").inner_text() == HOSTILE
+    table = pd.read_csv(run.directory / "report" / "corruptions.csv", dtype=str)
+    fog = table[(table["model"] == HOSTILE) & (table["corruption"] == "fog")]
+    row = shown.locator("tr", has=opened.page.locator("th", has_text=re.compile("^fog$")))
+    cells = row.locator("td[data-order]:not([data-order=''])").all()
+    assert [cell.get_attribute("data-order") for cell in cells] == list(fog["error"])
+
+
+def test_a_hostile_name_stays_text(browser: Browser, run: Run) -> None:
+    opened = Opened(browser, run)
+    for baseline in MODELS:
+        opened.page.select_option("#baseline", baseline)
+    assert opened.models().count(HOSTILE) == 1
+    scripts = opened.page.eval_on_selector_all("script", "all => all.map(s => s.type)")
+    assert sorted(scripts) == ["application/json", "importmap", "module"]
+    assert opened.page.locator("img[src=x]").count() == 0
+    assert opened.complaints == []
+
+
+def test_the_page_is_one_small_file_that_names_no_address(run: Run) -> None:
+    path = run.directory / "report" / "index.html"
+    text = path.read_text(encoding="utf-8")
+    assert path.stat().st_size < LARGEST
+    assert HOSTILE not in text
+    addresses: list[str] = []
+
+    class Addresses(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            addresses.extend(of or "" for name, of in attributes if name in ("src", "href"))
+
+    Addresses().feed(text)
+    assert addresses
+    assert [a for a in addresses if not a.startswith(("data:", "#"))] == []
