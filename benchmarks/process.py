@@ -11,9 +11,10 @@ import click
 
 
 def measured(command: Sequence[str]) -> dict[str, float]:
-    """Runs a command to its end: `seconds` and `peak_mib`, the largest resident set.
+    """Runs a command to its end: `seconds`, `cpu_seconds` and `peak_mib`, the largest resident set.
 
-    The peak is never below what this process holds, from which the other one starts.
+    CPU seconds are of all cores together, and hardly depend on what else the machine does. The peak
+    is never below what this process holds, from which the other one starts.
 
     Raises:
         click.ClickException: it ended with another status than 0.
@@ -25,4 +26,8 @@ def measured(command: Sequence[str]) -> dict[str, float]:
     if status:
         code = os.waitstatus_to_exitcode(status)
         raise click.ClickException(f"{' '.join(command)} ended with status {code}")
-    return {"seconds": seconds, "peak_mib": usage.ru_maxrss / 1024}  # Linux counts in KiB
+    return {
+        "seconds": seconds,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_mib": usage.ru_maxrss / 1024,  # Linux counts in KiB
+    }
