@@ -41,6 +41,7 @@ bench: $(READY) ## measure speed, into results/performance/
 	$(BIN)/python -m benchmarks.evaluation_speed
 	$(BIN)/python -m benchmarks.corruption_speed
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.synthetic_run
 
 train-digits: $(READY) ## train the embedded models anew
 	$(BIN)/python -m data_prep.train_digits

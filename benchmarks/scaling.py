@@ -7,18 +7,15 @@ predictions are kept at most.
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import click
 import pandas as pd
 
 from benchmarks.evaluation_speed import PHOTOGRAPHS, write_photographs
+from benchmarks.process import measured
 
 OUTPUT = Path("results/performance/scaling.csv")
 MODEL = "torchvision:shufflenet_v2_x0_5@random"
@@ -44,19 +41,7 @@ def measure(dataset: str, chosen: tuple[str, ...], clean: Path, images: int) -> 
         repeated(clean, images, Path(folder) / "val")
         command = [sys.executable, "-m", "robustbench_aa", "evaluate", "-m", MODEL, "-d", dataset]
         command += ["--data-dir", f"{folder}/val", "--output-dir", f"{folder}/run", *chosen]
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-    if status:
-        raise click.ClickException(f"{' '.join(command)} ended with status {status}")
-    told = {"dataset": dataset, "images": images, "model": MODEL, "seconds": seconds}
-    return told | {"peak_mib": peak_mib(usage)}
-
-
-def peak_mib(usage: resource.struct_rusage) -> float:
-    """The largest resident set, which Linux counts in KiB."""
-    return usage.ru_maxrss / 1024
+        return {"dataset": dataset, "images": images, "model": MODEL} | measured(command)
 
 
 @click.command()

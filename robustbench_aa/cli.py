@@ -316,10 +316,12 @@ def _print_plan(job: Job, passes: int) -> None:
 
 
 def _print_report(run: Run, baseline: str | None) -> int:
+    from robustbench_aa.report import write_report
     from robustbench_aa.report.terminal import leaderboard_table
 
-    written = run.report(baseline)
-    _console().print(leaderboard_table(run.tables(baseline)))
+    tables = run.tables(baseline)
+    written = write_report(tables, run.directory / "report")
+    _console().print(leaderboard_table(tables))
     for path in written:
         click.echo(path)
     return _print_failures(run)

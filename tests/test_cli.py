@@ -94,6 +94,19 @@ def test_report_needs_only_the_predictions_and_takes_another_baseline(tmp_path: 
     assert tree(folder)["corruptions.csv"] == before["corruptions.csv"]
 
 
+def test_report_reads_every_prediction_file_once(tmp_path: Path) -> None:
+    model = "digits:resnet@lpf3-seed0"
+    first = run("evaluate", "-m", model, "-d", "digits", "--limit", 5, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    [file] = (tmp_path / "runs" / "evaluate" / "predictions").rglob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-1])
+    result = run("report", "runs/evaluate", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("damaged prediction file") == 1
+    board = pd.read_csv(tmp_path / "runs" / "evaluate" / "report" / "leaderboard.csv")
+    assert board["clean_error"].isna().all()
+
+
 def test_compare_says_what_lies_between_two_models(tmp_path: Path) -> None:
     models = ("digits:resnet@baseline-seed0", "digits:resnet@lpf2-seed0")
     result = run(
