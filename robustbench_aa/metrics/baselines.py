@@ -18,6 +18,16 @@ from robustbench_aa.metrics.figures import Means, ModelMeans
 from robustbench_aa.metrics.outcomes import ByKind
 
 PUBLISHED = Path(__file__).with_name("published")
+BASELINES = ("alexnet",)
+"""The networks whose published figures others can be relative to."""
+
+
+def published_for(outcomes: ByKind) -> dict[str, ModelMeans]:
+    """The published baselines' figures for the cells of a run on ImageNet's photographs.
+
+    Cells that nothing was published of are left out.
+    """
+    return {"alexnet": alexnet_for(outcomes)}
 
 
 def alexnet_for(outcomes: ByKind) -> ModelMeans:

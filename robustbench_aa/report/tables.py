@@ -64,13 +64,14 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
         UnknownName: the run has no such model.
     """
     models = read_models(store)
-    board = Board(models, store.kinds(), baseline or store.manifest.baseline)
+    board = Board(models, store.kinds())
+    baseline = baseline or store.manifest.baseline
     of, kinds = models.values(), store.kinds()
     return Tables(
-        leaderboard=board.leaderboard(),
-        intervals=board.intervals(),
-        normalised=board.normalised(),
-        seeds=board.seeds(),
+        leaderboard=board.leaderboard(baseline),
+        intervals=board.intervals(baseline),
+        normalised=board.normalised(baseline),
+        seeds=board.seeds(baseline),
         corruptions=cells.corruptions(of, kinds.get("corruption")),
         perturbations=cells.perturbations(of, kinds.get("perturbation")),
         consistency=cells.consistency(of, kinds.get("shift")),
