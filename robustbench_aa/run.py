@@ -38,16 +38,19 @@ class Run:
         self.failures = list(failures)
         self._store = Store.of_run(self.directory)
 
-    def tables(self, baseline: str | None = None) -> Tables:
+    def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
         """All tables, computed from the predictions.
 
         Args:
-            baseline: a model of the run for the normalised figures; None for the suite's.
+            baseline: a model of the run for the normalised figures, or `alexnet` or `resnet50`, as
+                published, on ImageNet-C and ImageNet-P; None for the suite's.
+            with_published: whether the leaderboard ends with what was published of others.
 
         Raises:
             UnknownName: the run has no such model.
+            UsageError: the published figures are not of what the run measures.
         """
-        return make_tables(self._store, baseline)
+        return make_tables(self._store, baseline, with_published)
 
     def leaderboard(self, baseline: str | None = None) -> pd.DataFrame:
         """A row a model, the best first; the columns of `leaderboard.csv`."""
@@ -69,6 +72,14 @@ class Run:
                 raise UnknownName("model of the run", name, models)
         return compare(*(models[name].mean for name in names))
 
-    def report(self, baseline: str | None = None) -> list[Path]:
-        """Writes tables and figures into `report/` and returns their paths."""
-        return write_report(self.tables(baseline), self.directory / "report")
+    def report(
+        self, baseline: str | None = None, with_published: bool = False, latex: bool = False
+    ) -> list[Path]:
+        """Writes tables and figures into `report/` and returns their paths.
+
+        Args:
+            baseline, with_published: as in `tables`.
+            latex: whether `leaderboard.tex` is written too.
+        """
+        tables = self.tables(baseline, with_published)
+        return write_report(tables, self.directory / "report", latex)

@@ -135,9 +135,9 @@ class Board:
         if baseline not in self.baselines:
             if baseline in BASELINES:
                 raise UsageError(
-                    f"baseline {baseline} is published for ImageNet-C and ImageNet-P alone, and "
-                    f"this run measures {', '.join(self._datasets)}; name a model of the run: "
-                    f"{', '.join(self._models)}"
+                    f"baseline {baseline} is published for the distortions of ImageNet-C and "
+                    f"ImageNet-P alone, and this run measures {', '.join(self._datasets)}; name a "
+                    f"model of the run: {', '.join(self._models)}"
                 )
             raise UnknownName("baseline (a model of the run)", baseline, self.baselines)
         known = self._published | (self._resampled if resampled else self._points)
