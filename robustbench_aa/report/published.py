@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from robustbench_aa.errors import UsageError
-from robustbench_aa.manifest import Identity, Manifest
 from robustbench_aa.metrics.baselines import published
 from robustbench_aa.report.leaderboard import ON_IMAGENET
 
+Identity = Mapping[str, Any]
 COMPARABLE = (*ON_IMAGENET, "image-folder", "imagenet-shift")
 """The data sets that published figures can stand beside."""
 CLASSES, SIZE = 1000, 224
@@ -20,18 +23,21 @@ GEOMETRIES = (
 """What the literature has seen of photographs: of stored ones, of others, and before crops."""
 
 
-def with_published(leaderboard: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def with_published(leaderboard: pd.DataFrame, datasets: Mapping[str, Identity]) -> pd.DataFrame:
     """A leaderboard with the published rows that have any of its figures, in `source` their origin.
 
     They come last, have no rank and are not asked whether they are complete. A mean error stands
     beside published ones only where it is of the same corruptions, which is where `mce_alexnet`
     is.
 
+    Args:
+        datasets: of the run, as `run.json` has them.
+
     Raises:
         UsageError: the run is not of ImageNet's photographs as the literature has seen them, or
             nothing was published of what it measures.
     """
-    strange = [_told(*of) for of in manifest.datasets.items() if not _is_comparable(*of)]
+    strange = [_told(*of) for of in datasets.items() if not _is_comparable(*of)]
     if strange:
         raise UsageError(
             f"published figures are of ImageNet's {CLASSES} classes at Resize 256, CenterCrop "
@@ -45,7 +51,7 @@ def with_published(leaderboard: pd.DataFrame, manifest: Manifest) -> pd.DataFram
         shared.remove("mean_error")
     if not shared:
         raise UsageError(
-            f"nothing was published of what this run measures on {', '.join(manifest.datasets)}; "
+            f"nothing was published of what this run measures on {', '.join(datasets)}; "
             "leave out --with-published"
         )
     rows = rows.dropna(how="all", subset=shared)

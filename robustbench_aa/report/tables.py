@@ -73,7 +73,7 @@ def make_tables(store: Store, baseline: str | None = None, with_published: bool 
     baseline = baseline or store.manifest.baseline
     leaderboard = board.leaderboard(baseline)
     if with_published:
-        leaderboard = beside_published(leaderboard, store.manifest)
+        leaderboard = beside_published(leaderboard, store.manifest.datasets)
     of, kinds = models.values(), store.kinds()
     return Tables(
         leaderboard=leaderboard,
