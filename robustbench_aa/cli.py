@@ -105,7 +105,7 @@ def benchmark(
         data_dir=what.data_dir if data_dir is None else data_dir,
     )
     run = _carry_out(what, output_dir or f"runs/{what.name}", **how)
-    return _print_report(run, None) if run else 0
+    return _print_report(run) if run else 0
 
 
 @commands.command()
@@ -149,12 +149,16 @@ def evaluate(dataset: str, output_dir: str, no_stored_jpeg: bool, **given: Any) 
 
 @commands.command()
 @click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--baseline", help="The model of the run that CE is relative to.")
-def report(directory: Path, baseline: str | None) -> int:
+@click.option(
+    "--baseline", help="What CE is relative to: a model of the run, or alexnet or resnet50."
+)
+@click.option("--with-published", is_flag=True, help="Add the literature's figures, on ImageNet.")
+@click.option("--latex", is_flag=True, help="Write leaderboard.tex too.")
+def report(directory: Path, baseline: str | None, with_published: bool, latex: bool) -> int:
     """Writes tables and figures of a RUN again, from its predictions."""
     from robustbench_aa.run import Run
 
-    return _print_report(Run(directory), baseline)
+    return _print_report(Run(directory), baseline, with_published, latex)
 
 
 @commands.command()
@@ -315,12 +319,13 @@ def _print_plan(job: Job, passes: int) -> None:
     )
 
 
-def _print_report(run: Run, baseline: str | None) -> int:
-    from robustbench_aa.report import write_report
+def _print_report(
+    run: Run, baseline: str | None = None, with_published: bool = False, latex: bool = False
+) -> int:
     from robustbench_aa.report.terminal import leaderboard_table
 
-    tables = run.tables(baseline)
-    written = write_report(tables, run.directory / "report")
+    tables = run.tables(baseline, with_published)
+    written = run.write(tables, latex)
     _console().print(leaderboard_table(tables))
     for path in written:
         click.echo(path)

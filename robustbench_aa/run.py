@@ -39,16 +39,19 @@ class Run:
         self.failures = list(failures)
         self._store = Store.of_run(self.directory)
 
-    def tables(self, baseline: str | None = None) -> Tables:
+    def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
         """All tables, computed from the predictions.
 
         Args:
-            baseline: a model of the run for the normalised figures; None for the suite's.
+            baseline: a model of the run for the normalised figures, or `alexnet` or `resnet50`, as
+                published, on ImageNet-C and ImageNet-P; None for the suite's.
+            with_published: whether the leaderboard ends with what was published of others.
 
         Raises:
             UnknownName: the run has no such model.
+            UsageError: the published figures are not of what the run measures.
         """
-        return make_tables(self._store, baseline)
+        return make_tables(self._store, baseline, with_published)
 
     def leaderboard(self, baseline: str | None = None) -> pd.DataFrame:
         """A row a model, the best first; the columns of `leaderboard.csv`."""
@@ -70,8 +73,19 @@ class Run:
                 raise UnknownName("model of the run", name, models)
         return compare(*(models[name].mean for name in names))
 
-    def report(self, baseline: str | None = None) -> list[Path]:
-        """Writes tables, figures and the page into `report/` and returns their paths."""
+    def report(
+        self, baseline: str | None = None, with_published: bool = False, latex: bool = False
+    ) -> list[Path]:
+        """Writes tables, figures and the page into `report/` and returns their paths.
+
+        Args:
+            baseline, with_published: as in `tables`.
+            latex: whether `leaderboard.tex` is written too.
+        """
+        return self.write(self.tables(baseline, with_published), latex)
+
+    def write(self, tables: Tables, latex: bool = False) -> list[Path]:
+        """Writes what `report` writes, of tables that are there already."""
         title = self._store.manifest.suite or self.directory.name
         samples = read_samples(self._store)
-        return write_report(self.tables(baseline), self.directory / "report", title, samples)
+        return write_report(tables, self.directory / "report", title, samples, latex)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from robustbench_aa import antialias, load
 from tests.conftest import tree
+from tests.forged import forge
 
 BASE = [sys.executable, "-m", "robustbench_aa"]
 
@@ -105,6 +106,25 @@ def test_report_reads_every_prediction_file_once(tmp_path: Path) -> None:
     assert result.stderr.count("damaged prediction file") == 1
     board = pd.read_csv(tmp_path / "runs" / "evaluate" / "report" / "leaderboard.csv")
     assert board["clean_error"].isna().all()
+
+
+def test_report_takes_published_rows_and_baselines_and_writes_latex(tmp_path: Path) -> None:
+    forge(tmp_path / "run", ["mine"], ["imagenet-p", "image-folder"])
+    options = ("--baseline", "resnet50", "--with-published", "--latex")
+    result = run("report", "run", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "SqueezeNet †" in result.stdout
+    assert "run/report/leaderboard.tex" in result.stdout.splitlines()
+    board = pd.read_csv(tmp_path / "run" / "report" / "leaderboard.csv")
+    assert board["source"].notna().sum() > 80
+    assert {"mfr_resnet50", "mt5d_resnet50", "mfr_alexnet"} < set(board)
+    evaluated = run(
+        *("evaluate", "-m", "digits:resnet@lpf3-seed0", "-d", "digits", "--limit", 5), cwd=tmp_path
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    refused = "this run measures digits"
+    for options in (("--baseline", "alexnet"), ("--baseline", "resnet50"), ("--with-published",)):
+        assert_refused(run("report", "runs/evaluate", *options, cwd=tmp_path), refused)
 
 
 def test_compare_says_what_lies_between_two_models(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
-"""Published errors that others are relative to.
+"""What was published of others, and the networks among them that figures can be relative to.
 
-`alexnet.csv`, AlexNet on ImageNet-C: the constants of the official evaluation (github
-hendrycks/robustness), in which AlexNet's own mCE is 100. `alexnet_p.csv`: those for ImageNet-P, in
-which its mFR and mT5D are 100. `imagenet_c.csv`: the results of others.
+`published/` has the tables of a report, by the same names and in the same columns and units, each
+row with its source: `leaderboard.csv`, `normalised.csv` (CE, relative CE, FR and T5D by
+distortion) and, of AlexNet alone, `corruptions.csv` and `perturbations.csv`: the constants of the
+official evaluation, in which AlexNet's own mCE, mFR and mT5D are 100. Figures are of ImageNet-C
+and ImageNet-P as released, at 224 px, and of ImageNet's validation set.
 """
 
 from __future__ import annotations
@@ -16,22 +18,40 @@ import pandas as pd
 
 from robustbench_aa.metrics.figures import Means, ModelMeans
 from robustbench_aa.metrics.outcomes import ByKind
+from robustbench_aa.types import CLEAN
 
 PUBLISHED = Path(__file__).with_name("published")
+BASELINES = {"alexnet": "AlexNet", "resnet50": "ResNet-50"}
+"""The networks that figures can be relative to, by the name that columns carry."""
 
 
-def alexnet_for(outcomes: ByKind) -> ModelMeans:
-    """AlexNet's published figures for the cells of a run on ImageNet's photographs.
+def published(table: str) -> pd.DataFrame:
+    """A published table: `leaderboard`, `normalised`, `corruptions` or `perturbations`.
 
-    Cells that nothing was published of are left out.
+    Errors and consistency are fractions, normalised figures percent; what was not published is
+    empty.
     """
-    errors, sequences = alexnet(), alexnet_p()
+    return pd.read_csv(PUBLISHED / f"{table}.csv")
+
+
+def published_for(outcomes: ByKind) -> dict[str, ModelMeans]:
+    """The `BASELINES`' figures for the cells of a run on ImageNet's photographs.
+
+    Cells that nothing was published of are left out; the clean error is always there.
+    """
+    return {name: _means(network, outcomes) for name, network in BASELINES.items()}
+
+
+def _means(network: str, outcomes: ByKind) -> ModelMeans:
     found = {}
     if corrupted := outcomes.get("corruption"):
+        errors = errors_of(network)
         known = {cell: (cell.name, cell.severity or 0) for cell in corrupted.wrong}
         wrong = {cell: np.array(errors[key]) for cell, key in known.items() if key in errors}
-        found["corruption"] = Means(wrong)
+        # the run's clean images may be of another data set
+        found["corruption"] = Means({CLEAN: np.array(errors["clean", 0])} | wrong)
     if perturbed := outcomes.get("perturbation"):
+        sequences = sequences_of(network)
         flips, distances = (
             {
                 cell: np.array(sequences.loc[cell.name, figure])
@@ -45,9 +65,42 @@ def alexnet_for(outcomes: ByKind) -> ModelMeans:
 
 
 @cache
+def errors_of(network: str) -> Mapping[tuple[str, int], float]:
+    """A network's errors on ImageNet-C, as in `alexnet`, under the corruptions that mCE counts.
+
+    Of others than AlexNet CE was published: sums over severities, in percent of AlexNet's. Each
+    error here is that share of AlexNet's, so that the sums are right, and nothing finer is.
+    """
+    board = published("leaderboard")
+    # the clean error that goes with the published relative CE
+    of_network = board[(board["model"] == network) & board["relative_mce_alexnet"].notna()]
+    share = _shares(network, "ce")
+    errors = {cell: share[cell[0]] * e for cell, e in alexnet().items() if cell[0] in share}
+    return {("clean", 0): float(of_network["clean_error"].item())} | errors
+
+
+@cache
+def sequences_of(network: str) -> pd.DataFrame:
+    """A network's figures on ImageNet-P, as in `alexnet_p`, of the perturbations that mFR counts.
+
+    Of others than AlexNet they were published in percent of AlexNet's.
+    """
+    figures = {"flip_probability": "fr", "top5_distance": "t5d"}
+    shares = pd.DataFrame({of: _shares(network, figure) for of, figure in figures.items()})
+    return shares * alexnet_p().loc[shares.index]
+
+
+def _shares(network: str, figure: str) -> dict[str, float]:
+    """A normalised figure by distortion, as fractions of AlexNet's."""
+    table = published("normalised")
+    chosen = table[(table["model"] == network) & (table["figure"] == figure)]
+    return dict(zip(chosen["of"], chosen["value"] / 100.0, strict=True))
+
+
+@cache
 def alexnet() -> Mapping[tuple[str, int], float]:
     """AlexNet's errors on ImageNet-C at 224 px by corruption and severity; `clean` has 0."""
-    table = pd.read_csv(PUBLISHED / "alexnet.csv")
+    table = published("corruptions")
     cells = zip(table["corruption"], table["severity"].astype(int), strict=True)
     return dict(zip(cells, table["error"].astype(float), strict=True))
 
@@ -55,13 +108,5 @@ def alexnet() -> Mapping[tuple[str, int], float]:
 @cache
 def alexnet_p() -> pd.DataFrame:
     """AlexNet's `flip_probability` and `top5_distance` on ImageNet-P, by perturbation."""
-    return pd.read_csv(PUBLISHED / "alexnet_p.csv", index_col="perturbation")
-
-
-def imagenet_c() -> pd.DataFrame:
-    """What was published of networks on ImageNet-C: a row a network, with its source.
-
-    `clean_error` is a fraction; `mce_alexnet`, `relative_mce_alexnet` and the CE of each corruption
-    are percent of AlexNet's, empty where they were not published.
-    """
-    return pd.read_csv(PUBLISHED / "imagenet_c.csv")
+    columns = ["flip_probability", "top5_distance"]
+    return published("perturbations").set_index("perturbation")[columns]

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+NOTHING = 1e-6
+"""Sums of errors below it are zero but for rounding: less than one image in a million."""
+
 
 def mean_error(errors: np.ndarray) -> np.ndarray:
     """[...]: the mean over corruptions of the mean over severities of E(c, s), unnormalised.
@@ -66,7 +69,7 @@ def mean_of(corruption_errors: np.ndarray) -> np.ndarray:
 
 def _ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
     below = denominators.sum(axis=-1)
-    return np.asarray(100.0 * numerators.sum(axis=-1) / np.where(below > 0, below, np.nan))
+    return np.asarray(100.0 * numerators.sum(axis=-1) / np.where(below > NOTHING, below, np.nan))
 
 
 def _alike(errors: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

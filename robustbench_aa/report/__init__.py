@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from robustbench_aa.report.latex import latex_table
+from robustbench_aa.report.published import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
 
 __all__ = ["Tables", "make_tables", "write_report"]
@@ -15,12 +18,14 @@ def write_report(
     folder: Path,
     title: str,
     samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    latex: bool = False,
 ) -> list[Path]:
     """Writes tables, figures and the page into a folder and returns the paths of what was written.
 
     Args:
         title: of the page.
         samples: what the models saw, for the page.
+        latex: whether `leaderboard.tex` is written too.
     """
     # matplotlib is slow to load
     from robustbench_aa.report.feature_maps import draw_feature_maps, read_feature_maps
@@ -28,7 +33,13 @@ def write_report(
     from robustbench_aa.report.page import render_page
 
     written = tables.write(folder)
-    drawn = draw_figures(tables)
+    document = folder / "leaderboard.tex"
+    document.unlink(missing_ok=True)
+    if latex:
+        document.write_text(latex_table(tables.leaderboard), encoding="utf-8")
+        written.append(document)
+    # published rows have a figure or two each, and no cells to draw
+    drawn = draw_figures(replace(tables, leaderboard=own_rows(tables.leaderboard)))
     for old in (folder / "figures").glob("*"):
         old.unlink()
     for name, figure in drawn.items():

@@ -11,6 +11,7 @@ import pandas as pd
 from robustbench_aa.metrics.outcomes import read_models
 from robustbench_aa.report import cells
 from robustbench_aa.report.leaderboard import Board
+from robustbench_aa.report.published import with_published as beside_published
 from robustbench_aa.store import Store
 
 
@@ -20,7 +21,8 @@ class Tables:
 
     Attributes:
         leaderboard: a row a model, the best first; figures are means over its training seeds, and
-            `<figure>_std` is their standard deviation.
+            `<figure>_std` is their standard deviation. Published rows, if asked for, follow, with
+            their `source`.
         intervals: a row a model and figure, with its 95% bootstrap interval over images.
         normalised: a row a model, baseline, figure and distortion, with its interval.
         relative: a row a model, baseline and normalised aggregate, for every baseline of the run
@@ -63,25 +65,31 @@ class Tables:
         return written
 
 
-def make_tables(store: Store, baseline: str | None = None) -> Tables:
+def make_tables(store: Store, baseline: str | None = None, with_published: bool = False) -> Tables:
     """Computes all tables of a run from its predictions.
 
     Args:
-        baseline: a model of the run for the normalised figures; None means the run's own choice.
+        baseline: a model of the run for the normalised figures, or a published one; None means the
+            run's own choice.
+        with_published: whether the leaderboard ends with what was published of others.
 
     Raises:
         UnknownName: the run has no such model.
+        UsageError: the published figures are not of what the run measures.
     """
     models = read_models(store)
+    board = Board(models, store.kinds())
     baseline = baseline or store.manifest.baseline
-    board = Board(models, store.kinds(), baseline)
+    leaderboard = board.leaderboard(baseline)
+    if with_published:
+        leaderboard = beside_published(leaderboard, store.manifest.datasets)
     of, kinds = models.values(), store.kinds()
     return Tables(
-        leaderboard=board.leaderboard(),
-        intervals=board.intervals(),
-        normalised=board.normalised(),
+        leaderboard=leaderboard,
+        intervals=board.intervals(baseline),
+        normalised=board.normalised(baseline),
         relative=board.relative(),
-        seeds=board.seeds(),
+        seeds=board.seeds(baseline),
         corruptions=cells.corruptions(of, kinds.get("corruption")),
         perturbations=cells.perturbations(of, kinds.get("perturbation")),
         consistency=cells.consistency(of, kinds.get("shift")),

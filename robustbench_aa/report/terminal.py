@@ -13,11 +13,21 @@ from robustbench_aa.report.tables import Tables
 
 WIDE = ("params_m", "images", "family")
 """Columns that a terminal has no room for."""
+BESIDE = ("_low", "_high", "_std")
+"""How the names of columns end that tell how sure the figure of the same name is."""
 
 
 def leaderboard_table(tables: Tables) -> Table:
-    """The leaderboard; `±` is the standard deviation over training seeds."""
-    return _table(tables.leaderboard, "leaderboard")
+    """The leaderboard; `±` is the standard deviation over training seeds.
+
+    Published rows are marked; a terminal has no room for their sources.
+    """
+    board = tables.leaderboard
+    if "source" not in board:
+        return _table(board, "leaderboard")
+    marked = board["model"].where(board["source"].isna(), board["model"] + " †")
+    board = board.assign(model=marked).drop(columns="source")
+    return _table(board, "leaderboard; †: published, with its source in leaderboard.csv")
 
 
 def dataset_table(tables: Tables, dataset: str) -> Table:
@@ -47,8 +57,7 @@ def _by_severity(corruptions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table(frame: pd.DataFrame, title: str) -> Table:
-    hidden = ("_low", "_high", "_std")
-    names = [c for c in map(str, frame) if not c.endswith(hidden) and c not in WIDE]
+    names = [c for c in map(str, frame) if not c.endswith(BESIDE) and c not in WIDE]
     table = Table(title=title, title_justify="left", box=None, header_style="bold")
     columns = {name: [_cell(row, name) for row in frame.to_dict("records")] for name in names}
     for name, cells in columns.items():

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robustbench_aa.metrics.baselines import alexnet, alexnet_for, imagenet_c
-from robustbench_aa.metrics.figures import figures
+from robustbench_aa.metrics.baselines import BASELINES, PUBLISHED, alexnet, published, published_for
+from robustbench_aa.metrics.figures import corruption_errors, figures, normalised
 from robustbench_aa.metrics.outcomes import Outcomes
 from robustbench_aa.types import CLEAN, Distortion
 
@@ -20,21 +20,56 @@ PERTURBED = [
 ]
 
 
-def test_alexnet_is_a_hundred_percent_of_itself() -> None:
-    cells = [CLEAN, *(Distortion("any", name, s) for name in COUNTED for s in range(1, 6))]
-    sequences = {Distortion("perturbation", name): np.zeros(1) for name in PERTURBED}
-    unknown = Distortion("any", "caustics", 1)
-    run = {
-        "corruption": Outcomes({cell: np.zeros(1) for cell in (*cells, unknown)}),
-        "perturbation": Outcomes(sequences, {}, sequences, sequences),
-    }
-    own = alexnet_for(run)
-    assert set(own["corruption"].wrong) == set(cells)
-    found = figures(own, {"alexnet": own})
-    assert found["mce_alexnet"] == found["relative_mce_alexnet"] == 100.0
-    assert found["mfr_alexnet"] == pytest.approx(100.0, abs=1e-12)
-    assert found["mt5d_alexnet"] == pytest.approx(100.0, abs=1e-12)
-    assert found["clean_error"] == 0.435
+CORRUPTED = [Distortion("any", name, s) for name in COUNTED for s in range(1, 6)]
+SEQUENCES = {Distortion("perturbation", name): np.zeros(1) for name in PERTURBED}
+RUN = {
+    "corruption": Outcomes(
+        {cell: np.zeros(1) for cell in (*CORRUPTED, Distortion("any", "odd", 1))}
+    ),
+    "perturbation": Outcomes(SEQUENCES, {}, SEQUENCES, SEQUENCES),
+}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_is_a_hundred_percent_of_itself(name: str) -> None:
+    own = published_for(RUN)[name]
+    assert set(own["corruption"].wrong) == {CLEAN, *CORRUPTED}
+    found = figures(own, {name: own})
+    for figure in ("mce", "relative_mce", "mfr", "mt5d"):
+        assert found[f"{figure}_{name}"] == pytest.approx(100.0, abs=1e-12)
+
+
+def test_resnet50_has_its_published_figures() -> None:
+    baselines = published_for(RUN)
+    found = figures(baselines["resnet50"], {"alexnet": baselines["alexnet"]})
+    assert found["clean_error"] == 0.239
+    told = {"mce": 76.7, "relative_mce": 105.0, "mfr": 58.0, "mt5d": 78.3}
+    for figure, value in told.items():
+        # the parts were published in whole percents
+        assert found[f"{figure}_alexnet"] == pytest.approx(value, rel=0.005)
+    parts = published("normalised").set_index(["model", "figure"]).loc["ResNet-50"]["value"]
+    assert all(0.5 / parts[figure].min() < 0.012 for figure in ("ce", "fr", "t5d"))
+    relative = corruption_errors(baselines["resnet50"], baselines["alexnet"])["relative_ce"]
+    table = published("normalised")
+    chosen = table[(table["model"] == "ResNet-50") & (table["figure"] == "relative_ce")]
+    assert chosen["of"].tolist() == COUNTED
+    loss = [sum(alexnet()[c, s] - 0.435 for s in range(1, 6)) for c in COUNTED]
+    error = [sum(alexnet()[c, s] for s in range(1, 6)) for c in COUNTED]
+    for found_one, told_one, of, whole in zip(relative, chosen["value"], loss, error, strict=True):
+        # half a percent of CE, of the clean error a twentieth, and of itself half
+        rounding = 0.5 * whole / of + 100 * 5 * 0.0005 / of
+        assert abs(found_one - told_one) < rounding + 0.5
+        assert rounding / found_one < 0.041
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_published_parts_are_given_back(name: str) -> None:
+    baselines = published_for(RUN)
+    found = normalised(baselines[name], baselines["alexnet"])
+    table = published("normalised")
+    for row in table[table["model"] == BASELINES[name]].to_dict("records"):
+        if row["figure"] != "relative_ce":
+            assert found[row["figure"], row["of"]] == pytest.approx(row["value"])
 
 
 @pytest.mark.parametrize(
@@ -46,12 +81,43 @@ def test_the_published_means_are_those_of_the_severities(corruption: str, mean: 
     assert np.mean(severities) == pytest.approx(mean, abs=1e-6)
 
 
-def test_the_published_mce_is_the_mean_of_the_published_ce() -> None:
-    table = imagenet_c()
-    counted = table[COUNTED]
-    whole = counted.notna().all(axis=1)
-    assert whole.sum() == 7
-    # each CE was published rounded to a whole percent
-    assert (counted.mean(axis=1) - table["mce_alexnet"])[whole].abs().max() < 0.5
-    assert table.set_index("model").loc["ResNet-50", "mce_alexnet"] == 76.7
-    assert table["source"].notna().all()
+def test_the_published_means_are_those_of_the_published_parts() -> None:
+    board = published("leaderboard").dropna(subset="relative_mce_alexnet").set_index("model")
+    parts = published("normalised").groupby(["figure", "model"])["value"].agg(["mean", "size"])
+    counts = {figure: len(parts.loc[figure]) for figure in ("ce", "relative_ce", "fr", "t5d")}
+    assert counts == {"ce": 7, "relative_ce": 1, "fr": 7, "t5d": 7}
+    aggregates = {"ce": "mce", "relative_ce": "relative_mce", "fr": "mfr", "t5d": "mt5d"}
+    for (figure, model), part in parts.iterrows():
+        assert part["size"] == (15 if figure.endswith("ce") else 10)
+        # each part was published rounded to a whole percent; one row contradicts itself
+        most = 0.75 if (figure, model) == ("fr", "VGG-19+BN") else 0.5
+        assert abs(part["mean"] - board.loc[model, f"{aggregates[figure]}_alexnet"]) < most
+
+
+def test_the_leaderboard_of_the_literature() -> None:
+    board = published("leaderboard")
+    assert list(board) == [
+        *("model", "clean_error", "mean_error", "mce_alexnet", "relative_mce_alexnet"),
+        *("mfr_alexnet", "mt5d_alexnet", "consistency_crops", "source"),
+    ]
+    assert not board.duplicated(["model", "source"]).any()
+    of_zhang = board[board["source"].str.startswith("Zhang")].set_index("model")
+    assert len(of_zhang) == 9 * 5
+    told = ["clean_error", "mean_error", "consistency_crops"]
+    assert of_zhang.loc["ResNet-50", told].tolist() == [0.2384, 0.606, 0.892]
+    assert of_zhang.loc["ResNet-50 lpf5", told].tolist() == [0.2296, 0.581, 0.9131]
+    assert of_zhang["consistency_crops"].between(0.78, 0.92).all()
+    finetuned = board[board["model"].str.endswith("lpf4_finetune")]
+    assert len(finetuned) == 23
+    assert finetuned["consistency_crops"].notna().all()
+
+
+def test_everything_published_has_its_source_and_lies_once_in_the_repository() -> None:
+    names = sorted(path.stem for path in PUBLISHED.iterdir())
+    assert names == ["corruptions", "leaderboard", "normalised", "perturbations"]
+    for name in names:
+        assert published(name)["source"].str.len().gt(0).all()
+    link = PUBLISHED.parents[2] / "results" / "published"
+    if link.parent.exists():  # an installed package has no repository around it
+        assert link.is_symlink()
+        assert link.resolve() == PUBLISHED.resolve()

@@ -77,6 +77,21 @@ def test_a_share_of_nothing_is_not_a_number() -> None:
     assert np.isnan(relative_corruption_error(OURS, ONE, BASE, np.array(0.5))[1])
 
 
+@pytest.mark.parametrize("images", [10, 797, 50_000])
+def test_a_loss_of_nothing_is_not_what_rounding_leaves_of_it(images: int) -> None:
+    wrong = np.random.default_rng(0).integers(0, images // 4, (1000, 5))
+    clean = np.round(wrong.mean(axis=1))
+    wrong[:, 0] += (5 * clean - wrong.sum(axis=1)).astype(int)
+    nothing, least = wrong / images, wrong.copy()
+    least[:, 0] += 1
+    relative = [
+        relative_corruption_error(base[:, None] + 0.1, base_clean, base[:, None], base_clean)
+        for base, base_clean in ((nothing, clean / images), (least / images, clean / images))
+    ]
+    assert np.isnan(relative[0]).all()
+    assert relative[1].ravel() == pytest.approx(100 * (1 + 0.5 * images))
+
+
 def test_errors_of_other_corruptions_are_refused() -> None:
     with pytest.raises(ValueError, match="other corruptions or severities"):
         corruption_error(OURS, BASE[:1])

@@ -1,0 +1,66 @@
+"""Runs whose predictions were drawn by chance: what nobody has photographs for in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from robustbench_aa.distortions import corruptions_at, frames, perturbations_at, shifts_by
+from robustbench_aa.manifest import Manifest
+from robustbench_aa.store import SCHEMA, Cell, Store
+from robustbench_aa.types import CLEAN, Distortion
+
+CROPPED = "Resize 256 bilinear, CenterCrop"
+IMAGENET: dict[str, tuple[list[Distortion], str]] = {
+    "imagenet-c": (corruptions_at(224), "CenterCrop 224"),
+    "imagenet-p": (perturbations_at(224), "CenterCrop 224"),
+    "imagenet-shift": (shifts_by("crops", "circular", "diagonal"), f"{CROPPED} 256"),
+    "image-folder": ([CLEAN], f"{CROPPED} 224"),
+}
+"""The distortions and the geometry of the data sets of photographs."""
+
+
+def forge(
+    folder: Path,
+    models: Iterable[str],
+    datasets: Iterable[str] = IMAGENET,
+    images: int = 12,
+    **changes: object,
+) -> Path:
+    """Writes a run of classifiers that were never there, on ImageNet's photographs.
+
+    Args:
+        changes: in what the run says of its data sets.
+    """
+    described = {}
+    for name in datasets:
+        distortions, geometry = IMAGENET[name]
+        entries = [{**asdict(of), "frames": frames(of, 224)} for of in distortions]
+        told = {"sha256": name, "images": images, "classes": 1000, "size": 224}
+        described[name] = told | {"geometry": geometry, "distortions": entries} | changes
+    identities = {name: {"parameters": 1000, "classes": 1000} for name in models}
+    manifest = Manifest(None, None, 0, 5, identities, described, {})
+    store = Store(folder, manifest)
+    store.write_manifest()
+    random = np.random.default_rng(0)
+    for model in identities:
+        for cell in (cell for name in described for cell in store.cells(name)):
+            if not cell.distortion.family.startswith("perturbation_"):
+                _write_cell(store, model, cell, random)
+    return folder
+
+
+def _write_cell(store: Store, model: str, cell: Cell, random: np.random.Generator) -> None:
+    for shard in store.shards(cell.dataset):
+        image = np.repeat(np.arange(*shard), cell.frames)
+        # the true class is among ten candidates that change places from frame to frame
+        places = np.arange(10, 0, -1) * 0.5 + random.normal(size=(len(image), 10))
+        top = np.argsort(-places, axis=1)[:, :5] + 7 * image[:, None]
+        rows = {"image": image, "frame": np.tile(np.arange(cell.frames), shard.stop - shard.start)}
+        rows |= {"label": 7 * image} | {f"top{rank + 1}": top[:, rank] for rank in range(5)}
+        rows |= {f"{of}_probability": random.uniform(size=len(image)) for of in ("top1", "label")}
+        columns = {of.name: rows[of.name].astype(of.type.to_pandas_dtype()) for of in SCHEMA}
+        store.commit(model, cell, shard, columns)

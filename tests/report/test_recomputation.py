@@ -1,0 +1,452 @@
+"""Every number of every table of a report again, from the prediction files alone.
+
+Plain transcriptions of the formulas in docs/metrics.md, which share no line with the package's
+metrics. What a report has and these do not is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import robustbench_aa
+from robustbench_aa.job import prepare
+from robustbench_aa.run import Run
+from robustbench_aa.suite import Suite
+from tests.conftest import make_classifier
+from tests.forged import forge
+
+FAMILIES = {
+    "noise": ["gaussian_noise", "shot_noise", "impulse_noise"],
+    "blur": ["defocus_blur", "glass_blur", "motion_blur", "zoom_blur"],
+    "weather": ["snow", "frost", "fog", "brightness"],
+    "digital": ["contrast", "elastic_transform", "pixelate", "jpeg_compression"],
+    "extra": ["speckle_noise", "gaussian_blur", "spatter", "saturate"],
+}
+FAMILY = {corruption: family for family, of in FAMILIES.items() for corruption in of}
+HELD_OUT = FAMILIES["extra"]
+COUNTED = [corruption for corruption in FAMILY if corruption not in HELD_OUT]
+SEVERITIES = range(1, 6)
+PERTURBED = [
+    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "brightness"),
+    *("translate", "rotate", "tilt", "scale"),
+]
+MODELS = {model: [f"{model}-seed0", f"{model}-seed1"] for model in ("one", "two")}
+PUBLISHED = Path(robustbench_aa.__file__).parent / "metrics" / "published"
+
+Cell = tuple[str, str]
+"""What is measured, and the distortion that it is measured under."""
+Outcomes = dict[Cell, np.ndarray]
+"""Of each image."""
+Means = Mapping[Cell, Any]
+"""Over all images, or over those of each resample."""
+Row = dict[str, Any]
+Table = dict[tuple[Any, ...], Row]
+"""Rows by the columns that tell them apart."""
+
+
+# what a prediction file says of each image
+
+
+def frames(folder: Path, network: str, dataset: str, cell: str) -> pd.DataFrame:
+    files = sorted((folder / "predictions" / network / dataset / cell).glob("*.parquet"))
+    rows = pd.concat([pd.read_parquet(file) for file in files])
+    return rows.sort_values(["image", "frame"], ignore_index=True)
+
+
+def by_image(rows: pd.DataFrame, column: str) -> np.ndarray:
+    return rows.pivot_table(index="image", columns="frame", values=column).to_numpy()
+
+
+def wrong(rows: pd.DataFrame) -> np.ndarray:
+    return (rows["top1"] != rows["label"]).groupby(rows["image"]).mean().to_numpy()
+
+
+def pairs(sequence: list[Any], name: str) -> list[tuple[Any, Any]]:
+    earlier = [sequence[0]] * (len(sequence) - 1) if "noise" in name else sequence
+    return list(zip(earlier, sequence[1:], strict=False))
+
+
+def along_sequences(rows: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
+    """Flip probability, top-5 distance and, where all classes are kept, Zipf distance."""
+    found: dict[str, list[float]] = {"flips": [], "top5": []}
+    for _, frame in rows.groupby("image"):
+        tops = frame[[f"top{rank}" for rank in range(1, 6)]].to_numpy().tolist()
+        moves = [
+            sum(abs(i - (b.index(of) if of in b else 5)) for i, of in enumerate(a))
+            for a, b in pairs(tops, name)
+        ]
+        found["flips"].append(np.mean([a[0] != b[0] for a, b in pairs(tops, name)]))
+        found["top5"].append(np.mean(moves))
+        if "ranking" in frame:
+            ranks = [of.tolist() for of in frame["ranking"]]
+            moves = [
+                sum(abs(1 / i - 1 / (b.index(of) + 1)) / i for i, of in enumerate(a, start=1))
+                for a, b in pairs(ranks, name)
+            ]
+            found.setdefault("zipf", []).append(np.mean(moves))
+    return {of: np.array(values) for of, values in found.items()}
+
+
+def calibration_error(rows: pd.DataFrame) -> float:
+    bins = pd.cut(rows["top1_probability"], np.arange(16) / 15, include_lowest=True)
+    surplus = (rows["top1"] == rows["label"]) - rows["top1_probability"].astype(float)
+    return float(surplus.groupby(bins, observed=True).sum().abs().sum() / len(rows))
+
+
+def outcomes_of(folder: Path, network: str, datasets: Mapping[str, str]) -> Outcomes:
+    """All outcomes of a network; those of all images together are single numbers."""
+    found: Outcomes = {}
+    rows = frames(folder, network, datasets["clean"], "clean")
+    found["wrong", "clean"], found["ece", "clean"] = wrong(rows), np.array(calibration_error(rows))
+    for corruption, severity in product(FAMILY, SEVERITIES):
+        cell = f"{corruption}/{severity}"
+        rows = frames(folder, network, datasets["corruption"], cell)
+        found["wrong", cell], found["ece", cell] = wrong(rows), np.array(calibration_error(rows))
+    for file in (folder / "predictions" / network / datasets["perturbation"]).iterdir():
+        rows = frames(folder, network, datasets["perturbation"], file.name)
+        for of, values in along_sequences(rows, file.name).items():
+            found[of, file.name] = values
+    for file in (folder / "predictions" / network / datasets["shift"] / "shift").iterdir():
+        rows = frames(folder, network, datasets["shift"], f"shift/{file.name}")
+        if file.name == "diagonal":
+            found["diagonal", ""] = by_image(rows, "label_probability").mean(axis=0)
+            continue
+        top, found["wrong", file.name] = by_image(rows, "top1"), wrong(rows)
+        if file.name == "crops":
+            found["agreement", file.name] = (top[:, 0::2] == top[:, 1::2]).mean(axis=1)
+        else:
+            found["agreement", file.name] = (top[:, :, None] == top[:, None, :]).mean(axis=(1, 2))
+    return found
+
+
+# what follows from means over images
+
+
+def positive(values: Any) -> Any:
+    return np.where(values > 1e-9, values, np.nan)
+
+
+def parts(own: Means, base: Means, perturbed: list[str]) -> dict[tuple[str, str], Any]:
+    """CE, relative CE, FR and T5D in percent, by figure and distortion."""
+    found = {}
+    for corruption in COUNTED:
+        ours, theirs = (
+            sum(of["wrong", f"{corruption}/{s}"] for s in SEVERITIES) for of in (own, base)
+        )
+        loss, base_loss = ours - 5 * own["wrong", "clean"], theirs - 5 * base["wrong", "clean"]
+        found["ce", corruption] = 100 * ours / positive(theirs)
+        found["relative_ce", corruption] = 100 * loss / positive(base_loss)
+    for figure, of in (("fr", "flips"), ("t5d", "top5")):
+        for name in perturbed:
+            found[figure, name] = 100 * own[of, name] / positive(base[of, name])
+    return found
+
+
+def figures(own: Means, baselines: Mapping[str, Means], perturbed: list[str]) -> Row:
+    def mean_over(corruptions: list[str]) -> Any:
+        cells = product(corruptions, SEVERITIES)
+        return np.mean([own["wrong", f"{corruption}/{s}"] for corruption, s in cells], axis=0)
+
+    found = {"clean_error": own["wrong", "clean"], "mean_error": mean_over(COUNTED)}
+    found |= {"holdout_error": mean_over(HELD_OUT)}
+    found["mean_flip_probability"] = np.mean([own["flips", of] for of in perturbed], axis=0)
+    found |= {f"consistency_{name}": own[of, name] for of, name in own if of == "agreement"}
+    aggregates = {"mce": "ce", "relative_mce": "relative_ce", "mfr": "fr", "mt5d": "t5d"}
+    for name, base in baselines.items():
+        each = parts(own, base, perturbed)
+        for aggregate, part in aggregates.items():
+            those = [values for (figure, _), values in each.items() if figure == part]
+            found[f"{aggregate}_{name}"] = np.mean(those, axis=0)
+    return found
+
+
+@cache
+def draws(images: int) -> np.ndarray:
+    """The images of each of a thousand resamples."""
+    random = np.random.default_rng(0)
+    return np.array([random.integers(images, size=images) for _ in range(1000)])
+
+
+def resampled(values: np.ndarray) -> np.ndarray:
+    return values[draws(len(values))].mean(axis=1)
+
+
+def interval(values: Any, figure: str = "") -> Row:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return {f"{figure}_low".lstrip("_"): low, f"{figure}_high".lstrip("_"): high}
+
+
+def means(outcomes: Outcomes, mean: Callable[[np.ndarray], Any]) -> Means:
+    together = ("ece", "diagonal")
+    return {cell: mean(of) for cell, of in outcomes.items() if cell[0] not in together}
+
+
+# the tables
+
+
+class Report:
+    """A run's tables, computed again.
+
+    Args:
+        folder: of the run.
+        datasets: by what they measure.
+        perturbed: the perturbations that count.
+        own_baseline: a model of the run that figures are relative to, if any.
+        published: by name, the means of networks that they are relative to as well.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        datasets: Mapping[str, str],
+        perturbed: list[str],
+        own_baseline: str | None,
+        published: Mapping[str, Means],
+    ) -> None:
+        self.folder, self.datasets, self.perturbed = folder, datasets, perturbed
+        self.seeds = {
+            network: outcomes_of(folder, network, datasets)
+            for of in MODELS.values()
+            for network in of
+        }
+        self.models = {
+            model: {
+                cell: np.mean([self.seeds[network][cell] for network in networks], axis=0)
+                for cell in self.seeds[networks[0]]
+            }
+            for model, networks in MODELS.items()
+        }
+        self.baselines, self.resampled_baselines = dict(published), dict(published)
+        if own_baseline:
+            self.baselines[own_baseline] = means(self.models[own_baseline], np.mean)
+            self.resampled_baselines[own_baseline] = means(self.models[own_baseline], resampled)
+
+    def tables(self) -> dict[str, tuple[list[str], Table]]:
+        """By name: the columns that tell rows apart, and all others by row."""
+        return {
+            "leaderboard": (["model"], self.leaderboard()),
+            "seeds": (["model"], {(of,): self.row(of, self.seeds[of]) for of in self.seeds}),
+            "intervals": (["model", "figure"], self.intervals()),
+            "normalised": (["model", "baseline", "figure", "of"], self.normalised()),
+            "corruptions": (["model", "corruption", "severity"], self.corruptions()),
+            "perturbations": (["model", "perturbation"], self.perturbations()),
+            "consistency": (["model", "protocol"], self.consistency()),
+            "diagonal": (["model", "offset"], self.diagonal()),
+            "calibration": (["model", "severity"], self.calibration()),
+        }
+
+    def each(self) -> list[tuple[str, Outcomes, list[Outcomes]]]:
+        return [
+            (model, self.models[model], [self.seeds[network] for network in MODELS[model]])
+            for model in MODELS
+        ]
+
+    def estimate(self, figure: str, cell: Cell, model: str) -> Row:
+        """A mean with its interval over images and its spread over training seeds."""
+        values = self.models[model][cell]
+        spread = np.std([self.seeds[network][cell].mean() for network in MODELS[model]], ddof=1)
+        row = {figure: values.mean(), f"{figure}_std": spread}
+        return row | interval(resampled(values), figure)
+
+    def ece(self, outcomes: Outcomes, severity: int | None = None) -> float:
+        severities = [severity] if severity else SEVERITIES
+        cells = product(COUNTED, severities)
+        return float(np.mean([outcomes["ece", f"{corruption}/{s}"] for corruption, s in cells]))
+
+    def row(self, network: str, outcomes: Outcomes) -> Row:
+        found = figures(means(outcomes, np.mean), self.baselines, self.perturbed)
+        told = {"images": len(outcomes["wrong", "clean"]), "params_m": self.parameters(network)}
+        return found | told | {"ece": self.ece(outcomes), "complete": True}
+
+    def parameters(self, network: str) -> float:
+        file = next((self.folder / "predictions" / network).rglob("*.parquet"))
+        told = json.loads(pq.read_metadata(file).metadata[b"robustbench_aa"])
+        return float(told["identity"]["model"]["parameters"] / 1e6)
+
+    def spread_of(self, model: str) -> Row:
+        """A model's figures over the resamples."""
+        own = means(self.models[model], resampled)
+        return figures(own, self.resampled_baselines, self.perturbed)
+
+    def leaderboard(self) -> Table:
+        found: Table = {}
+        for model, outcomes, seeds in self.each():
+            row = self.row(MODELS[model][0], outcomes)
+            rows = [self.row(MODELS[model][0], seed) for seed in seeds]
+            for figure in row.keys() - {"images", "params_m", "complete"}:
+                row[f"{figure}_std"] = np.std([of[figure] for of in rows], ddof=1)
+            row |= interval(self.spread_of(model)["mean_error"], "mean_error")
+            found[(model,)] = row | {"seeds": len(seeds)}
+        ranked = sorted(found, key=lambda key: float(found[key]["mean_error"]))
+        for place, key in enumerate(ranked, start=1):
+            found[key]["rank"] = place
+        first, second = (self.spread_of(model)["mean_error"] for (model,) in ranked)
+        apart = interval(second - first)
+        alike = apart["low"] <= 0 <= apart["high"]
+        found[ranked[0]]["rank_group"], found[ranked[1]]["rank_group"] = 1, 1 if alike else 2
+        return found
+
+    def intervals(self) -> Table:
+        found = {}
+        for model, outcomes, _ in self.each():
+            points = figures(means(outcomes, np.mean), self.baselines, self.perturbed)
+            for figure, values in self.spread_of(model).items():
+                found[model, figure] = {"value": points[figure]} | interval(values)
+        return found
+
+    def normalised(self) -> Table:
+        found = {}
+        for model, outcomes, _ in self.each():
+            for baseline, base in self.baselines.items():
+                points = parts(means(outcomes, np.mean), base, self.perturbed)
+                over = self.resampled_baselines[baseline]
+                spreads = parts(means(outcomes, resampled), over, self.perturbed)
+                for (figure, of), values in spreads.items():
+                    row = {"value": points[figure, of]} | interval(values)
+                    found[model, baseline, figure, of] = row
+        return found
+
+    def corruptions(self) -> Table:
+        found = {}
+        cells = [(f"{c}/{s}", c, s, FAMILY[c]) for c, s in product(FAMILY, SEVERITIES)]
+        if self.datasets["clean"] == self.datasets["corruption"]:
+            cells.append(("clean", "clean", 0, "clean"))
+        for model, outcomes, _ in self.each():
+            for cell, corruption, severity, family in cells:
+                told = {"dataset": self.datasets["corruption"], "family": family}
+                told |= {"images": len(outcomes["wrong", cell])}
+                row = told | self.estimate("error", ("wrong", cell), model)
+                found[model, corruption, severity] = row
+        return found
+
+    def perturbations(self) -> Table:
+        found = {}
+        columns = {"flip_probability": "flips", "top5_distance": "top5", "zipf_distance": "zipf"}
+        for model, outcomes, _ in self.each():
+            for name in self.perturbed:
+                row = {"dataset": self.datasets["perturbation"], "family": "perturbation"}
+                row |= {"images": len(outcomes["flips", name])}
+                for column, of in columns.items():
+                    if (of, name) in outcomes:
+                        row |= self.estimate(column, (of, name), model)
+                found[model, name] = row
+        return found
+
+    def consistency(self) -> Table:
+        found = {}
+        for model, outcomes, seeds in self.each():
+            for protocol in (name for of, name in outcomes if of == "agreement"):
+                among = [
+                    seed["agreement", protocol][seed["wrong", protocol] < 1].mean()
+                    for seed in seeds
+                ]
+                error = outcomes["wrong", protocol]
+                row = {"dataset": self.datasets["shift"], "images": len(error)}
+                row |= {"accuracy": 1 - error.mean(), "consistency_among_correct": np.mean(among)}
+                row |= self.estimate("consistency", ("agreement", protocol), model)
+                found[model, protocol] = row
+        return found
+
+    def diagonal(self) -> Table:
+        told = {"dataset": self.datasets["shift"]}
+        return {
+            (model, offset): told
+            | {"images": len(outcomes["wrong", "crops"]), "label_probability": probability}
+            for model, outcomes, _ in self.each()
+            for offset, probability in enumerate(outcomes.get(("diagonal", ""), []))
+        }
+
+    def calibration(self) -> Table:
+        found = {}
+        clean = self.datasets["clean"] == self.datasets["corruption"]
+        for model, outcomes, seeds in self.each():
+            told = {
+                "dataset": self.datasets["corruption"],
+                "images": len(outcomes["wrong", "clean"]),
+            }
+            for severity in SEVERITIES:
+                of_seeds = [self.ece(seed, severity) for seed in seeds]
+                row = {"ece": np.mean(of_seeds), "ece_std": np.std(of_seeds, ddof=1)}
+                found[model, severity] = told | row
+            if clean:
+                of_seeds = [float(seed["ece", "clean"]) for seed in seeds]
+                row = {"ece": np.mean(of_seeds), "ece_std": np.std(of_seeds, ddof=1)}
+                found[model, 0] = told | row
+        return found
+
+
+def published_means() -> dict[str, Means]:
+    """AlexNet and ResNet-50 on ImageNet-C and ImageNet-P, from the published tables."""
+    read = {of: pd.read_csv(PUBLISHED / f"{of}.csv") for of in ("corruptions", "perturbations")}
+    normalised = pd.read_csv(PUBLISHED / "normalised.csv")
+    found: dict[str, Means] = {}
+    for name, network, clean in (("alexnet", "AlexNet", 0.435), ("resnet50", "ResNet-50", 0.239)):
+        of_network = normalised[normalised["model"] == network]
+        share = of_network.set_index(["figure", "of"])["value"] / 100
+        means: dict[Cell, Any] = {("wrong", "clean"): clean}
+        for row in read["corruptions"].itertuples():
+            if row.corruption in COUNTED:
+                error = row.error * share["ce", row.corruption]
+                means["wrong", f"{row.corruption}/{row.severity}"] = error
+        for row in read["perturbations"].itertuples():
+            if ("fr", row.perturbation) in share:
+                flips = row.flip_probability * share["fr", row.perturbation]
+                means["flips", row.perturbation] = flips
+                means["top5", row.perturbation] = row.top5_distance * share["t5d", row.perturbation]
+        found[name] = means
+    return found
+
+
+@pytest.fixture(scope="module", params=["digits", "imagenet"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    folder = tmp_path_factory.mktemp(request.param)
+    networks = [network for of in MODELS.values() for network in of]
+    if request.param == "imagenet":
+        Run(forge(folder, networks)).report("resnet50")
+        kinds = {"corruption": "imagenet-c", "perturbation": "imagenet-p"}
+        kinds |= {"shift": "imagenet-shift", "clean": "image-folder"}
+        return Report(folder, kinds, [*PERTURBED, "snow"], None, published_means())
+    suite = Suite(
+        [make_classifier(name, seed=seed) for seed, name in enumerate(networks)],
+        ["digits-c", "digits-p", "digits-shift"],
+        baseline="two",
+        limit=30,
+        shard_size=20,
+        keep_ranking=True,
+    )
+    prepare(suite, folder, "cpu").carry_out().report()
+    kinds = {"corruption": "digits-c", "perturbation": "digits-p"}
+    kinds |= {"shift": "digits-shift", "clean": "digits-c"}
+    return Report(folder, kinds, [*PERTURBED, "spatter"], "two", {})
+
+
+def test_every_number_of_every_table(report: Report) -> None:
+    tables = report.tables()
+    read = {file.stem: pd.read_csv(file) for file in (report.folder / "report").glob("*.csv")}
+    numbers = {name for name, table in read.items() if len(table.select_dtypes("number").columns)}
+    assert numbers == {name for name, (_, table) in tables.items() if table}
+    for name in numbers:
+        key, expected = tables[name]
+        found = read[name].set_index(key)
+        rows = {index if isinstance(index, tuple) else (index,) for index in found.index}
+        assert rows == set(expected), name
+        assert len(found) == len(expected), name
+        for index, row in expected.items():
+            assert set(found.columns) == set(row), (name, index)
+            shown = found.loc[index if len(index) > 1 else index[0]]
+            for column, value in row.items():
+                if isinstance(value, str):
+                    assert shown[column] == value, (name, index, column)
+                else:
+                    told = pytest.approx(float(value), rel=1e-6, abs=1e-6, nan_ok=True)
+                    assert float(shown[column]) == told, (name, index, column)
