@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from robustbench_aa.metrics.outcomes import read_models
 from robustbench_aa.report import cells
 from robustbench_aa.report.leaderboard import Board
+from robustbench_aa.report.provenance import missing, mixtures, provenance, read_origins
 from robustbench_aa.store import Store
 
 
@@ -28,6 +30,9 @@ class Tables:
         consistency: a row a model and shift protocol.
         diagonal: a row a model and offset along the diagonal.
         calibration: a row a model and severity; 0: clean images.
+        provenance: a row a thing that figures come from; several where predictions differ in it.
+        missing: a row a network and distortion that counts and lacks predictions.
+        warnings: what may not be compared although the leaderboard shows it, a sentence each.
     """
 
     leaderboard: pd.DataFrame
@@ -39,15 +44,18 @@ class Tables:
     consistency: pd.DataFrame
     diagonal: pd.DataFrame
     calibration: pd.DataFrame
+    provenance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    missing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    warnings: Sequence[str] = ()
 
     def write(self, folder: Path) -> list[Path]:
         """Writes the tables that have rows; what an earlier report left of the others goes."""
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for field in fields(self):
-            path = folder / f"{field.name}.csv"
+        tables = {of.name: getattr(self, of.name) for of in fields(self) if of.name != "warnings"}
+        for name, table in tables.items():
+            path = folder / f"{name}.csv"
             path.unlink(missing_ok=True)
-            table: pd.DataFrame = getattr(self, field.name)
             if not table.empty:
                 table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
                 written.append(path)
@@ -66,6 +74,7 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
     models = read_models(store)
     board = Board(models, store.kinds(), baseline or store.manifest.baseline)
     of, kinds = models.values(), store.kinds()
+    origins = read_origins(store)
     return Tables(
         leaderboard=board.leaderboard(),
         intervals=board.intervals(),
@@ -76,4 +85,7 @@ def make_tables(store: Store, baseline: str | None = None) -> Tables:
         consistency=cells.consistency(of, kinds.get("shift")),
         diagonal=cells.diagonal(of, kinds.get("shift")),
         calibration=cells.calibration(of, kinds.get("corruption")),
+        provenance=provenance(store, origins),
+        missing=missing(store, of),
+        warnings=mixtures(origins),
     )
