@@ -31,6 +31,7 @@ ARROWS = {
     "metrics": {"store"},
     "report": {"metrics", "store"},
     "run": {"metrics", "report", "store", "evaluation"},
+    "merge": {"manifest", "run", "store"},
     "suite": set(),
     "job": {
         *("datasets", "distortions", "engines", "evaluation", "manifest", "models", "run"),
@@ -45,6 +46,7 @@ ARROWS = {
             "datasets",
             "features",
             "job",
+            "merge",
             "metrics",
             "models",
             "preview",
@@ -54,7 +56,7 @@ ARROWS = {
         ),
         "suite",
     },
-    "__init__": {"antialiasing", "job", "models", "run"},
+    "__init__": {"antialiasing", "job", "merge", "models", "run"},
     "__main__": {"cli"},
 }
 
@@ -86,7 +88,9 @@ def test_every_part_is_in_the_plan() -> None:
     assert {part(path) for path in PACKAGE.rglob("*.py")} == set(ARROWS)
 
 
-@pytest.mark.parametrize("module", ["metrics.outcomes", "report.figures", "run", "cli", "suite"])
+@pytest.mark.parametrize(
+    "module", ["metrics.outcomes", "report.figures", "run", "merge", "cli", "suite"]
+)
 def test_reports_need_no_torch(module: str) -> None:
     code = f"import sys, robustbench_aa.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
