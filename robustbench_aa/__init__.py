@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from robustbench_aa.antialiasing import antialias as antialias
     from robustbench_aa.errors import RobustbenchError as RobustbenchError
     from robustbench_aa.job import benchmark as benchmark
+    from robustbench_aa.merge import merge_runs as merge_runs
     from robustbench_aa.models import load as load
     from robustbench_aa.run import Run as Run
     from robustbench_aa.types import Classifier as Classifier
@@ -29,6 +30,7 @@ _HOMES = {
     "antialias": "antialiasing",
     "benchmark": "job",
     "load": "models",
+    "merge_runs": "merge",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "antialias",
     "benchmark",
     "load",
+    "merge_runs",
 ]
 
 

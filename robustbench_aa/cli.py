@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import logging
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from robustbench_aa.job import Job
+    from robustbench_aa.report import Tables
     from robustbench_aa.run import Run
     from robustbench_aa.suite import Suite
 
@@ -142,7 +144,9 @@ def evaluate(dataset: str, output_dir: str, no_stored_jpeg: bool, **given: Any) 
     run = _carry_out(suite, output_dir, **how)
     if run is None:
         return 0
-    _console().print(dataset_table(run.tables(), dataset))
+    tables = run.tables()
+    _console().print(dataset_table(tables, dataset))
+    _print_warnings(tables)
     click.echo(f"predictions are in {run.directory}; robustbench-aa report {run.directory}")
     return _print_failures(run)
 
@@ -159,6 +163,27 @@ def report(directory: Path, baseline: str | None, with_published: bool, latex: b
     from robustbench_aa.run import Run
 
     return _print_report(Run(directory), baseline, with_published, latex)
+
+
+@commands.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output-dir",
+    "-o",
+    metavar="RUN",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A new or empty directory, or a run, which takes the others up.",
+)
+def merge(runs: tuple[Path, ...], output_dir: Path) -> None:
+    """Joins RUNs that were made apart, by model, data set or corruption, into one.
+
+    Runs that contradict each other are refused before anything is written; the RUNs stay.
+    """
+    from robustbench_aa.merge import merge_runs
+
+    run = merge_runs(runs, output_dir, command=_command())
+    click.echo(f"predictions are in {run.directory}; robustbench-aa report {run.directory}")
 
 
 @commands.command()
@@ -300,13 +325,18 @@ def _carry_out(suite: Suite, output_dir: str, dry_run: bool, **how: Any) -> Run 
     from robustbench_aa.job import prepare
     from robustbench_aa.progress import progress
 
-    job = prepare(suite, output_dir, how.pop("device"))
+    job = prepare(suite, output_dir, how.pop("device"), _command())
     passes = sum(item.passes for item in job.work)
     _print_plan(job, passes)
     if dry_run:
         return None
     with progress(passes, _console(stderr=True)) as advance:
         return job.carry_out(**how, progress=advance)
+
+
+def _command() -> str:
+    """The command line as it was typed."""
+    return shlex.join(["robustbench-aa", *sys.argv[1:]])
 
 
 def _print_plan(job: Job, passes: int) -> None:
@@ -327,9 +357,15 @@ def _print_report(
     tables = run.tables(baseline, with_published)
     written = run.write(tables, latex)
     _console().print(leaderboard_table(tables))
+    _print_warnings(tables)
     for path in written:
         click.echo(path)
     return _print_failures(run)
+
+
+def _print_warnings(tables: Tables) -> None:
+    for warning in tables.warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _print_failures(run: Run) -> int:

@@ -18,7 +18,13 @@ from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError, cause
 from robustbench_aa.evaluation import Progress, Work, plan
-from robustbench_aa.manifest import Manifest, dataset_identity, environment, model_identity
+from robustbench_aa.manifest import (
+    Manifest,
+    dataset_identity,
+    decoded_sha256,
+    environment,
+    model_identity,
+)
 from robustbench_aa.models import expand, load
 from robustbench_aa.run import Run
 from robustbench_aa.samples import write_samples
@@ -65,18 +71,25 @@ class Job:
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size} is too small; use at least 1")
         run = ENGINES[engine]
-        self.store.write_manifest()
+        torch.backends.cudnn.allow_tf32 = False  # a 10-bit mantissa that moves accuracies
+        store = self._store_of_session()
+        store.write_manifest()
         failures = run(
-            self.work,
-            self.datasets,
-            self.classifiers,
-            self.store,
-            batch_size,
-            self.device,
-            progress,
+            self.work, self.datasets, self.classifiers, store, batch_size, self.device, progress
         )
-        write_samples(self.store.directory, self.cells, self.datasets)
-        return Run(self.store.directory, failures)
+        write_samples(store.directory, self.cells, self.datasets)
+        return Run(store.directory, failures)
+
+    def _store_of_session(self) -> Store:
+        """The store, told what the predictions to come are made with."""
+        manifest = self.store.manifest
+        decoded = {name: decoded_sha256(dataset) for name, dataset in self.datasets.items()}
+        manifest = dataclasses.replace(
+            manifest,
+            environment=environment(self.device),
+            decoded=manifest.decoded | decoded,
+        )
+        return Store(self.store.directory, manifest)
 
 
 def benchmark(
@@ -113,8 +126,16 @@ def benchmark(
     return run
 
 
-def prepare(suite: Suite, output_dir: str | os.PathLike[str], device: str | None = None) -> Job:
+def prepare(
+    suite: Suite,
+    output_dir: str | os.PathLike[str],
+    device: str | None = None,
+    command: str | None = None,
+) -> Job:
     """Loads and checks all that a suite names, and finds what is still to be done.
+
+    Args:
+        command: the command line that asks for it, to be kept in `run.json`.
 
     Raises:
         UsageError: in one of its forms, naming what does not exist, fit or go together.
@@ -148,11 +169,12 @@ def prepare(suite: Suite, output_dir: str | os.PathLike[str], device: str | None
         shard_size=suite.shard_size,
         models={name: model_identity(of) for name, of in classifiers.items()},
         datasets={name: dataset_identity(of) for name, of in datasets.items()},
-        environment=environment(device),
+        environment={},
         keep_ranking=suite.keep_ranking,
+        command=command,
     )
     store = Store.continued(Path(output_dir), manifest)
-    _check_kinds(store)
+    store.check_kinds()
     cells = {
         name: [cell for cell in store.cells(name) if cell.distortion in asked[name]]
         for name in datasets
@@ -206,17 +228,6 @@ def _check_fit(classifier: Classifier, dataset: Dataset) -> None:
             raise UsageError(
                 f"model {classifier.name} is for {what.format(ours)}, data set {dataset.name} has "
                 f"{what.format(theirs)}; leave one of them out{way_out}"
-            )
-
-
-def _check_kinds(store: Store) -> None:
-    """A leaderboard has one column for a figure, so a run has one data set for each kind."""
-    for name in store.manifest.datasets:
-        of = kind(cell.distortion for cell in store.cells(name))
-        other = store.kinds()[of]
-        if other != name:
-            raise SuiteError(
-                f"{name} and {other} both measure {of}; give them an --output-dir each"
             )
 
 

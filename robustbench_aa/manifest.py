@@ -6,15 +6,16 @@ import dataclasses
 import hashlib
 import json
 import platform
+import re
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_aa.errors import RunError
-from robustbench_aa.types import Classifier
+from robustbench_aa.errors import DatasetError, RunError
+from robustbench_aa.types import Classifier, Shard
 
 if TYPE_CHECKING:
     from robustbench_aa.datasets import Dataset
@@ -36,8 +37,13 @@ class Manifest:
         shard_size: images a prediction file.
         models: by name, everything about a model that its predictions depend on.
         datasets: by name, likewise, with all distortions that the data set defines.
-        environment: versions and device of the latest session.
+        environment: versions, decoders, device and precision of the latest session.
         keep_ranking: whether predictions hold the order of all classes.
+        decoded: by data set, the hash of a few of its pictures as they were decoded last.
+        command: what started the latest session, as it was typed; None for one from Python.
+
+    The environment, the decoded pictures and the command are told, not compared: machines with
+    other decoders may share a run, and its report says so.
     """
 
     suite: str | None
@@ -49,6 +55,8 @@ class Manifest:
     environment: dict[str, str]
     keep_ranking: bool = False
     schema: int = SCHEMA_VERSION
+    decoded: dict[str, str] = field(default_factory=dict)
+    command: str | None = None
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
@@ -83,30 +91,35 @@ class Manifest:
         Raises:
             RunError: the two contradict each other, so that predictions would be mixed.
         """
-
-        def refuse(what: str) -> None:
-            raise RunError(f"{directory} {what}; choose another --output-dir or delete this one")
-
+        what = self.contradiction(earlier)
         if earlier.suite and self.suite and earlier.suite != self.suite:
-            refuse(f"belongs to suite {earlier.suite!r}, not {self.suite!r}")
-        if earlier.seed != self.seed:
-            refuse(f"was made with seed {earlier.seed}, not {self.seed}")
-        if earlier.keep_ranking != self.keep_ranking:
-            refuse(f"was made {'with' if earlier.keep_ranking else 'without'} --keep-ranking")
-        if earlier.shard_size != self.shard_size:
-            refuse(f"was made with shards of {earlier.shard_size} images, not {self.shard_size}")
-        for ours, theirs in ((self.models, earlier.models), (self.datasets, earlier.datasets)):
-            for name in ours.keys() & theirs.keys():
-                changed = [key for key in ours[name] if ours[name][key] != theirs[name].get(key)]
-                if changed:
-                    refuse(f"holds predictions of {name} with another {', '.join(changed)}")
+            what = f"belongs to suite {earlier.suite!r}, not {self.suite!r}"
+        if what:
+            raise RunError(f"{directory} {what}; choose another --output-dir or delete this one")
         return dataclasses.replace(
             self,
             suite=self.suite or earlier.suite,
             baseline=self.baseline or earlier.baseline,
             models=earlier.models | self.models,
             datasets=earlier.datasets | self.datasets,
+            decoded=earlier.decoded | self.decoded,
         )
+
+    def contradiction(self, other: Manifest) -> str | None:
+        """What is said of the other run if its predictions cannot stand beside this one's."""
+        if other.seed != self.seed:
+            return f"was made with seed {other.seed}, not {self.seed}"
+        if other.keep_ranking != self.keep_ranking:
+            return f"was made {'with' if other.keep_ranking else 'without'} --keep-ranking"
+        if other.shard_size != self.shard_size:
+            return f"was made with shards of {other.shard_size} images, not {self.shard_size}"
+        for ours, theirs in ((self.models, other.models), (self.datasets, other.datasets)):
+            for name in [name for name in ours if name in theirs]:
+                one, two = ours[name], theirs[name]
+                changed = [key for key in one | two if one.get(key) != two.get(key)]
+                if changed:
+                    return f"holds predictions of {name} with another {', '.join(changed)}"
+        return None
 
 
 def model_identity(classifier: Classifier) -> Identity:
@@ -137,16 +150,88 @@ def dataset_identity(dataset: Dataset) -> Identity:
     }
 
 
+def decoded_sha256(dataset: Dataset) -> str:
+    """Of the first, middle and last image under the first distortion that is there.
+
+    They are computed on the CPU, so that what differs is how their files are decoded. Empty where
+    one of them cannot be read; the evaluation says why.
+    """
+    import torch
+
+    present = next(of for of in dataset.distortions if of not in dataset.missing)
+    digest = hashlib.sha256()
+    try:
+        for place in sorted({0, dataset.images // 2, dataset.images - 1}):
+            shard = Shard(place, place + 1)
+            for batch in dataset.read(present, shard, 1, torch.device("cpu")):
+                digest.update(batch.frames.numpy().tobytes())
+    except DatasetError:
+        return ""
+    return digest.hexdigest()
+
+
 def environment(device: str) -> dict[str, str]:
-    """What else a number could depend on: versions of packages and code, and the device."""
-    packages: Iterable[str] = ("robustbench-aa", "torch", "numpy", "pandas", "pyarrow")
+    """What else a number could depend on: versions of packages, decoders and code, the hardware.
+
+    The precision is that of torch's settings as they are now.
+    """
+    import torch
+
+    packages: Iterable[str] = (
+        *("robustbench-aa", "torch", "torchvision", "numpy", "pandas", "pyarrow"),
+        *("pillow", "av", "imagecorruptions"),
+    )
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{package: version(package) for package in packages},
+        **_decoders(),
         "commit": _commit(),
         "device": device,
+        "cpu": _cpu(),
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
+        **_precision(),
     }
+
+
+def _decoders() -> dict[str, str]:
+    """The libraries that Pillow and PyAV decode with, which their own versions do not tell."""
+    import av
+    from PIL import features
+
+    turbo = features.version("libjpeg_turbo") if features.check("libjpeg_turbo") else None
+    codec = av.library_versions["libavcodec"]
+    return {
+        "libjpeg": f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}",
+        "libavcodec": ".".join(map(str, codec)),
+    }
+
+
+def _precision() -> dict[str, str]:
+    """How exact float32 is on a GPU."""
+    import torch
+
+    flags: dict[str, Callable[[], object]] = {
+        "float32_matmul_precision": torch.get_float32_matmul_precision,
+        "matmul_tf32": lambda: torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": lambda: torch.backends.cudnn.allow_tf32,
+    }
+    told = {}
+    for name, flag in flags.items():
+        try:
+            told[name] = str(flag())
+        except RuntimeError:  # torch does not say once its newer settings were used as well
+            told[name] = "unclear"
+    return told
+
+
+def _cpu() -> str:
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # there is none on other systems
+        told = ""
+    name = re.search(r"^model name\s*: (.+)$", told, re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine()
 
 
 def _commit() -> str:

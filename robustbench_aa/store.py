@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_aa.errors import DamagedShard, RunError
+from robustbench_aa.errors import DamagedShard, RunError, SuiteError
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
@@ -121,6 +122,20 @@ class Store:
             for dataset in self.manifest.datasets
         }
 
+    def check_kinds(self) -> None:
+        """A leaderboard has one column for a figure, so a run has one data set for each kind.
+
+        Raises:
+            SuiteError: it has two of a kind; names both.
+        """
+        for name in self.manifest.datasets:
+            of = kind(cell.distortion for cell in self.cells(name))
+            other = self.kinds()[of]
+            if other != name:
+                raise SuiteError(
+                    f"{name} and {other} both measure {of}; give them an --output-dir each"
+                )
+
     def shards(self, dataset: str) -> list[Shard]:
         """The ranges that a data set's images are divided into."""
         return shards(self.manifest.datasets[dataset]["images"], self.manifest.shard_size)
@@ -133,7 +148,7 @@ class Store:
     def has(self, model: str, cell: Cell, shard: Shard) -> bool:
         """Whether the predictions of a shard are there and whole; a damaged file is told of."""
         try:
-            return self._read(model, cell, shard) is not None
+            return self.read_shard(model, cell, shard) is not None
         except DamagedShard as error:
             _log.warning("%s; the shard counts as missing and is evaluated again", error)
             return False
@@ -147,6 +162,8 @@ class Store:
         told = {
             "identity": self._identity(model, cell, shard),
             "environment": self.manifest.environment,
+            "decoded_sha256": self.manifest.decoded.get(cell.dataset, ""),
+            "command": self.manifest.command or "",
         }
         schema = self._schema(model)
         columns = [_column(rows[field.name], field.type) for field in schema]
@@ -160,12 +177,37 @@ class Store:
             ),
         )
 
+    def adopt(self, file: Path, model: str, cell: Cell, shard: Shard) -> None:
+        """Takes over a whole prediction file of another run, as it is."""
+        path = self.path(model, cell, shard)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_atomically(path, lambda beside: shutil.copyfile(file, beside))
+
+    def origin(self, model: str, cell: Cell, shard: Shard) -> dict[str, str] | None:
+        """What the predictions of a shard were made with, by its file's footer alone.
+
+        Returns:
+            The environment, the command (empty for a session from Python) and the hash of a few
+            decoded pictures; None where the file is missing, truncated or of another run.
+        """
+        path = self.path(model, cell, shard)
+        if not path.exists():
+            return None
+        try:
+            told = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
+            if told["identity"] != self._identity(model, cell, shard):
+                return None
+        except (pa.ArrowException, OSError, KeyError, ValueError):
+            return None
+        recent = {key: told[key] for key in ("command", "decoded_sha256") if key in told}
+        return {**told["environment"], **recent}
+
     def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
         """The predictions of a cell, or None while any shard of it is missing or damaged."""
         tables = []
         for shard in self.shards(cell.dataset):
             try:
-                table = self._read(model, cell, shard)
+                table = self.read_shard(model, cell, shard)
             except DamagedShard as error:
                 _log.warning("%s; its cell stays empty until it is evaluated again", error)
                 return None
@@ -175,7 +217,12 @@ class Store:
         frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
         return frame
 
-    def _read(self, model: str, cell: Cell, shard: Shard) -> pa.Table | None:
+    def read_shard(self, model: str, cell: Cell, shard: Shard) -> pa.Table | None:
+        """The predictions of a shard in the store's `schema`; None if they are not there.
+
+        Raises:
+            DamagedShard: its file is not whole, or not of this run; names it.
+        """
         path = self.path(model, cell, shard)
         if not path.exists():
             return None

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -54,3 +56,22 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def made_elsewhere(folder: Path, **changes: str | None) -> None:
+    """Rewrites what the prediction files below a folder say they were made with.
+
+    Args:
+        changes: to the environment, or `decoded_sha256`; None takes an entry away.
+    """
+    for path in folder.rglob("*.parquet"):
+        table = pq.read_table(path)
+        metadata = dict(table.schema.metadata)
+        told = json.loads(metadata[b"robustbench_aa"])
+        for key, value in changes.items():
+            part = told if key in told else told["environment"]
+            part.pop(key, None)
+            if value is not None:
+                part[key] = value
+        metadata[b"robustbench_aa"] = json.dumps(told).encode()
+        pq.write_table(table.replace_schema_metadata(metadata), path, write_page_checksum=True)

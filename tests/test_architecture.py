@@ -32,6 +32,7 @@ ARROWS = {
     "report": {"metrics", "store"},
     "samples": {"datasets", "store"},
     "run": {"metrics", "report", "samples", "store", "evaluation"},
+    "merge": {"manifest", "run", "store"},
     "suite": set(),
     "job": {
         *("datasets", "distortions", "engines", "evaluation", "manifest", "models", "run"),
@@ -46,6 +47,7 @@ ARROWS = {
             "datasets",
             "features",
             "job",
+            "merge",
             "metrics",
             "models",
             "preview",
@@ -55,7 +57,7 @@ ARROWS = {
         ),
         "suite",
     },
-    "__init__": {"antialiasing", "job", "models", "run"},
+    "__init__": {"antialiasing", "job", "merge", "models", "run"},
     "__main__": {"cli"},
 }
 
@@ -87,7 +89,9 @@ def test_every_part_is_in_the_plan() -> None:
     assert {part(path) for path in PACKAGE.rglob("*.py")} == set(ARROWS)
 
 
-@pytest.mark.parametrize("module", ["metrics.outcomes", "report.figures", "run", "cli", "suite"])
+@pytest.mark.parametrize(
+    "module", ["metrics.outcomes", "report.figures", "run", "merge", "cli", "suite"]
+)
 def test_reports_need_no_torch(module: str) -> None:
     code = f"import sys, robustbench_aa.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

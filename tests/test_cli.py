@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from robustbench_aa import antialias, load
-from tests.conftest import tree
+from tests.conftest import made_elsewhere, tree
 from tests.forged import forge
 
 BASE = [sys.executable, "-m", "robustbench_aa"]
@@ -310,7 +310,40 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> No
 
 
 def csv_files(folder: Path) -> dict[str, bytes]:
-    return {name: content for name, content in tree(folder).items() if name.endswith(".csv")}
+    """But for the file that tells the commands, which differ."""
+    files = {name: content for name, content in tree(folder).items() if name.endswith(".csv")}
+    del files["provenance.csv"]
+    return files
+
+
+def test_runs_are_merged_and_what_they_mix_is_told(tmp_path: Path) -> None:
+    models = ("digits:resnet@lpf3-seed0", "digits:resnet@lpf2-seed0")
+    for folder, model in zip("ab", models, strict=True):
+        command = ("evaluate", "-m", model, "-d", "digits", "--limit", 5, "--output-dir", folder)
+        result = run(*command, cwd=tmp_path)
+        assert (result.returncode, "warning" in result.stderr) == (0, False), result.stderr
+    made_elsewhere(tmp_path / "b", libjpeg="libjpeg 9")
+    result = run("merge", "a", "b", "-o", "c", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "predictions are in c; robustbench-aa report c\n"
+    result = run("report", "c", cwd=tmp_path)
+    assert result.returncode == 0
+    (told,) = result.stderr.splitlines()
+    assert told.startswith("warning: libjpeg differs between predictions: libjpeg-turbo ")
+    assert f"libjpeg 9 ({models[1]}); delete those of {models[1]} and evaluate them" in told
+    commands = pd.read_csv(tmp_path / "c/report/provenance.csv").set_index("what").loc["command"]
+    evaluate = "robustbench-aa evaluate -m {} -d digits --limit 5 --output-dir {}"
+    assert set(commands["value"]) == {
+        "robustbench-aa merge a b -o c",
+        *(evaluate.format(model, folder) for folder, model in zip("ab", models, strict=True)),
+    }
+    run(
+        "evaluate", "-m", models[0], "-d", "digits", "--limit", 6, "--output-dir", "d", cwd=tmp_path
+    )
+    before = tree(tmp_path)
+    result = run("merge", "a", "d", "-o", "e", cwd=tmp_path)
+    assert_refused(result, "a and d cannot be merged: the first holds predictions of digits with")
+    assert tree(tmp_path) == before
 
 
 def committed(folder: Path) -> dict[Path, int]:

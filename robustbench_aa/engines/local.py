@@ -34,7 +34,6 @@ def run(
     """
     if torch.device(device).type == "cpu":
         _keep_memory()
-    torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa moves accuracies without a trace
     for name in {name for item in work for name in item.pending}:
         classifiers[name].module.to(device).eval()
     failures = []

@@ -52,9 +52,16 @@ class Outcomes:
     @property
     def complete(self) -> bool:
         """Whether everything that counts has been evaluated, which hold-outs do not."""
-        return not any(
-            np.isnan(wrong).any() for cell, wrong in self.wrong.items() if not cell.held_out
-        )
+        return not self.lacking
+
+    @property
+    def lacking(self) -> list[Distortion]:
+        """What counts and has not been evaluated on every image."""
+        return [
+            cell
+            for cell, wrong in self.wrong.items()
+            if not cell.held_out and np.isnan(wrong).any()
+        ]
 
     def counted(self) -> list[Distortion]:
         """The corruptions that published means count."""

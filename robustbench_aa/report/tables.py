@@ -11,6 +11,7 @@ import pandas as pd
 from robustbench_aa.metrics.outcomes import read_models
 from robustbench_aa.report import cells
 from robustbench_aa.report.leaderboard import Board
+from robustbench_aa.report.provenance import missing, mixtures, provenance, read_origins
 from robustbench_aa.report.published import with_published as beside_published
 from robustbench_aa.store import Store
 
@@ -33,6 +34,9 @@ class Tables:
         consistency: a row a model and shift protocol.
         diagonal: a row a model and offset along the diagonal.
         calibration: a row a model and severity; 0: clean images.
+        provenance: a row a thing that figures come from; several where predictions differ in it.
+        missing: a row a network and distortion that counts and lacks predictions.
+        warnings: what may not be compared although the leaderboard shows it, a sentence each.
     """
 
     leaderboard: pd.DataFrame
@@ -84,6 +88,7 @@ def make_tables(store: Store, baseline: str | None = None, with_published: bool 
     if with_published:
         leaderboard = beside_published(leaderboard, store.manifest.datasets)
     of, kinds = models.values(), store.kinds()
+    origins = read_origins(store)
     return Tables(
         leaderboard=leaderboard,
         intervals=board.intervals(baseline),
@@ -96,4 +101,8 @@ def make_tables(store: Store, baseline: str | None = None, with_published: bool 
         diagonal=cells.diagonal(of, kinds.get("shift")),
         calibration=cells.calibration(of, kinds.get("corruption")),
         baseline=baseline,
+        command=store.manifest.command,
+        provenance=provenance(store, origins),
+        missing=missing(store, of),
+        warnings=mixtures(origins),
     )
