@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test lint bench train-digits clean
+.PHONY: help setup benchmark test lint docs bench train-digits clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: $(READY) ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY) ## pages of docs/ and of the docstrings, into docs/_build/
+	$(BIN)/python -m sphinx -W --keep-going docs docs/_build
+
 bench: $(READY) ## measure speed, into results/performance/
 	$(BIN)/python -m benchmarks.evaluation_speed
 	$(BIN)/python -m benchmarks.corruption_speed
@@ -47,6 +50,6 @@ train-digits: $(READY) ## train the embedded models anew
 	$(BIN)/python -m data_prep.train_digits
 
 clean: ## remove the environment, caches and predictions; reports stay
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) build docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	rm -rf results/*/predictions results/*/samples results/*/run.json
 	find . -name __pycache__ -prune -exec rm -rf {} +

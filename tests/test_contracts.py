@@ -8,6 +8,8 @@ import torch
 from robustbench_aa.datasets import DATASETS, Request, open_dataset
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
 from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.perturbations import TABLES as PERTURBATIONS
+from robustbench_aa.distortions.perturbations import perturb
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES
 from robustbench_aa.models import known_models, load
 from robustbench_aa.types import Distortion, Shard, training_seed
@@ -19,6 +21,13 @@ NOT_MONOTONE = {
 }
 
 every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
+every_perturbation = pytest.mark.parametrize(
+    ("name", "size"),
+    # each at the smallest size that it was published for
+    {
+        name: size for size in sorted(PERTURBATIONS, reverse=True) for name in PERTURBATIONS[size]
+    }.items(),
+)
 every_dataset = pytest.mark.parametrize("name", [n for n in DATASETS if n.startswith("digits")])
 
 
@@ -70,6 +79,24 @@ def test_a_corruption_survives_black_and_white(name: str, level: int) -> None:
     flat = torch.full((1, 3, 32, 32), level, dtype=torch.uint8)
     for severity in SEVERITIES:
         assert corrupted(flat, name, severity).dtype == torch.uint8
+
+
+@every_perturbation
+def test_a_perturbation_is_a_function_of_seed_and_image(
+    photographs: torch.Tensor, name: str, size: int
+) -> None:
+    images = photographs[..., : size + 8, : size + 16]
+    before = images.clone()
+
+    def perturbed(first: int, last: int) -> torch.Tensor:
+        draws = Draws(0, Distortion("perturbation", name), range(first, last))
+        return perturb(images[first:last], name, size, draws)
+
+    whole = perturbed(0, 2)
+    assert whole.shape == (2, PERTURBATIONS[size][name].frames, 3, size, size)
+    assert whole.dtype == torch.uint8
+    assert torch.equal(images, before)
+    assert torch.equal(torch.cat([perturbed(0, 1), perturbed(1, 2)]), whole)
 
 
 @every_dataset

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -200,3 +202,21 @@ def test_the_page_is_one_small_file_that_names_no_address(run: Run) -> None:
     Addresses().feed(text)
     assert addresses
     assert [a for a in addresses if not a.startswith(("data:", "#"))] == []
+
+
+def test_what_is_missing_is_said_with_the_way_to_fill_it(run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "half"
+    shutil.copytree(run.directory, copy)
+    files = sorted((copy / "predictions").rglob("*.parquet"))
+    for file in files[::2]:
+        file.unlink()
+    manifest = json.loads((copy / "run.json").read_text(encoding="utf-8"))
+    manifest["command"] = "robustbench-aa benchmark mine.toml"
+    (copy / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
+    half = Run(copy)
+    half.report()
+    text = (copy / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Not complete." in text
+    assert "robustbench-aa benchmark mine.toml" in text
+    assert not half.leaderboard()["complete"].any()
+    assert half.leaderboard()["mean_error"].isna().all()

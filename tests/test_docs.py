@@ -1,0 +1,322 @@
+"""The documents: they can be built, their links lead somewhere, and what they tell to do works.
+
+The blocks of a document are carried out in their order, in one folder. A block that begins with a
+file's name is that file (`# name`), or what changes in it (`+++ name`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner
+from markdown_it import MarkdownIt
+from PIL import Image
+
+import robustbench_aa
+from data_prep import download
+from robustbench_aa import cli
+from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.videos import encode_video
+from robustbench_aa.distortions import corruptions_at, perturbations_at
+from robustbench_aa.download import Download
+from robustbench_aa.models import known_models
+from robustbench_aa.suite import read_suite
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXTENDING = ROOT / "docs" / "extending.md"
+"""Changes the package, so that it is followed in a copy of the repository."""
+
+LIMIT = 5
+"""Images, where a document names no other number."""
+ADDED = {  # what is tried, and what is added to it so that it takes seconds
+    "make": "-n",
+    "export": "",
+    "robustbench-aa antialias": "",
+    "robustbench-aa benchmark": f"--limit {LIMIT}",
+    "robustbench-aa compare": "",
+    "robustbench-aa datasets": "",
+    "robustbench-aa evaluate": f"--limit {LIMIT}",
+    "robustbench-aa features": "--limit 1 --max-shift 3",
+    "robustbench-aa models": "",
+    "robustbench-aa preview": "",
+    "robustbench-aa report": "",
+    "robustbench-aa verify": "",
+    "python -m benchmarks.backend_agreement": "",
+    "python -m data_prep.download": "",
+    "python -m data_prep.make_imagenet_c": "",
+    "python -m pytest": "-q",
+}
+STAND_INS = {  # for what is not embedded; the models' names must be known to their sources
+    "torchvision:resnet50@IMAGENET1K_V1": "python:stand_in:plain",
+    "torchvision:mobilenet_v2@IMAGENET1K_V1": "python:stand_in:plain",
+    "antialiased:resnet50@lpf5": "python:stand_in:smooth",
+    "/data/": "data/",
+}
+AFTER = {  # what a command would have left, were it carried out
+    "make benchmark": "robustbench-aa evaluate -m digits:resnet@lpf2 -m digits:resnet@baseline "
+    "-d digits-c --corruption fog --output-dir results/digits",
+}
+GIVEN = """
+from torch import nn
+my_module = nn.Sequential(
+    nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 15**2, 10)
+)
+"""  # what Python blocks take for granted
+STAND_IN = """
+from torch import nn
+from robustbench_aa.models.untrained import untrained
+
+def plain():
+    layers = lambda: (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1000))
+    return untrained(lambda: nn.Sequential(*layers()))
+
+smooth = plain
+"""
+PICTURE = Image.effect_mandelbrot((280, 260), (-2, -1, 1, 1), 50).convert("RGB")
+
+
+class Block(NamedTuple):
+    """A fenced block: `sh`, `python`, …, its text, and the file that it names."""
+
+    language: str
+    text: str
+    file: str | None
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+
+
+@functools.cache
+def parsed(document: Path) -> list[Any]:
+    return MarkdownIt("commonmark").enable("table").parse(document.read_text())
+
+
+def blocks(document: Path) -> Iterator[Block]:
+    for token in parsed(document):
+        if token.type == "fence":
+            found = re.match(r"(?:#|\+\+\+) (\S+\.\w+)\n", token.content)
+            yield Block(token.info, token.content, found[1] if found else None)
+
+
+def links(document: Path) -> Iterator[str]:
+    for token in parsed(document):
+        for child in token.children or ():
+            if target := child.attrGet("href") or child.attrGet("src"):
+                yield str(target)
+
+
+def anchors(document: Path) -> set[str]:
+    """The headings' anchors, as GitHub makes them."""
+    tokens = parsed(document)
+    titles = [
+        "".join(child.content for child in after.children)
+        for token, after in itertools.pairwise(tokens)
+        if token.type == "heading_open"
+    ]
+    found: Counter[str] = Counter()
+    result = set()
+    for title in titles:
+        slug = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        result.add(f"{slug}-{found[slug]}" if found[slug] else slug)
+        found[slug] += 1
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A few small images take several threads longer than one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("sphinx"), reason="sphinx is not installed")
+def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", tmp_path / "cache"]
+    command += [ROOT / "docs", tmp_path / "html"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    api = (tmp_path / "html" / "api.html").read_text()
+    for name in robustbench_aa.__all__:
+        assert f'id="robustbench_aa.{name}"' in api
+
+
+@every_document
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in links(document):
+        url = urlsplit(link)
+        if url.scheme:
+            assert url.scheme == "https", link
+            assert re.fullmatch(r"([\w-]+\.)+\w+", url.netloc), link
+            continue
+        target = (document.parent / unquote(url.path)).resolve() if url.path else document
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        if url.fragment:
+            assert url.fragment in anchors(target), link
+
+
+def test_the_models_that_others_stand_in_for_are_real() -> None:
+    for name in STAND_INS:
+        if ":" in name:
+            assert name in known_models(name.partition(":")[0])
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d != EXTENDING], ids=relative)
+def test_what_a_document_tells_to_do_works(document: Path, tmp_path: Path) -> None:
+    prepare(document, tmp_path)
+    follow(document, tmp_path)
+
+
+def test_what_is_told_of_extending_works(tmp_path: Path) -> None:
+    for name in ("robustbench_aa", "data_prep", "tests", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    prepare(EXTENDING, tmp_path)
+    code = "from tests.test_docs import *; follow(EXTENDING, ROOT)"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    "command", ["rm -rf results", "robustbench-aa fly", "python -m benchmarks.scaling"]
+)
+def test_a_command_that_nobody_said_how_to_try_is_refused(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AssertionError, match=f"how to try: {command}"):
+        carry_out(command.split(), monkeypatch)
+
+
+def prepare(document: Path, folder: Path) -> None:
+    """Writes the files that a document names, and those that it takes for granted."""
+    (folder / "stand_in.py").write_text(STAND_IN)
+    PICTURE.save(folder / "picture.jpg")
+    for place in range(2):
+        write(folder / "data/imagenet/val" / wnids()[place] / f"{place}.JPEG")
+    for block in blocks(document):
+        if block.language == "diff":
+            assert block.file, f"a change begins with +++ and its file's name:\n{block.text}"
+            change(folder / block.file, block.text)
+        elif block.file:
+            path = folder / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(stood_in(block.text))
+
+
+def change(file: Path, diff: str) -> None:
+    """Replaces the lines that begin with a space or − by those that begin with a space or +."""
+    lines = [line or " " for line in diff.splitlines()[1:]]
+    before, after = (
+        "".join(f"{line[1:]}\n" for line in lines if line[0] in f" {sign}") for sign in "-+"
+    )
+    text = file.read_text()
+    assert text.count(before) == 1, f"{file} has {text.count(before)} times\n{before}"
+    file.write_text(text.replace(before, after))
+
+
+def follow(document: Path, folder: Path) -> None:
+    """Carries out the blocks of a document in a folder that was prepared."""
+    names: dict[str, Any] = {}
+    exec(GIVEN, names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(download, "fetch", fetched)
+        limited = functools.partial(robustbench_aa.benchmark, limit=LIMIT)
+        patch.setattr(robustbench_aa, "benchmark", limited)
+        for block in blocks(document):
+            if block.language == "sh":
+                for line in block.text.replace("\\\n", " ").splitlines():
+                    if words := shlex.split(line, comments=True):
+                        carry_out(words, patch)
+            elif block.language == "toml":
+                assert block.file, f"a suite begins with # and its file's name:\n{block.text}"
+                read_suite(block.file)
+            elif block.language == "python" and not block.file:
+                exec(compile(block.text, str(document), "exec"), names)
+            else:
+                told = block.file or not block.language or block.language.startswith("{")
+                assert told, f"say in tests/test_docs.py what to do with {block.language}"
+
+
+def carry_out(words: list[str], patch: pytest.MonkeyPatch) -> None:
+    """Carries out a command in this process; see `ADDED`."""
+    known = {" ".join(words[:count]) for count in (1, 2, 3)} & ADDED.keys()
+    assert known, f"say in tests/test_docs.py how to try: {shlex.join(words)}"
+    added = ADDED[known.pop()].split()
+    program, *rest = map(stood_in, words)
+    if not set(added) & set(rest):
+        rest += added
+    print("$", shlex.join([program, *rest]))
+    if program == "export":
+        for variable in rest:
+            patch.setenv(*variable.split("="))
+    elif program == "make":
+        subprocess.run([program, *rest], cwd=ROOT, check=True)
+    elif program == "robustbench-aa":
+        invoke(cli.commands, rest)
+    elif rest[1] == "pytest":  # a process of its own: it would rewrite what is imported here
+        subprocess.run([sys.executable, *rest], check=True)
+    else:
+        invoke(importlib.import_module(rest[1]).main, rest[2:])
+    if after := AFTER.get(shlex.join(words)):
+        carry_out(after.split(), patch)
+
+
+def invoke(command: click.Command, arguments: list[str]) -> None:
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False, standalone_mode=False)
+    print(result.output)
+    assert not result.return_value
+
+
+def stood_in(text: str) -> str:
+    for real, stand_in in STAND_INS.items():
+        text = text.replace(real, stand_in)
+    return text
+
+
+def fetched(archive: Download, to: Path) -> None:
+    """Leaves what an archive of ImageNet-C or ImageNet-P would, of two photographs."""
+    if f"/{download.DATASETS['imagenet-c'].record}/" in archive.url:
+        family = Path(archive.url).stem
+        cells = [f"{cell}" for cell in corruptions_at(224) if cell.family == family]
+    else:
+        cells = [f"{cell}" for cell in perturbations_at(224) if not cell.held_out]
+    suffix = "JPEG" if cells[0].endswith("/1") else "mp4"
+    for cell in cells:
+        for place in range(2):
+            write(to / cell / wnids()[place] / f"{place}.{suffix}")
+
+
+def write(file: Path) -> None:
+    """Writes a photograph, or a sequence of three frames."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".mp4":
+        encode_video(torch.zeros(3, 3, 224, 224, dtype=torch.uint8), file, {})
+    elif "val" in file.parts:
+        PICTURE.save(file)
+    else:
+        PICTURE.resize((224, 224)).save(file, "JPEG")
