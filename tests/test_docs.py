@@ -55,6 +55,7 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "robustbench-aa datasets": "",
     "robustbench-aa evaluate": f"--limit {LIMIT}",
     "robustbench-aa features": "--limit 1 --max-shift 3",
+    "robustbench-aa merge": "",
     "robustbench-aa models": "",
     "robustbench-aa preview": "",
     "robustbench-aa report": "",

@@ -84,7 +84,8 @@ def figures(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
 
 def _of_corruptions(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
     corrupted = model["corruption"]
-    found: Figures = {"mean_error": ce.mean_error(_errors(corrupted, corrupted.counted("wrong")))}
+    counted = corrupted.counted("wrong")
+    found: Figures = {"mean_error": ce.mean_error(_errors(corrupted, counted))}
     for name, baseline in baselines.items():
         relative = _relative_to_errors(model, baseline)
         found |= {f"{figure}_{name}": value for figure, value in relative.items()}

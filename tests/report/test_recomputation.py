@@ -238,6 +238,7 @@ class Report:
             "seeds": (["model"], {(of,): self.row(of, self.seeds[of]) for of in self.seeds}),
             "intervals": (["model", "figure"], self.intervals()),
             "normalised": (["model", "baseline", "figure", "of"], self.normalised()),
+            "relative": (["model", "baseline", "figure"], self.relative()),
             "corruptions": (["model", "corruption", "severity"], self.corruptions()),
             "perturbations": (["model", "perturbation"], self.perturbations()),
             "consistency": (["model", "protocol"], self.consistency()),
@@ -314,6 +315,26 @@ class Report:
                 for (figure, of), values in spreads.items():
                     row = {"value": points[figure, of]} | interval(values)
                     found[model, baseline, figure, of] = row
+        return found
+
+    def relative(self) -> Table:
+        """Relative to every model and published network, not to the report's baseline alone."""
+        points = {model: means(of, np.mean) for model, of in self.models.items()} | self.baselines
+        spreads = {model: means(of, resampled) for model, of in self.models.items()}
+        spreads |= self.resampled_baselines
+        found: Table = {}
+        for baseline, base in points.items():
+            for model, _, seeds in self.each():
+                of_seeds = [
+                    figures(means(seed, np.mean), {baseline: base}, self.perturbed)
+                    for seed in seeds
+                ]
+                over = figures(spreads[model], {baseline: spreads[baseline]}, self.perturbed)
+                at = figures(points[model], {baseline: base}, self.perturbed)
+                for figure in (name for name in at if name.endswith(f"_{baseline}")):
+                    row = {"value": at[figure]} | interval(over[figure])
+                    row["std"] = np.std([seed[figure] for seed in of_seeds], ddof=1)
+                    found[model, baseline, figure.removesuffix(f"_{baseline}")] = row
         return found
 
     def corruptions(self) -> Table:
