@@ -305,7 +305,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> No
         assert path.stat().st_mtime_ns == stamp
     ours, theirs = (csv_files(tmp_path / folder / "report") for folder in ("killed", "whole"))
     assert ours == theirs
-    assert len(ours) == 7
+    assert len(ours) == 8
     assert not list(tmp_path.rglob("*.tmp"))
 
 
