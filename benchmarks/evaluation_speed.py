@@ -89,7 +89,7 @@ def harness_seconds(job: Job) -> float:
         store = type(job.store)(Path(folder), job.store.manifest)
         fresh = dataclasses.replace(job, store=store)
         start = time.perf_counter()
-        run = fresh.carry_out(BATCH_SIZE)
+        run = fresh.carry_out()
         seconds = time.perf_counter() - start
     if run.failures:
         raise click.ClickException(str(run.failures[0]))

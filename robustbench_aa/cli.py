@@ -64,10 +64,19 @@ def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
 
 running = _options(
     click.option(
-        "--batch-size", "-b", default=256, show_default=True, help="Frames a forward pass."
+        *("--batch-size", "-b"),
+        default=256,
+        show_default=True,
+        help="Frames a forward pass; halved where memory does not suffice.",
     ),
     click.option("--device", help="A torch device; a GPU if there is one by default."),
+    click.option("--amp", is_flag=True, help="Mixed precision, which moves figures a little."),
+    click.option("--amp-dtype", help="bfloat16, or float16; turns --amp on."),
+    click.option("--channels-last", is_flag=True, help="Lay images out pixel by pixel."),
+    click.option("--compile", "compiled", is_flag=True, help="Compile the models first."),
+    click.option("--workers", "-j", type=int, help="Threads that decode; one a core by default."),
     click.option("--engine", default="local", show_default=True, help="Where the loop runs."),
+    click.option("--profile", is_flag=True, help="Tell what the time went to."),
     click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
 )
 
@@ -139,9 +148,9 @@ def evaluate(dataset: str, output_dir: str, no_stored_jpeg: bool, **given: Any) 
     from robustbench_aa.report.terminal import dataset_table
     from robustbench_aa.suite import Suite
 
-    how = {key: given.pop(key) for key in ("batch_size", "device", "engine", "dry_run")}
-    suite = Suite(datasets=[dataset], stored_jpeg=not no_stored_jpeg, **given)
-    run = _carry_out(suite, output_dir, **how)
+    asked = {of.name: given.pop(of.name) for of in dataclasses.fields(Suite) if of.name in given}
+    suite = Suite(datasets=[dataset], stored_jpeg=not no_stored_jpeg, **asked)
+    run = _carry_out(suite, output_dir, **given)
     if run is None:
         return 0
     tables = run.tables()
@@ -320,18 +329,36 @@ def datasets() -> None:
         click.echo(f"{name:<16}{of.images:>7} images of {of.size} px  {measures}, {count} cells")
 
 
-def _carry_out(suite: Suite, output_dir: str, dry_run: bool, **how: Any) -> Run | None:
+def _carry_out(
+    suite: Suite,
+    output_dir: str,
+    *,
+    dry_run: bool,
+    device: str | None,
+    workers: int | None,
+    engine: str,
+    profile: bool,
+    amp: bool,
+    **inference: Any,
+) -> Run | None:
     """Carries a suite out with a progress display; None for a dry run."""
+    from robustbench_aa.inference import Inference
     from robustbench_aa.job import prepare
     from robustbench_aa.progress import progress
+    from robustbench_aa.report.terminal import profile_table
 
-    job = prepare(suite, output_dir, how.pop("device"), _command())
+    inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
+    how = Inference(**inference)
+    job = prepare(suite, output_dir, device, _command(), workers)
     passes = sum(item.passes for item in job.work)
     _print_plan(job, passes)
     if dry_run:
         return None
     with progress(passes, _console(stderr=True)) as advance:
-        return job.carry_out(**how, progress=advance)
+        run = job.carry_out(how, engine, advance, profile)
+    if profile:
+        _console().print(profile_table(run.profile))
+    return run
 
 
 def _command() -> str:

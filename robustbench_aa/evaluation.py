@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.errors import DatasetError, ModelError, cause
+from robustbench_aa.inference import Predictor, halved, is_out_of_memory
+from robustbench_aa.overlap import ahead, behind
+from robustbench_aa.profile import stage
 from robustbench_aa.store import RANKING, Cell, Store
-from robustbench_aa.types import Batch, Classifier, Shard
+from robustbench_aa.types import Batch, Shard
 
-CPU_PIXELS = 2**21
-"""How many pixels of frames a CPU sends through a model at once: 41 of 224 × 224."""
 Progress = Callable[[Cell, int], None]
 """Called after every forward pass with the cell it was for and the frames it covered."""
 
@@ -68,7 +71,7 @@ def plan(models: Iterable[str], cells: Sequence[Cell], store: Store) -> list[Wor
 def evaluate(
     work: Iterable[Work],
     dataset: Dataset,
-    classifiers: Mapping[str, Classifier],
+    predictors: Mapping[str, Predictor],
     store: Store,
     *,
     batch_size: int,
@@ -77,8 +80,11 @@ def evaluate(
 ) -> list[Failure]:
     """Evaluates what `plan` found missing on one data set and commits it shard by shard.
 
+    A batch is read while the one before it goes through the models, and a shard is written while
+    the next one is begun.
+
     Args:
-        batch_size: frames that go through a model at once; predictions do not depend on it.
+        batch_size: frames that are read at once; predictions do not depend on it.
         device: where frames are distorted and where the modules are.
 
     Returns:
@@ -86,22 +92,46 @@ def evaluate(
         evaluated, nor images that cannot be read the other cells.
     """
     failures = []
-    for item in work:
-        rows = {name: store.empty_rows(name, item.frames) for name in item.pending}
-        failed = _fill(rows, item, dataset, classifiers, batch_size, device, progress)
-        failures += failed
-        for name, columns in rows.items():
-            store.commit(name, item.cell, item.shard, columns)
+    read = _read(work, dataset, batch_size, device)
+    with closing(ahead(read, device)) as parts, behind() as later:
+        for item, of_item in groupby(parts, key=itemgetter(0)):
+            rows = {name: store.empty_rows(name, item.frames) for name in item.pending}
+            batches = (batch for _, batch in of_item)
+            failures += _fill(rows, item, batches, predictors, progress)
+            later(_commit, store, item, rows)
     return failures
+
+
+def _read(
+    work: Iterable[Work], dataset: Dataset, batch_size: int, device: torch.device
+) -> Iterator[tuple[Work, Batch | Exception]]:
+    """All batches of all work; an error in place of those that cannot be read."""
+    for item in work:
+        start, stop = item.shard
+        while start < stop:
+            try:
+                rest = Shard(start, stop)
+                for batch in dataset.read(item.cell.distortion, rest, batch_size, device):
+                    start += len(batch.index)
+                    yield item, batch
+                if start < stop:
+                    missing = f"{stop - start} of {item.shard.stop - item.shard.start} images"
+                    raise DatasetError(f"{item.cell.dataset} did not give {missing}")
+            except (DatasetError, RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error) and batch_size > 1:
+                    batch_size = halved(batch_size, str(item.cell))
+                elif is_out_of_memory(error) or isinstance(error, DatasetError):
+                    yield item, error
+                    break
+                else:
+                    raise
 
 
 def _fill(
     rows: dict[str, dict[str, np.ndarray]],
     item: Work,
-    dataset: Dataset,
-    classifiers: Mapping[str, Classifier],
-    batch_size: int,
-    device: torch.device,
+    parts: Iterable[Batch | Exception],
+    predictors: Mapping[str, Predictor],
     progress: Progress,
 ) -> list[Failure]:
     """Fills the models' columns of predictions; those of models that fail are taken away."""
@@ -112,71 +142,27 @@ def _fill(
         del rows[name]
 
     done = 0
-    try:
-        for batch in dataset.read(item.cell.distortion, item.shard, batch_size, device):
-            frames = batch.frames.shape[0] * batch.frames.shape[1]
+    for part in parts:
+        if isinstance(part, Exception):
             for name in list(rows):
-                try:
-                    ranked = RANKING in rows[name]
-                    prediction = predict(classifiers[name], batch, batch_size, ranked)
-                except (ModelError, RuntimeError, ValueError, TypeError) as error:
-                    fail(name, error)
-                else:
-                    for column, kept in rows[name].items():
-                        kept[done : done + frames] = prediction[column]
-                progress(item.cell, frames)
-            done += frames
-        if done != item.frames:
-            raise DatasetError(f"{item.cell.dataset} gave {done} of {item.frames} frames")
-    except DatasetError as error:
+                fail(name, part)
+            break
+        frames = part.frames.shape[0] * part.frames.shape[1]
         for name in list(rows):
-            fail(name, error)
+            try:
+                with stage("forward"):
+                    prediction = predictors[name].predict(part, RANKING in rows[name])
+            except (ModelError, RuntimeError, ValueError, TypeError) as error:
+                fail(name, error)
+            else:
+                for column, kept in rows[name].items():
+                    kept[done : done + frames] = prediction[column]
+            progress(item.cell, frames)
+        done += frames
     return failures
 
 
-@torch.inference_mode()
-def predict(
-    classifier: Classifier, batch: Batch, batch_size: int, keep_ranking: bool = False
-) -> dict[str, np.ndarray]:
-    """A classifier's predictions for every frame of a batch, as the columns of a prediction file.
-
-    Raises:
-        ModelError: the module returned something other than finite logits [N, classes].
-    """
-    if batch.frames.device.type == "cpu":  # larger parts would leave its cache
-        batch_size = min(batch_size, max(1, CPU_PIXELS // batch.frames[0, 0, 0].numel()))
-    parts = batch.frames.flatten(0, 1).split(batch_size)
-    logits = torch.cat([_logits(classifier, part) for part in parts])
-    return _columns(logits, batch, keep_ranking)
-
-
-def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.ndarray]:
-    images, frames = batch.frames.shape[:2]
-    probabilities = logits.softmax(dim=1)
-    label = torch.from_numpy(np.repeat(batch.label, frames)).to(logits.device)
-    top = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    top5 = torch.full((len(logits), 5), -1, dtype=top.dtype, device=top.device)
-    top5[:, : top.shape[1]] = top
-    columns = {
-        "image": np.repeat(batch.index, frames),
-        "frame": np.tile(np.arange(frames), images),
-        "label": label.cpu().numpy(),
-        **{f"top{rank + 1}": top5[:, rank].cpu().numpy() for rank in range(5)},
-        "top1_probability": probabilities.gather(1, top[:, :1]).squeeze(1).cpu().numpy(),
-        "label_probability": probabilities.gather(1, label[:, None]).squeeze(1).cpu().numpy(),
-    }
-    if keep_ranking:
-        columns[RANKING] = logits.argsort(dim=1, descending=True).cpu().numpy()
-    return columns
-
-
-def _logits(classifier: Classifier, frames: Tensor) -> Tensor:
-    """float32 [N, classes] for uint8 frames [N, 3, H, W]."""
-    logits = classifier.module(classifier.preprocessing.normalised(frames))
-    expected = (len(frames), classifier.classes)
-    if not isinstance(logits, Tensor) or logits.shape != expected:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(f"returned {found} instead of logits of shape {expected}")
-    if not logits.isfinite().all():
-        raise ModelError("returned logits that are not finite")
-    return logits.float()
+def _commit(store: Store, item: Work, rows: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    with stage("commit"):
+        for name, columns in rows.items():
+            store.commit(name, item.cell, item.shard, columns)

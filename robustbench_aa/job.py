@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,12 +13,13 @@ from pathlib import Path
 import torch
 
 from robustbench_aa.datasets import Dataset, Request, open_dataset
-from robustbench_aa.datasets.pictures import Geometry
+from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError, cause
 from robustbench_aa.evaluation import Progress, Work, plan
+from robustbench_aa.inference import Inference
 from robustbench_aa.manifest import (
     Manifest,
     dataset_identity,
@@ -26,13 +28,14 @@ from robustbench_aa.manifest import (
     model_identity,
 )
 from robustbench_aa.models import expand, load
+from robustbench_aa.profile import profiled
 from robustbench_aa.run import Run
 from robustbench_aa.samples import write_samples
 from robustbench_aa.store import Cell, Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier, Distortion, groups, kind
 
-BATCH_SIZE = 256
+PLAIN = Inference()
 
 
 @dataclass(frozen=True)
@@ -57,36 +60,41 @@ class Job:
 
     def carry_out(
         self,
-        batch_size: int = BATCH_SIZE,
+        inference: Inference = PLAIN,
         engine: str = "local",
         progress: Progress = lambda cell, frames: None,
+        profile: bool = False,
     ) -> Run:
         """Evaluates what is missing; what an earlier run committed is not repeated.
 
+        Args:
+            profile: whether `run.json` is to tell what the time went to.
+
         Raises:
-            UsageError: the batch size is not positive.
             UnknownName: no such engine.
             RunError: the directory cannot be written.
         """
-        if batch_size < 1:
-            raise UsageError(f"batch size {batch_size} is too small; use at least 1")
         run = ENGINES[engine]
         torch.backends.cudnn.allow_tf32 = False  # a 10-bit mantissa that moves accuracies
-        store = self._store_of_session()
+        store = self._store_of_session(inference)
         store.write_manifest()
-        failures = run(
-            self.work, self.datasets, self.classifiers, store, batch_size, self.device, progress
-        )
+        with profiled() if profile else nullcontext() as measured:
+            failures = run(
+                self.work, self.datasets, self.classifiers, store, inference, self.device, progress
+            )
+        if measured:
+            store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
+            store.write_manifest()
         write_samples(store.directory, self.cells, self.datasets)
         return Run(store.directory, failures)
 
-    def _store_of_session(self) -> Store:
+    def _store_of_session(self, inference: Inference) -> Store:
         """The store, told what the predictions to come are made with."""
         manifest = self.store.manifest
         decoded = {name: decoded_sha256(dataset) for name, dataset in self.datasets.items()}
         manifest = dataclasses.replace(
             manifest,
-            environment=environment(self.device),
+            environment=environment(self.device) | inference.told(),
             decoded=manifest.decoded | decoded,
         )
         return Store(self.store.directory, manifest)
@@ -101,7 +109,8 @@ def benchmark(
     seed: int = 0,
     limit: int | None = None,
     data_dir: str | None = None,
-    batch_size: int = BATCH_SIZE,
+    inference: Inference = PLAIN,
+    workers: int | None = None,
     device: str | None = None,
 ) -> Run:
     """Evaluates models on data sets and writes the report; the same call again resumes.
@@ -114,14 +123,15 @@ def benchmark(
         seed: of the distortions' randomness.
         limit: measure at most this many images of each data set.
         data_dir: the folder of data sets that are files; None for their environment variables.
-        batch_size: frames that go through a model at once; the results do not depend on it.
+        inference: how frames go through the models: their batch size, mixed precision, compilation.
+        workers: threads that decode pictures; None for one a core.
         device: a torch device; None takes a GPU if there is one.
 
     Raises:
         UsageError: the request cannot be carried out as it stands; nothing has been written.
     """
     suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit, data_dir=data_dir)
-    run = prepare(suite, output_dir, device).carry_out(batch_size)
+    run = prepare(suite, output_dir, device, workers=workers).carry_out(inference)
     run.report()
     return run
 
@@ -131,16 +141,20 @@ def prepare(
     output_dir: str | os.PathLike[str],
     device: str | None = None,
     command: str | None = None,
+    workers: int | None = None,
 ) -> Job:
     """Loads and checks all that a suite names, and finds what is still to be done.
 
     Args:
         command: the command line that asks for it, to be kept in `run.json`.
+        workers: threads that decode pictures; None for one a core.
 
     Raises:
         UsageError: in one of its forms, naming what does not exist, fit or go together.
     """
     device = _checked_device(device)
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers {workers} are too few; use at least 1")
     if suite.corruption_backend not in BACKENDS:
         raise UnknownName("corruption backend", suite.corruption_backend, BACKENDS)
     request = Request(
@@ -149,6 +163,7 @@ def prepare(
         data_dir=suite.data_dir,
         backend=suite.corruption_backend,
         stored_jpeg=suite.stored_jpeg,
+        workers=workers or cores(),
     )
     datasets = {name: open_dataset(name, request) for name in suite.datasets}
     asked = {name: _asked(suite, dataset) for name, dataset in datasets.items()}

@@ -41,6 +41,7 @@ class Manifest:
         keep_ranking: whether predictions hold the order of all classes.
         decoded: by data set, the hash of a few of its pictures as they were decoded last.
         command: what started the latest session, as it was typed; None for one from Python.
+        profile: seconds by stage of the latest session that measured them.
 
     The environment, the decoded pictures and the command are told, not compared: machines with
     other decoders may share a run, and its report says so.
@@ -57,6 +58,7 @@ class Manifest:
     schema: int = SCHEMA_VERSION
     decoded: dict[str, str] = field(default_factory=dict)
     command: str | None = None
+    profile: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
@@ -103,6 +105,7 @@ class Manifest:
             models=earlier.models | self.models,
             datasets=earlier.datasets | self.datasets,
             decoded=earlier.decoded | self.decoded,
+            profile=self.profile or earlier.profile,
         )
 
     def contradiction(self, other: Manifest) -> str | None:

@@ -39,6 +39,11 @@ class Run:
         self.failures = list(failures)
         self._store = Store.of_run(self.directory)
 
+    @property
+    def profile(self) -> dict[str, float]:
+        """Seconds by stage of the latest session that was profiled; empty if none was."""
+        return self._store.manifest.profile
+
     def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
         """All tables, computed from the predictions.
 

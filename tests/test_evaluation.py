@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import RunError
-from robustbench_aa.evaluation import evaluate, plan, predict
+from robustbench_aa.evaluation import evaluate, plan
+from robustbench_aa.inference import Inference, Predictor
 from robustbench_aa.job import prepare
 from robustbench_aa.store import SCHEMA, Store
 from robustbench_aa.suite import Suite
@@ -31,7 +32,7 @@ def carry_out(
     """All predictions by model, data set and distortion, whatever the shards."""
     given = {"datasets": DATASETS, "limit": 12} | suite
     job = prepare(Suite(models, **given), folder, "cpu")  # type: ignore[arg-type]
-    run = job.carry_out(batch_size)
+    run = job.carry_out(Inference(batch_size))
     assert not run.failures
     return {
         f"{name} {cell.dataset} {cell.distortion}": frame
@@ -89,7 +90,7 @@ def test_a_row_says_what_the_logits_say() -> None:
     classifier = make_classifier("a")
     frames = torch.randint(256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     batch = Batch(Distortion("shift", "x"), np.array([4, 8, 9]), np.array([1, 0, 7]), frames)
-    rows = predict(classifier, batch, batch_size=4)
+    rows = predict(classifier, batch, 4)
     assert rows["image"].tolist() == [4, 4, 8, 8, 9, 9]
     assert rows["frame"].tolist() == [0, 1, 0, 1, 0, 1]
     assert rows["label"].tolist() == [1, 1, 0, 0, 7, 7]
@@ -101,6 +102,10 @@ def test_a_row_says_what_the_logits_say() -> None:
     each = np.arange(6)
     np.testing.assert_allclose(rows["top1_probability"], share[each, order[:, 0]], rtol=1e-4)
     np.testing.assert_allclose(rows["label_probability"], share[each, rows["label"]], rtol=1e-4)
+
+
+def predict(classifier: Classifier, batch: Batch, batch_size: int) -> dict[str, np.ndarray]:
+    return Predictor(classifier, Inference(batch_size)).predict(batch)
 
 
 def one_image(level: int) -> Batch:
@@ -229,19 +234,21 @@ def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> Non
     (failure,) = evaluate(
         job.work,
         Short(),  # type: ignore[arg-type]
-        job.classifiers,
+        {name: Predictor(of, Inference()) for name, of in job.classifiers.items()},
         job.store,
         batch_size=5,
         device=CPU,
     )
-    assert str(failure) == "a failed on digits clean, images 0-12: digits gave 10 of 12 frames"
+    assert (
+        str(failure) == "a failed on digits clean, images 0-12: digits did not give 2 of 12 images"
+    )
     assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_progress_counts_every_frame_once(tmp_path: Path) -> None:
     job = prepare(Suite([make_classifier("a")], DATASETS, limit=3), tmp_path, "cpu")
     told: list[int] = []
-    job.carry_out(batch_size=2, progress=lambda cell, frames: told.append(frames))
+    job.carry_out(Inference(2), progress=lambda cell, frames: told.append(frames))
     assert sum(told) == sum(item.passes for item in job.work) == 3 * 96 + 3 * 81
 
 

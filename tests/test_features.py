@@ -15,8 +15,8 @@ from robustbench_aa.antialiasing import MaxBlurPool
 from robustbench_aa.datasets import Request
 from robustbench_aa.datasets.digits import load_split
 from robustbench_aa.errors import UnknownName, UsageError
-from robustbench_aa.evaluation import predict
 from robustbench_aa.features import feature_distance, measure_features, write_features
+from robustbench_aa.inference import Inference, Predictor
 from robustbench_aa.metrics.consistency import circular_consistency
 from robustbench_aa.progress import Advance
 from robustbench_aa.types import CLEAN, Batch, Classifier
@@ -57,7 +57,7 @@ def test_an_equivariant_network_has_no_distance_and_is_consistent() -> None:
     assert maps["distance"].max() < 1e-10
     frames = torch.stack([torch.roll(IMAGES, (0, dx), (-2, -1)) for dx in range(8)], dim=1)
     batch = Batch(CLEAN, np.arange(3), np.zeros(3, int), frames)
-    top1 = predict(toy, batch, 24)["top1"].reshape(3, 8)
+    top1 = Predictor(toy, Inference(24)).predict(batch)["top1"].reshape(3, 8)
     assert circular_consistency(top1).tolist() == [1.0] * 3
 
 

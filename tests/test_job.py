@@ -10,6 +10,7 @@ from PIL import Image
 
 import robustbench_aa as rb
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.inference import Inference
 from robustbench_aa.job import prepare
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
@@ -59,7 +60,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str) -> N
 
 def test_a_batch_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch size 0 is too small"):
-        prepare(Suite([A], ["digits"]), tmp_path / "run").carry_out(batch_size=0)
+        prepare(Suite([A], ["digits"]), tmp_path / "run").carry_out(Inference(0))
     assert not (tmp_path / "run").exists()
 
 

@@ -60,7 +60,7 @@ def open_live(name: str, request: Request) -> LiveDataset:
                 f"{root} has {classes} class folders that are not CIFAR-10's; name the folder of "
                 f"{BATCH.parent} or one of {NAMES[0]}, {NAMES[1]}, …"
             )
-        pictures = Pictures(files, of_files, classes, geometry)
+        pictures = Pictures(files, of_files, classes, geometry, request.workers)
         count, digest, clean = len(files), pictures.sha256(root), pictures.read
     return LiveDataset(
         name=name,

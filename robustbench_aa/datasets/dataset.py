@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from robustbench_aa.datasets.pictures import Geometry
+from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.types import Batch, Distortion, Shard
 
 
@@ -25,6 +26,7 @@ class Request:
         geometry: which square of a photograph is seen; None for that of ImageNet-C's making.
         stored_jpeg: whether corrupted photographs go through a JPEG file of quality 85 at last,
             as the published ones did.
+        workers: threads that decode files.
     """
 
     limit: int | None = None
@@ -33,6 +35,7 @@ class Request:
     backend: str = "torch"
     geometry: Geometry | None = None
     stored_jpeg: bool = True
+    workers: int = field(default_factory=cores)
 
 
 class Dataset(Protocol):
@@ -77,3 +80,10 @@ class Dataset(Protocol):
         self, distortion: Distortion, shard: Shard, batch_size: int, device: torch.device
     ) -> Iterator[Batch]:
         """The images of a shard under a distortion, about `batch_size` frames at a time."""
+
+
+def copied(images: Tensor, device: torch.device) -> Tensor:
+    """Images on a device; a GPU fetches them itself, from memory that cannot be paged out."""
+    if device.type != "cuda":
+        return images.to(device)
+    return images.pin_memory().to(device, non_blocking=True)

@@ -47,7 +47,7 @@ def open_live(name: str, request: Request) -> LiveDataset:
             raise UsageError(f"{name} has a published geometry; leave out --own-preprocessing")
         geometry = dataclasses.replace(AS_MADE, size=size + MARGIN)
     files, labels, classes = find_pictures(root)
-    pictures = Pictures(files, labels, classes, geometry)
+    pictures = Pictures(files, labels, classes, geometry, request.workers)
     return LiveDataset(
         name=name,
         classes=classes,
@@ -86,7 +86,7 @@ def open_stored(request: Request) -> StoredDataset:
 
     def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
         there = [folders[cell] / names[place] for place in index]
-        pictures = Pictures(there, labels[index], classes, STORED)
+        pictures = Pictures(there, labels[index], classes, STORED, request.workers)
         return pictures.read(np.arange(len(index)))
 
     told = " ".join(map(str, present))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,7 +43,7 @@ def open_sequences(request: Request) -> StoredDataset:
 
     def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
         there = [folders[cell] / names[place] for place in index]
-        return decode_videos(there, lengths[cell]), torch.from_numpy(labels[index])
+        return decode_videos(there, lengths[cell], request.workers), torch.from_numpy(labels[index])
 
     told = " ".join(map(str, present))
     return StoredDataset(
@@ -83,7 +82,7 @@ def find_sequences(root: Path) -> dict[Distortion, Path]:
     }
 
 
-def decode_videos(files: Sequence[Path], frames: int) -> Tensor:
+def decode_videos(files: Sequence[Path], frames: int, workers: int) -> Tensor:
     """The sequences in some files, [B, frames, 3, 224, 224] uint8.
 
     Raises:
@@ -98,7 +97,7 @@ def decode_videos(files: Sequence[Path], frames: int) -> Tensor:
             faults.append(error)
             return None
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(workers) as threads:
         videos = [video for video in threads.map(decoded, files) if video is not None]
     if faults:
         others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aa import distortions
+from robustbench_aa.datasets.dataset import copied
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY, through_jpeg
+from robustbench_aa.profile import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
 Clean = tuple[Tensor | list[Tensor], Tensor]
@@ -71,19 +73,23 @@ class LiveDataset:
         step = max(1, batch_size // self.frames(distortion))
         for start in range(shard.start, shard.stop, step):
             index = self.index[start : min(start + step, shard.stop)]
-            images, labels = self.clean(index)
-            frames = distortions.distort(
-                _on(images, device), distortion, index, self.seed, self.size, self.backend
-            )
-            if self.stored_jpeg and distortion.severity is not None:
-                frames = through_jpeg(frames.squeeze(1), STORED_QUALITY).unsqueeze(1)
+            with stage("decode"):
+                images, labels = self.clean(index)
+            with stage("copy"):
+                there = _on(images, device)
+            with stage("distort"):
+                frames = distortions.distort(
+                    there, distortion, index, self.seed, self.size, self.backend
+                )
+                if self.stored_jpeg and distortion.severity is not None:
+                    frames = through_jpeg(frames.squeeze(1), STORED_QUALITY).unsqueeze(1)
             yield Batch(distortion, index, labels.numpy(), frames)
 
 
 def _on(images: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
     if isinstance(images, Tensor):
-        return images.to(device)
-    return [image.to(device) for image in images]
+        return copied(images, device)
+    return [copied(image, device) for image in images]
 
 
 def spread(images: int, limit: int | None) -> np.ndarray:

@@ -31,6 +31,14 @@ def wnids() -> list[str]:
     return WNIDS.read_text().split()
 
 
+def cores() -> int:
+    """How many cores this process may use, which on a shared machine are not all."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # there is none on other systems
+        return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Which square of a photograph a network sees.
@@ -86,12 +94,14 @@ class Pictures:
         labels: [N], int64.
         classes: how many classes there are.
         geometry: which square of a picture is read.
+        workers: threads that decode.
     """
 
     files: Sequence[Path]
     labels: np.ndarray
     classes: int
     geometry: Geometry = STORED
+    workers: int = field(default_factory=cores)
     _decoded: dict[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -116,7 +126,7 @@ class Pictures:
         if len(self._decoded) + len(missing) > KEPT:
             self._decoded.clear()
             missing = index.tolist()
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(self.workers) as threads:
             pictures = threads.map(lambda place: decode(self.files[place], part), missing)
             self._decoded.update(zip(missing, pictures, strict=True))
         return [self._decoded[place] for place in index.tolist()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.dataset import Request, copied
 from robustbench_aa.errors import UsageError
+from robustbench_aa.profile import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
 
@@ -54,24 +54,19 @@ class StoredDataset:
     ) -> Iterator[Batch]:
         """The images of a shard under a distortion, about `batch_size` frames at a time.
 
-        The next batch is read while one is used.
-
         Raises:
             DatasetError: a file is missing or cannot be read; names it.
         """
         step = max(1, batch_size // self.frames(distortion))
-        parts = [
-            self.index[start : min(start + step, shard.stop)]
-            for start in range(shard.start, shard.stop, step)
-        ]
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self.stored, distortion, parts[0])
-            for part, following in zip(parts, [*parts[1:], None], strict=True):
-                images, labels = coming.result()
-                if following is not None:
-                    coming = reader.submit(self.stored, distortion, following)
-                frames = images if images.dim() == 5 else images.unsqueeze(1)
-                yield Batch(distortion, part, labels.numpy(), frames.to(device))
+        for start in range(shard.start, shard.stop, step):
+            index = self.index[start : min(start + step, shard.stop)]
+            with stage("decode"):
+                images, labels = self.stored(distortion, index)
+            with stage("copy"):
+                frames = copied(images, device)
+            if frames.dim() == 4:
+                frames = frames.unsqueeze(1)
+            yield Batch(distortion, index, labels.numpy(), frames)
 
 
 def data_dir(request: Request, name: str, variable: str) -> Path:

@@ -9,11 +9,20 @@ import torch
 
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.evaluation import Failure, Progress, Work, evaluate
+from robustbench_aa.inference import Inference, Predictor
 from robustbench_aa.store import Store
 from robustbench_aa.types import Classifier
 
 Engine = Callable[
-    [Sequence[Work], Mapping[str, Dataset], Mapping[str, Classifier], Store, int, str, Progress],
+    [
+        Sequence[Work],
+        Mapping[str, Dataset],
+        Mapping[str, Classifier],
+        Store,
+        Inference,
+        str,
+        Progress,
+    ],
     list[Failure],
 ]
 
@@ -23,7 +32,7 @@ def run(
     datasets: Mapping[str, Dataset],
     classifiers: Mapping[str, Classifier],
     store: Store,
-    batch_size: int,
+    inference: Inference,
     device: str,
     progress: Progress,
 ) -> list[Failure]:
@@ -34,17 +43,17 @@ def run(
     """
     if torch.device(device).type == "cpu":
         _keep_memory()
-    for name in {name for item in work for name in item.pending}:
-        classifiers[name].module.to(device).eval()
+    pending = {name for item in work for name in item.pending}
+    predictors = {name: Predictor(classifiers[name], inference, device) for name in pending}
     failures = []
     for name, dataset in datasets.items():
         part = [item for item in work if item.cell.dataset == name]
         failures += evaluate(
             part,
             dataset,
-            classifiers,
+            predictors,
             store,
-            batch_size=batch_size,
+            batch_size=inference.batch_size,
             device=torch.device(device),
             progress=progress,
         )

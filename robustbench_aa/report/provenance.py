@@ -17,7 +17,7 @@ from robustbench_aa.store import Store
 from robustbench_aa.types import Distortion
 
 WATCHED = (
-    *("device", "torch", "libjpeg", "libavcodec"),
+    *("device", "torch", "libjpeg", "libavcodec", "amp_dtype"),
     *("float32_matmul_precision", "matmul_tf32", "cudnn_tf32", "decoded_sha256"),
 )
 """What moves predictions without being part of a model's or a data set's identity."""
@@ -53,6 +53,7 @@ def provenance(store: Store, origins: pd.DataFrame) -> pd.DataFrame:
     rows = [("run", what, getattr(manifest, what)) for what in asked]
     made_with = [str(of) for of in origins if of not in ("model", "dataset", "decoded_sha256")]
     rows += [("run", what, value) for what in made_with for value in origins[what].unique()]
+    rows += [("profile", of, f"{seconds:.1f} s") for of, seconds in manifest.profile.items()]
     for dataset, identity in manifest.datasets.items():
         rows += [(dataset, what, identity[what]) for what in identity if what != "distortions"]
         decoded = origins.loc[origins["dataset"] == dataset, "decoded_sha256"].unique()

@@ -47,6 +47,13 @@ def plain_table(frame: pd.DataFrame, title: str) -> Table:
     return _table(frame, title)
 
 
+def profile_table(seconds: Mapping[str, float]) -> Table:
+    """What a session's time went to, as shares of the wall clock's."""
+    wall = seconds["wall"] or 1.0
+    rows = [(stage, of, of / wall) for stage, of in seconds.items()]
+    return _table(pd.DataFrame(rows, columns=["stage", "seconds", "share"]), "profile")
+
+
 def _by_severity(corruptions: pd.DataFrame) -> pd.DataFrame:
     """A row a model and corruption, a column a severity; cells that were measured only."""
     wide = corruptions.dropna(subset="error").pivot_table(

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from robustbench_aa import antialias, load
 from robustbench_aa.errors import CheckpointError, UnknownName, UsageError
-from robustbench_aa.evaluation import predict
+from robustbench_aa.inference import Inference, Predictor
 from robustbench_aa.models.checkpoint import write_converted
 from robustbench_aa.types import CLEAN, Batch, Classifier
 
@@ -104,9 +104,9 @@ def test_a_real_network_classifies_real_photographs() -> None:
     pictures = [np.asarray(crop(Image.open(file).convert("RGB"))) for file in files]
     frames = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).unsqueeze(1)
     batch = Batch(CLEAN, np.arange(len(files)), labels, frames)
-    rows = predict(classifier, batch, batch_size=50)
+    rows = Predictor(classifier, Inference(50)).predict(batch)
     top5 = np.stack([rows[f"top{rank}"] for rank in range(1, 6)], axis=1)
     assert (top5[:, 0] == labels).sum() == 156
     assert (top5 == labels[:, None]).any(axis=1).sum() == 191
-    smooth = predict(antialias(classifier, filter_size=2), batch, batch_size=50)
+    smooth = Predictor(antialias(classifier, filter_size=2), Inference(50)).predict(batch)
     assert (smooth["top1"] == labels).mean() > 0.3  # chance is one in a thousand
