@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -80,8 +80,8 @@ def evaluate(
 ) -> list[Failure]:
     """Evaluates what `plan` found missing on one data set and commits it shard by shard.
 
-    A batch is read while the one before it goes through the models, and a shard is written while
-    the next one is begun.
+    A shard is written while the next one is begun. Beside a GPU, a batch is read and distorted
+    while the one before it goes through the models; a CPU has no cores to spare for that.
 
     Args:
         batch_size: frames that are read at once; predictions do not depend on it.
@@ -93,7 +93,8 @@ def evaluate(
     """
     failures = []
     read = _read(work, dataset, batch_size, device)
-    with closing(ahead(read, device)) as parts, behind() as later:
+    parts = read if device.type == "cpu" else ahead(read, device)
+    with closing(parts), behind() as later:
         for item, of_item in groupby(parts, key=itemgetter(0)):
             rows = {name: store.empty_rows(name, item.frames) for name in item.pending}
             batches = (batch for _, batch in of_item)
@@ -104,7 +105,7 @@ def evaluate(
 
 def _read(
     work: Iterable[Work], dataset: Dataset, batch_size: int, device: torch.device
-) -> Iterator[tuple[Work, Batch | Exception]]:
+) -> Generator[tuple[Work, Batch | Exception]]:
     """All batches of all work; an error in place of those that cannot be read."""
     for item in work:
         start, stop = item.shard

@@ -15,16 +15,18 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], device: torch.device) -> Generator[T]:
+def ahead(items: Iterable[T], device: torch.device | None = None) -> Generator[T]:
     """Gives the items of an iterable, of which a thread makes each while the last one is used.
 
-    On a GPU the thread's work goes to a stream of its own and is done when an item is given.
+    Args:
+        device: if a GPU makes the items, it: the thread has a stream of its own there, whose work
+            on an item is done when it is given.
 
     Raises:
         Exception: whatever the iterable raises, in its place.
     """
     iterator = iter(items)
-    aside = torch.cuda.Stream(device) if device.type == "cuda" else None
+    aside = torch.cuda.Stream(device) if device and device.type == "cuda" else None
 
     def following() -> T | object:
         with torch.cuda.stream(aside):

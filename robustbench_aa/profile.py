@@ -1,8 +1,8 @@
 """The profile of a session: what its time went to.
 
-Stages run side by side in three threads, so that their seconds add up to more than the wall clock
-shows: `decode`, `distort` and `copy` read ahead, `forward` and `waiting` (for what is read) are the
-loop itself, `commit` writes behind.
+`forward` is the models' own time. What reads ahead (`decode` of stored files; beside a GPU also
+`distort` and `copy`) and writes behind (`commit`) runs beside it in threads, so that the stages may
+add up to more than the `wall` clock shows; `waiting` is for what was not read ahead in time.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ ARROWS = {
     "distortions": set(),
     "profile": set(),
     "overlap": {"profile"},
-    "datasets": {"distortions", "profile"},
+    "datasets": {"distortions", "overlap", "profile"},
     "manifest": {"datasets"},
     "store": {"manifest"},
     "inference": {"store"},

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 from robustbench_aa.errors import DatasetError, cause
@@ -30,8 +30,9 @@ def decode_video(path: Path, size: int, frames: int | None = None) -> Tensor:
         with av.open(path) as container:
             if not container.streams.video:
                 raise DatasetError(f"{path} has no video in it; fetch it again")
+            convert = VideoReformatter().reformat  # one for all frames: it keeps its tables
             pictures = [
-                frame.to_ndarray(format="rgb24", interpolation=Interpolation.BICUBIC)
+                convert(frame, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
                 for frame in container.decode(video=0)
             ]
     except (OSError, ValueError, av.FFmpegError) as error:
