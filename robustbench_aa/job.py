@@ -271,9 +271,10 @@ def _asked(suite: Suite, dataset: Dataset) -> list[Distortion]:
     missing = [of for of in asked if of in dataset.missing]
     if missing:
         others = f" nor {len(missing) - 1} more" if len(missing) > 1 else ""
+        flag = "--perturbation" if kind(asked) == "perturbation" else "--corruption"
         raise UsageError(
             f"{dataset.name} has no {dataset.missing[missing[0]]}{others}; fetch what is missing "
-            "or name what is there by --corruption"
+            f"or name what is there by {flag}"
         )
     return asked
 
