@@ -1,10 +1,10 @@
 """What the harness costs beside the bare forward passes: `python -m benchmarks.evaluation_speed`.
 
 The bare model runs on normalised tensors that are already in memory; the harness reads, distorts,
-normalises, predicts and commits the same number of frames. The two alternate in one process, and
-the ratio of each pair is what counts: absolute speeds drift with the machine. Videos are also read
-in the manner of the official evaluation: by OpenCV, one after the other, each frame transformed by
-itself.
+normalises, predicts and commits the same number of frames, and so do its peers, on the same files.
+All alternate in one process, and the ratio within each repetition is what counts: absolute speeds
+drift with the machine. Every repetition measures another severity, so that five go through all 75
+standard cells of ImageNet-C, or another perturbation.
 """
 
 from __future__ import annotations
@@ -12,174 +12,248 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
-import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 from skimage.data import astronaut
 from sklearn.datasets import load_sample_image
-from torchvision import transforms
 
+from benchmarks import peers
+from data_prep.make_imagenet_c import main as make_imagenet_c
 from data_prep.make_imagenet_p import main as make_imagenet_p
+from robustbench_aa.datasets.imagenet import LIVE
 from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.distortions.severities import SEVERITIES
+from robustbench_aa.inference import AMP_DTYPES, CPU_PIXELS, Inference
 from robustbench_aa.job import Job, prepare
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
 
 OUTPUT = Path("results/performance/evaluation_speed.csv")
 BATCH_SIZE = 256
-REPETITIONS = 5
-PHOTOGRAPHS = 12
+PHOTOGRAPHS = 96
+MODELS = {
+    "torchvision:resnet50@random": 16,
+    "torchvision:resnet18@random": 32,
+    "torchvision:mobilenet_v2@random": 32,
+}
+"""And how many photographs each is shown under every corruption."""
+DATASETS = ("imagenet-c", "imagenet-c-live", "imagenet-p-live", "image-folder", "imagenet-shift")
+VIDEOS = "imagenet-p"
+CORRUPTIONS = [
+    *dict.fromkeys(of.name for of in LIVE["imagenet-c-live"](224)[1:] if of.family != "extra")
+]
+PERTURBATIONS = ("gaussian_noise", "motion_blur", "snow", "tilt", "scale")
+REPETITIONS = len(SEVERITIES)
+Routes = dict[str, Callable[[], float]]
+
+
+def write_photographs(folder: Path, count: int = PHOTOGRAPHS) -> None:
+    """Crops of three photographs, each in a class of its own."""
+    whole = (astronaut(), load_sample_image("china.jpg"), load_sample_image("flower.jpg"))
+    for place in range(count):
+        left = 100 * place // count
+        crop = whole[place % len(whole)][:375, left : left + 500]
+        (folder / wnids()[place]).mkdir(parents=True)
+        Image.fromarray(crop).save(folder / wnids()[place] / f"{place:03}.JPEG", quality=95)
+
+
+def some(clean: Path, count: int, folder: Path) -> Path:
+    """A folder of the first photographs."""
+    for file in sorted(clean.glob("*/*.JPEG"))[:count]:
+        there = folder / file.parent.name / file.name
+        there.parent.mkdir(parents=True)
+        there.hardlink_to(file)
+    return folder
 
 
 @dataclass(frozen=True)
-class Case:
-    """What is evaluated: enough for a few seconds a repetition."""
+class Files:
+    """Where a model's pictures are: `clean`, `few` of them, their `stored` corruptions, videos."""
 
-    dataset: str
-    images: int
-    perturbation: str | None = None
-    model: str = "torchvision:mobilenet_v2@random"
+    clean: Path
+    few: Path
+    stored: Path
+    by_severity: Path
+    videos: Path
+
+    @classmethod
+    def written(cls, place: Path, count: int) -> Files:
+        """Makes them in a folder; only a few photographs are corrupted."""
+        of = cls(*(place / name for name in ("clean", "few", "stored", "severities", "videos")))
+        write_photographs(of.clean)
+        some(of.clean, count, of.few)
+        chosen = [word for name in CORRUPTIONS for word in ("--corruption", name)]
+        how = ["--source", str(of.few), "--to", str(of.stored), *chosen]
+        make_imagenet_c.main(how, standalone_mode=False)
+        for severity in SEVERITIES:
+            for name in CORRUPTIONS:
+                link = of.by_severity / str(severity) / name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(of.stored / name / str(severity))
+        sources = some(of.clean, count // 2, place / "sequences")
+        chosen = [word for name in PERTURBATIONS for word in ("--perturbation", name)]
+        how = ["--source", str(sources), "--to", str(of.videos), *chosen]
+        make_imagenet_p.main(how, standalone_mode=False)
+        return of
 
 
-CASES = [
-    Case("digits-c", 100, model="digits:resnet@lpf3-seed0"),
-    Case("digits-shift", 60, model="digits:resnet@lpf3-seed0"),
-    *(
-        Case(dataset, PHOTOGRAPHS, perturbation)
-        for dataset in ("imagenet-p-live", "imagenet-p")
-        for perturbation in ("gaussian_noise", "snow", "tilt")
-    ),
-]
-
-
-def write_photographs(folder: Path) -> None:
-    """Crops of three photographs, each in a class of its own."""
-    whole = (astronaut(), load_sample_image("china.jpg"), load_sample_image("flower.jpg"))
-    for place in range(PHOTOGRAPHS):
-        left = 10 * (place // len(whole))
-        crop = whole[place % len(whole)][:400, left : left + 500]
-        (folder / wnids()[place]).mkdir(parents=True)
-        Image.fromarray(crop).save(folder / wnids()[place] / f"{place}.JPEG", quality=95)
+def asked(dataset: str, model: str, files: Files, repetition: int, count: int) -> Suite:
+    """What is evaluated in a repetition."""
+    suite = Suite([model], [dataset], data_dir=str(files.clean))
+    severities, perturbations = [SEVERITIES[repetition]], [PERTURBATIONS[repetition]]
+    changes: dict[str, dict[str, Any]] = {
+        "imagenet-c": {"data_dir": str(files.stored), "severities": severities},
+        "imagenet-c-live": {
+            "data_dir": str(files.few),
+            "severities": severities,
+            "corruptions": CORRUPTIONS,
+        },
+        "imagenet-p": {"data_dir": str(files.videos), "perturbations": perturbations},
+        "imagenet-p-live": {"perturbations": perturbations, "limit": count // 2},
+        "imagenet-shift": {"limit": count // 8},
+    }
+    return dataclasses.replace(suite, **changes.get(dataset, {}))
 
 
 @torch.inference_mode()
-def bare_seconds(classifier: Classifier, frames: int, device: str) -> float:
+def bare_seconds(setting: peers.Setting, frames: int) -> float:
     """The time of the forward passes alone."""
-    size = classifier.input_size
-    step = min(BATCH_SIZE, 41) if size == 224 and device == "cpu" else BATCH_SIZE
+    size, device = setting.classifier.input_size, setting.device
+    step = min(setting.batch_size, frames)
     batch = torch.randn(step, 3, size, size, device=device)
     start = time.perf_counter()
-    for done in range(0, frames, step):
-        classifier.module(batch[: min(step, frames - done)])
-    if device != "cpu":
-        torch.cuda.synchronize()
+    with setting.precision():
+        for done in range(0, frames, step):
+            setting.classifier.module(batch[: min(step, frames - done)]).argmax(1).cpu()
     return time.perf_counter() - start
 
 
-def harness_seconds(job: Job) -> float:
+def harness_seconds(job: Job, inference: Inference) -> float:
     """The time of a whole evaluation into an empty directory."""
     with tempfile.TemporaryDirectory() as folder:
         store = type(job.store)(Path(folder), job.store.manifest)
         fresh = dataclasses.replace(job, store=store)
         start = time.perf_counter()
-        run = fresh.carry_out()
+        run = fresh.carry_out(inference)
         seconds = time.perf_counter() - start
     if run.failures:
         raise click.ClickException(str(run.failures[0]))
     return seconds
 
 
-@torch.inference_mode()
-def official_seconds(classifier: Classifier, videos: list[Path], device: str) -> float:
-    """The time of a loop in the manner of the official evaluation of ImageNet-P."""
-    import cv2
+def peers_of(dataset: str, setting: peers.Setting, files: Files, job: Job, place: int) -> Routes:
+    """The other routes to what is measured."""
+    severity = str(SEVERITIES[place])
+    cells = [of.distortion for of in job.cells]
+    if dataset == "imagenet-c":
+        roots = [files.stored / name / severity for name in CORRUPTIONS]
+        return {
+            "official": partial(peers.folders, setting, roots, peers.CROP),
+            "timm": partial(peers.timm_validate, setting, files.by_severity / severity, 1.0),
+        }
+    if dataset == "imagenet-c-live":
+        return {
+            "imagecorruptions": partial(peers.imagecorruptions_route, setting, files.few, cells),
+            "torch_uncertainty": partial(peers.torch_uncertainty_route, setting, files.few, cells),
+        }
+    if dataset == "image-folder":
+        return {
+            "official": partial(peers.folders, setting, [files.clean], peers.RESIZE_CROP),
+            "timm": partial(peers.timm_validate, setting, files.clean, 224 / 256),
+        }
+    if dataset == VIDEOS:
+        found = sorted((files.videos / PERTURBATIONS[place]).glob("*/*.mp4"))
+        return {"official": partial(peers.videos, setting, found)}
+    return {}
 
-    how = classifier.preprocessing
-    transform = transforms.Compose(
-        [transforms.ToTensor(), transforms.Normalize(list(how.mean), list(how.std))]
-    )
-    start = time.perf_counter()
-    for video in videos:
-        capture = cv2.VideoCapture(str(video))
-        frames = []
-        while True:
-            there, frame = capture.read()
-            if not there:
-                break
-            picture = Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-            frames.append(transform(picture))
-        capture.release()
-        np.asarray(classifier.module(torch.stack(frames).to(device)).argmax(1).cpu())
-    return time.perf_counter() - start
+
+def measure(
+    dataset: str, model: str, dtype: str, files: Files, count: int, device: str | None
+) -> Iterator[dict[str, object]]:
+    """A row a route: frames a second, and the median over repetitions of its share of bare."""
+    amp_dtype = None if dtype == "float32" else dtype
+    inference = Inference(BATCH_SIZE, amp_dtype)
+    seconds: dict[str, list[float]] = {}
+    frames = 0
+    for repetition in [0, *range(REPETITIONS)]:
+        suite = asked(dataset, model, files, repetition, count)
+        job = prepare(suite, Path(tempfile.gettempdir()) / "robustbench-aa-none", device)
+        setting = _setting(job, amp_dtype)
+        frames = sum(item.passes for item in job.work)
+        routes: Routes = {
+            "bare": partial(bare_seconds, setting, frames),
+            "robustbench_aa": partial(harness_seconds, job, inference),
+            **peers_of(dataset, setting, files, job, repetition),
+        }
+        found = {name: route() for name, route in routes.items()}
+        if not seconds:  # the first is a warm-up
+            seconds = {name: [] for name in found}
+            continue
+        for name, of in found.items():
+            seconds[name].append(of)
+    for name, times in seconds.items():
+        shares = [bare / of for bare, of in zip(seconds["bare"], times, strict=True)]
+        yield {
+            "dataset": dataset,
+            "model": model,
+            "dtype": dtype,
+            "route": name,
+            "frames_per_second": frames / median(times),
+            "share_of_bare": median(shares),
+            "lowest": min(shares),
+            "highest": max(shares),
+            "frames": frames,
+            "repetitions": REPETITIONS,
+            "device": torch.cuda.get_device_name() if "cuda" in job.device else "cpu",
+            "threads": torch.get_num_threads(),
+        }
 
 
-def measure(case: Case, folders: dict[str, Path], device: str | None) -> dict[str, object]:
-    """One row."""
-    named = [case.perturbation] if case.perturbation else []
-    folder = folders.get(case.dataset)
-    suite = Suite(
-        [case.model],
-        [case.dataset],
-        limit=case.images,
-        perturbations=named,
-        data_dir=str(folder) if folder else None,
-    )
-    job = prepare(suite, Path(tempfile.gettempdir()) / "robustbench-aa-none", device)
+def _setting(job: Job, amp_dtype: str | None) -> peers.Setting:
+    classifier: Classifier
     (classifier,) = job.classifiers.values()
-    frames = sum(item.passes for item in job.work)
-    videos = sorted((folders["imagenet-p"] / str(case.perturbation)).glob("*/*.mp4"))
-    routes: dict[str, Callable[[], float]] = {
-        "bare": lambda: bare_seconds(classifier, frames, job.device),
-        "harness": lambda: harness_seconds(job),
-    }
-    if case.dataset == "imagenet-p":
-        routes["official"] = lambda: official_seconds(classifier, videos, job.device)
-    times: dict[str, list[float]] = {name: [] for name in routes}
-    for repetition in range(REPETITIONS + 1):
-        for name, route in routes.items():
-            seconds = route()
-            if repetition:  # the first is a warm-up
-                times[name].append(seconds)
-    shares = [b / h for b, h in zip(times["bare"], times["harness"], strict=True)]
-    row: dict[str, object] = {
-        "dataset": case.dataset,
-        "perturbation": case.perturbation or "",
-        "model": case.model,
-        "device": torch.cuda.get_device_name() if "cuda" in job.device else "cpu",
-        "threads": torch.get_num_threads(),
-        "frames": frames,
-        "bare_frames_per_second": frames / median(times["bare"]),
-        "frames_per_second": frames / median(times["harness"]),
-        "share_of_bare": median(shares),
-    }
-    if "official" in times:
-        row["official_frames_per_second"] = frames / median(times["official"])
-    return row
+    classifier.module.to(job.device).eval()
+    kind = torch.device(job.device).type
+    largest = BATCH_SIZE if kind == "cuda" else CPU_PIXELS // classifier.input_size**2
+    return peers.Setting(
+        classifier,
+        job.device,
+        min(BATCH_SIZE, largest),
+        lambda: torch.autocast(kind, AMP_DTYPES[amp_dtype]) if amp_dtype else nullcontext(),
+    )
 
 
 @click.command()
 @click.option("--device", default=None, help="A GPU if there is one by default.")
-def main(device: str | None) -> None:
-    """Measures every case and writes one row for each."""
-    with tempfile.TemporaryDirectory() as place:
-        clean, videos = Path(place) / "val", Path(place) / "p"
-        write_photographs(clean)
-        named = {case.perturbation for case in CASES if case.perturbation}
-        chosen = [word for name in named for word in ("--perturbation", name)]
-        how = ["--source", str(clean), "--to", str(videos), *chosen]
-        make_imagenet_p.main(how, standalone_mode=False)
-        folders = {"imagenet-p-live": clean, "imagenet-p": videos}
-        table = pd.DataFrame([measure(case, folders, device) for case in CASES])
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.3f")
-    click.echo(table.to_string(index=False))
+@click.option("--model", "models", multiple=True, help="Only this; may be repeated.")
+@click.option("--dataset", "datasets", multiple=True, help="Likewise.")
+@click.option("--dtype", "dtypes", multiple=True, default=("float32", "bfloat16"))
+def main(
+    device: str | None, models: tuple[str, ...], datasets: tuple[str, ...], dtypes: tuple[str, ...]
+) -> None:
+    """Measures every case and writes a row for each route."""
+    rows: list[dict[str, object]] = []
+    for model in models or MODELS:
+        with tempfile.TemporaryDirectory() as place:
+            count = MODELS[model]
+            files = Files.written(Path(place), count)
+            for dtype in dtypes:
+                for dataset in datasets or (*DATASETS, VIDEOS):
+                    found = list(measure(dataset, model, dtype, files, count, device))
+                    click.echo(pd.DataFrame(found).iloc[:, :8].to_string(index=False))
+                    rows += found
+                    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+                    pd.DataFrame(rows).to_csv(OUTPUT, index=False, float_format="%.3f")
     click.echo(OUTPUT)
 
 
