@@ -72,13 +72,18 @@ def evaluated(
         source = repeated(clean, images, Path(folder) / "val")
         command += ["--data-dir", str(source), "--output-dir", f"{folder}/run"]
         found = measured(command)
-    told = {"what": "evaluate", "dataset": dataset, "images": images, "corruptions": corruptions}
-    return told | {"models": " ".join(named)} | found
+    told: Row = {
+        "what": "evaluate",
+        "dataset": dataset,
+        "images": images,
+        "corruptions": corruptions,
+    }
+    return {**told, "models": " ".join(named), **found}
 
 
 def started(what: str, *arguments: str) -> Row:
     """A process that evaluates nothing."""
-    return {"what": what} | measured([sys.executable, *arguments])
+    return {"what": what, **measured([sys.executable, *arguments])}
 
 
 @click.command()

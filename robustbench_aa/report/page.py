@@ -76,7 +76,9 @@ def render_page(title: str, tables: Tables, figures: Mapping[str, Drawn], sample
         warnings=tables.warnings,
         missing=tables.missing.to_dict("records"),
         command=tables.command,
-        provenance=tables.provenance.to_dict("records"),
+        provenance={
+            of: rows.to_dict("records") for of, rows in tables.provenance.groupby("of", sort=False)
+        },
     )
 
 
