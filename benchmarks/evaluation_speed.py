@@ -42,9 +42,9 @@ OUTPUT = Path("results/performance/evaluation_speed.csv")
 BATCH_SIZE = 256
 PHOTOGRAPHS = 96
 MODELS = {
+    "torchvision:mobilenet_v2@random": 24,
     "torchvision:resnet50@random": 16,
-    "torchvision:resnet18@random": 32,
-    "torchvision:mobilenet_v2@random": 32,
+    "torchvision:resnet18@random": 24,
 }
 """And how many photographs each is shown under every corruption."""
 DATASETS = ("imagenet-c", "imagenet-c-live", "imagenet-p-live", "image-folder", "imagenet-shift")
@@ -178,13 +178,19 @@ def peers_of(dataset: str, setting: peers.Setting, files: Files, job: Job, place
 
 
 def measure(
-    dataset: str, model: str, dtype: str, files: Files, count: int, device: str | None
+    dataset: str,
+    model: str,
+    dtype: str,
+    files: Files,
+    count: int,
+    device: str | None,
+    with_peers: bool,
 ) -> Iterator[dict[str, object]]:
     """A row a route: frames a second, and the median over repetitions of its share of bare."""
     amp_dtype = None if dtype == "float32" else dtype
     inference = Inference(BATCH_SIZE, amp_dtype)
     seconds: dict[str, list[float]] = {}
-    frames = 0
+    frames, warm = 0, False
     for repetition in [0, *range(REPETITIONS)]:
         suite = asked(dataset, model, files, repetition, count)
         job = prepare(suite, Path(tempfile.gettempdir()) / "robustbench-aa-none", device)
@@ -193,14 +199,14 @@ def measure(
         routes: Routes = {
             "bare": partial(bare_seconds, setting, frames),
             "robustbench_aa": partial(harness_seconds, job, inference),
-            **peers_of(dataset, setting, files, job, repetition),
         }
-        found = {name: route() for name, route in routes.items()}
-        if not seconds:  # the first is a warm-up
-            seconds = {name: [] for name in found}
-            continue
-        for name, of in found.items():
-            seconds[name].append(of)
+        if warm and with_peers:
+            routes |= peers_of(dataset, setting, files, job, repetition)
+        for name, route in routes.items():
+            of = route()
+            if warm:
+                seconds.setdefault(name, []).append(of)
+        warm = True
     for name, times in seconds.items():
         shares = [bare / of for bare, of in zip(seconds["bare"], times, strict=True)]
         yield {
@@ -233,27 +239,44 @@ def _setting(job: Job, amp_dtype: str | None) -> peers.Setting:
     )
 
 
+def _write(rows: list[dict[str, object]], earlier: pd.DataFrame | None) -> None:
+    """Writes all rows, those of earlier measurements of other cases before the new ones."""
+    table = pd.DataFrame(rows)
+    if earlier is not None:
+        case = ["dataset", "model", "dtype", "device"]
+        again = pd.MultiIndex.from_frame(earlier[case]).isin(pd.MultiIndex.from_frame(table[case]))
+        table = pd.concat([earlier[~again], table])
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(OUTPUT, index=False, float_format="%.3f")
+
+
 @click.command()
 @click.option("--device", default=None, help="A GPU if there is one by default.")
 @click.option("--model", "models", multiple=True, help="Only this; may be repeated.")
 @click.option("--dataset", "datasets", multiple=True, help="Likewise.")
 @click.option("--dtype", "dtypes", multiple=True, default=("float32", "bfloat16"))
+@click.option("--no-peers", is_flag=True, help="Only the bare model and ours.")
 def main(
-    device: str | None, models: tuple[str, ...], datasets: tuple[str, ...], dtypes: tuple[str, ...]
+    device: str | None,
+    models: tuple[str, ...],
+    datasets: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    no_peers: bool,
 ) -> None:
-    """Measures every case and writes a row for each route."""
+    """Measures every case, writes a row for each route, and keeps the rows of other cases."""
     rows: list[dict[str, object]] = []
+    earlier = pd.read_csv(OUTPUT) if OUTPUT.exists() else None
     for model in models or MODELS:
         with tempfile.TemporaryDirectory() as place:
             count = MODELS[model]
             files = Files.written(Path(place), count)
             for dtype in dtypes:
                 for dataset in datasets or (*DATASETS, VIDEOS):
-                    found = list(measure(dataset, model, dtype, files, count, device))
+                    case = (dataset, model, dtype)
+                    found = list(measure(*case, files, count, device, not no_peers))
                     click.echo(pd.DataFrame(found).iloc[:, :8].to_string(index=False))
                     rows += found
-                    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-                    pd.DataFrame(rows).to_csv(OUTPUT, index=False, float_format="%.3f")
+                    _write(rows, earlier)
     click.echo(OUTPUT)
 
 
