@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import logging
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +33,7 @@ def main() -> None:
 
 def run_command(command: click.Command, prog_name: str | None = None) -> None:
     """Runs a command; every error is one line on standard error, with its exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
     try:
@@ -44,6 +47,10 @@ def run_command(command: click.Command, prog_name: str | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _quit("interrupted; the same command resumes", 130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _terminate(*_: object) -> None:
+    _quit("terminated; the same command resumes", 128 + signal.SIGTERM)
 
 
 def _quit(message: str, status: int) -> None:
@@ -75,7 +82,9 @@ running = _options(
     click.option("--channels-last", is_flag=True, help="Lay images out pixel by pixel."),
     click.option("--compile", "compiled", is_flag=True, help="Compile the models first."),
     click.option("--workers", "-j", type=int, help="Threads that decode; one a core by default."),
-    click.option("--engine", default="local", show_default=True, help="Where the loop runs."),
+    click.option("--threads", type=int, help="CPU cores of a process; all, or one for each task."),
+    click.option("--engine", default="local", show_default=True, help="Or ray: several processes."),
+    click.option("--ray-address", help="Of a running cluster; RAY_ADDRESS, else this machine."),
     click.option("--profile", is_flag=True, help="Tell what the time went to."),
     click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
 )
@@ -337,6 +346,7 @@ def _carry_out(
     device: str | None,
     workers: int | None,
     engine: str,
+    ray_address: str | None,
     profile: bool,
     amp: bool,
     **inference: Any,
@@ -347,6 +357,10 @@ def _carry_out(
     from robustbench_aa.progress import progress
     from robustbench_aa.report.terminal import profile_table
 
+    if ray_address:
+        if engine != "ray":
+            raise UsageError(f"--ray-address is of no use to --engine {engine}; add --engine ray")
+        os.environ["RAY_ADDRESS"] = ray_address
     inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
     how = Inference(**inference)
     job = prepare(suite, output_dir, device, _command(), workers)

@@ -8,6 +8,7 @@ RobustbenchError                 the root; its text is one line that names the t
 │   ├── DownloadError            a file that cannot be fetched, or is not the published one
 │   ├── ConversionError          a network that cannot be brought into its anti-aliased form
 │   └── RunError                 an output directory that cannot be written, read or continued
+├── StoreError                   predictions that could not be written while a run was at work
 ├── DamagedShard                 a prediction file that is not whole, or not of this run
 ├── DatasetError                 a data set that does not give what it promised
 └── ModelError                   a classifier that returned something other than finite logits
@@ -70,6 +71,10 @@ class ConversionError(UsageError):
 
 class RunError(UsageError):
     """An output directory that cannot be written, read or continued."""
+
+
+class StoreError(RobustbenchError):
+    """Predictions that could not be written while a run was at work."""
 
 
 class DamagedShard(RobustbenchError):

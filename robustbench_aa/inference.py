@@ -32,9 +32,10 @@ class Inference:
             float32 throughout.
         channels_last: whether images lie in memory pixel by pixel instead of colour by colour.
         compiled: whether modules go through `torch.compile` first.
+        threads: CPU cores that a process computes on; None for all, or one for each of several.
 
     Raises:
-        UsageError: the batch size is not positive.
+        UsageError: the batch size or the threads are not positive.
         UnknownName: no such dtype.
     """
 
@@ -42,10 +43,12 @@ class Inference:
     amp_dtype: str | None = None
     channels_last: bool = False
     compiled: bool = False
+    threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"batch size {self.batch_size} is too small; use at least 1")
+        for what, number in (("batch size", self.batch_size), ("threads", self.threads)):
+            if number is not None and number < 1:
+                raise UsageError(f"{what} {number} is too small; use at least 1")
         if self.amp_dtype is not None and self.amp_dtype not in AMP_DTYPES:
             raise UnknownName("amp dtype", self.amp_dtype, AMP_DTYPES)
 
@@ -56,6 +59,11 @@ class Inference:
             "channels_last": str(self.channels_last),
             "compiled": str(self.compiled),
         }
+
+
+def compute_in_full() -> None:
+    """Keeps a GPU from rounding float32 to TF32, a 10-bit mantissa that moves accuracies."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 class Predictor:

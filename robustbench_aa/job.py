@@ -19,14 +19,8 @@ from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError, cause
 from robustbench_aa.evaluation import Progress, Work, plan
-from robustbench_aa.inference import Inference
-from robustbench_aa.manifest import (
-    Manifest,
-    dataset_identity,
-    decoded_sha256,
-    environment,
-    model_identity,
-)
+from robustbench_aa.inference import Inference, compute_in_full
+from robustbench_aa.manifest import Manifest, dataset_identity, model_identity
 from robustbench_aa.models import expand, load
 from robustbench_aa.profile import profiled
 from robustbench_aa.run import Run
@@ -75,29 +69,22 @@ class Job:
             RunError: the directory cannot be written.
         """
         run = ENGINES[engine]
-        torch.backends.cudnn.allow_tf32 = False  # a 10-bit mantissa that moves accuracies
-        store = self._store_of_session(inference)
-        store.write_manifest()
-        with profiled() if profile else nullcontext() as measured:
-            failures = run(
-                self.work, self.datasets, self.classifiers, store, inference, self.device, progress
-            )
-        if measured:
-            store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
+        compute_in_full()
+        directory, manifest = self.store.directory, self.store.manifest
+        with self.store.locked():
+            told = manifest.made_here(self.datasets, self.device, inference.told())
+            store = Store.continued(directory, told)  # another run may have ended meanwhile
             store.write_manifest()
-        write_samples(store.directory, self.cells, self.datasets)
-        return Run(store.directory, failures)
-
-    def _store_of_session(self, inference: Inference) -> Store:
-        """The store, told what the predictions to come are made with."""
-        manifest = self.store.manifest
-        decoded = {name: decoded_sha256(dataset) for name, dataset in self.datasets.items()}
-        manifest = dataclasses.replace(
-            manifest,
-            environment=environment(self.device) | inference.told(),
-            decoded=manifest.decoded | decoded,
-        )
-        return Store(self.store.directory, manifest)
+            with profiled() if profile else nullcontext() as measured:
+                failures = run(
+                    *(self.work, self.datasets, self.classifiers),
+                    *(store, inference, self.device, progress),
+                )
+            if measured:
+                store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
+                store.write_manifest()
+            write_samples(directory, self.cells, self.datasets)
+        return Run(directory, failures)
 
 
 def benchmark(

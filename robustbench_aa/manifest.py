@@ -8,7 +8,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -106,6 +106,23 @@ class Manifest:
             datasets=earlier.datasets | self.datasets,
             decoded=earlier.decoded | self.decoded,
             profile=self.profile or earlier.profile,
+        )
+
+    def made_here(
+        self, datasets: Mapping[str, Dataset], device: str, inference: Mapping[str, str]
+    ) -> Manifest:
+        """This manifest with what predictions of this process are made with.
+
+        Args:
+            datasets: by name, whose decoded pictures are told.
+            device: a torch device.
+            inference: what is told of how frames go through models.
+        """
+        decoded = {name: decoded_sha256(dataset) for name, dataset in datasets.items()}
+        return dataclasses.replace(
+            self,
+            environment=environment(device) | dict(inference),
+            decoded=self.decoded | decoded,
         )
 
     def contradiction(self, other: Manifest) -> str | None:

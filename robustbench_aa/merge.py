@@ -43,10 +43,11 @@ def merge_runs(
     merged = Store(output, _joined(stores, command))
     merged.check_kinds()
     chosen = [*_chosen(stores, merged)]
-    merged.write_manifest()
-    for file, place in chosen:
-        if file != merged.path(*place):
-            merged.adopt(file, *place)
+    with merged.locked():
+        merged.write_manifest()
+        for file, place in chosen:
+            if file != merged.path(*place):
+                merged.adopt(file, *place)
     return Run(output)
 
 

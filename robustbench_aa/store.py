@@ -11,7 +11,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -20,8 +21,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
-from robustbench_aa.errors import DamagedShard, RunError, SuiteError
+from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
@@ -100,9 +102,35 @@ class Store:
             self.directory.mkdir(parents=True, exist_ok=True)
             _write_atomically(self.directory / "run.json", lambda beside: beside.write_text(text))
         except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> RunError:
+        return RunError(
+            f"cannot write to {self.directory} ({error.strerror}); choose another --output-dir"
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from writing to the run, also on other machines that share it.
+
+        Raises:
+            RunError: another process is at work on it, or the directory cannot be written.
+        """
+        lock = FileLock(self.directory / ".lock", timeout=0)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
             raise RunError(
-                f"cannot write to {self.directory} ({error.strerror}); choose another --output-dir"
+                f"another process is at work on {self.directory}; wait for it, or choose another "
+                "--output-dir"
             ) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def cells(self, dataset: str) -> list[Cell]:
         """All that a data set defines, whether or not it has been evaluated."""
@@ -158,6 +186,9 @@ class Store:
 
         Args:
             rows: the columns of the store's `schema`.
+
+        Raises:
+            StoreError: the disk is full, or the directory cannot be written any more.
         """
         told = {
             "identity": self._identity(model, cell, shard),
@@ -169,13 +200,19 @@ class Store:
         columns = [_column(rows[field.name], field.type) for field in schema]
         table = pa.table(columns, schema=schema.with_metadata({_METADATA_KEY: json.dumps(told)}))
         path = self.path(model, cell, shard)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(
-            path,
-            lambda beside: pq.write_table(
-                table, beside, compression="zstd", write_page_checksum=True
-            ),
-        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_atomically(
+                path,
+                lambda beside: pq.write_table(
+                    table, beside, compression="zstd", write_page_checksum=True
+                ),
+            )
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {path} ({error.strerror or cause(error)}); when that is mended, the "
+                "same command resumes"
+            ) from error
 
     def adopt(self, file: Path, model: str, cell: Cell, shard: Shard) -> None:
         """Takes over a whole prediction file of another run, as it is."""
@@ -279,9 +316,14 @@ def _folder(name: str) -> str:
 def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Writes beside the path, makes it durable, then gives it its name in one step."""
     beside = path.with_name(path.name + ".tmp")
-    write(beside)
-    _flush(beside)
-    beside.replace(path)
+    try:
+        write(beside)
+        _flush(beside)
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
     _flush(path.parent)
 
 

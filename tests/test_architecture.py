@@ -14,11 +14,12 @@ import robustbench_aa
 PACKAGE = Path(robustbench_aa.__file__).parent
 
 # each part may import from those listed, and from the shared words
-SHARED = {"types", "errors", "registry"}
+SHARED = {"types", "errors", "registry", "extras"}
 ARROWS = {
     "types": set(),
     "errors": set(),
     "registry": set(),
+    "extras": set(),
     "antialiasing": set(),
     "download": set(),
     "models": {"antialiasing", "download"},

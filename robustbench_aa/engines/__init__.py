@@ -1,6 +1,6 @@
 """Engines: where the evaluation loop runs."""
 
-from robustbench_aa.engines import local
+from robustbench_aa.engines import local, ray
 from robustbench_aa.engines.local import Engine
 from robustbench_aa.registry import Registry
 
@@ -8,3 +8,4 @@ __all__ = ["ENGINES", "Engine"]
 
 ENGINES: Registry[Engine] = Registry("engine")
 ENGINES.register("local", local.run)
+ENGINES.register("ray", ray.run)

@@ -41,10 +41,33 @@ def run(
     Args:
         device: a torch device, such as `cpu` or `cuda:1`.
     """
+    pending = {name for item in work for name in item.pending}
+    chosen = {name: of for name, of in classifiers.items() if name in pending}
+    predictors = make_predictors(chosen, inference, device)
+    return evaluate_all(work, datasets, predictors, store, inference, device, progress)
+
+
+def make_predictors(
+    classifiers: Mapping[str, Classifier], inference: Inference, device: str
+) -> dict[str, Predictor]:
+    """The classifiers on their device, in a process that is set up for them."""
     if torch.device(device).type == "cpu":
         _keep_memory()
-    pending = {name for item in work for name in item.pending}
-    predictors = {name: Predictor(classifiers[name], inference, device) for name in pending}
+    if inference.threads:
+        torch.set_num_threads(inference.threads)
+    return {name: Predictor(of, inference, device) for name, of in classifiers.items()}
+
+
+def evaluate_all(
+    work: Sequence[Work],
+    datasets: Mapping[str, Dataset],
+    predictors: Mapping[str, Predictor],
+    store: Store,
+    inference: Inference,
+    device: str,
+    progress: Progress,
+) -> list[Failure]:
+    """Evaluates work on several data sets."""
     failures = []
     for name, dataset in datasets.items():
         part = [item for item in work if item.cell.dataset == name]

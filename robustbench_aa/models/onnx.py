@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aa.errors import CheckpointError, UsageError, cause
+from robustbench_aa.extras import extra
 from robustbench_aa.models.bare import INPUT_SIZE, bare
-from robustbench_aa.models.extras import extra
 from robustbench_aa.types import Classifier
 
 

@@ -1,4 +1,4 @@
-"""Packages that only some model sources need."""
+"""Packages that only some model sources or engines need."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def extra(package: str, name: str) -> ModuleType:
         return import_module(package)
     except ImportError as error:
         raise UsageError(
-            f"{name} models need {package} ({cause(error)}); pip install 'robustbench-aa[{name}]'"
+            f"{name} needs {package} ({cause(error)}); pip install 'robustbench-aa[{name}]'"
         ) from error
