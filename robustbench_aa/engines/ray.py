@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.datasets.pictures import cores
@@ -24,6 +24,7 @@ from robustbench_aa.inference import Inference, compute_in_full
 from robustbench_aa.store import Store
 from robustbench_aa.types import Classifier
 
+T = TypeVar("T")
 TASKS = 8
 """How many tasks a worker has at least, so that none waits long for the others in the end."""
 RETRIES = 3
@@ -78,16 +79,31 @@ def run(
 def tasks_of(work: Sequence[Work], workers: int) -> list[list[Work]]:
     """The work in parts that are evaluated as one, each of a single shard of a data set.
 
-    A shard stays whole where there are many, since its images are decoded once for each part.
+    A shard stays whole where there are many, since its images are decoded once for each part, and
+    so do a distortion's models, since they share its frames. The longest come first, so that no
+    worker is still at one when the others have ended.
     """
     shards = [list(of) for _, of in groupby(work, key=lambda item: (item.cell.dataset, item.shard))]
     parts = math.ceil(TASKS * workers / max(1, len(shards)))
-    return [
-        items[start : start + size]
+    tasks = [
+        list(part)
         for items in shards
-        for size in [math.ceil(len(items) / parts)]
-        for start in range(0, len(items), size)
+        for part in _parts(
+            [of for item in items for of in _by_models(item, math.ceil(parts / len(items)))], parts
+        )
     ]
+    return sorted(tasks, key=lambda task: -sum(item.passes for item in task))
+
+
+def _by_models(item: Work, parts: int) -> list[Work]:
+    """The work on a distortion in parts of some models each."""
+    return [dataclasses.replace(item, pending=of) for of in _parts(item.pending, parts)]
+
+
+def _parts(things: Sequence[T], parts: int) -> list[Sequence[T]]:
+    """At most so many parts of about the same length."""
+    size = math.ceil(len(things) / parts)
+    return [things[start : start + size] for start in range(0, len(things), size)]
 
 
 def _start(ray: Any) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from robustbench_aa.engines.ray import tasks_of
 from robustbench_aa.evaluation import Work
 from robustbench_aa.store import Cell
-from robustbench_aa.types import CLEAN, Shard
+from robustbench_aa.types import Distortion, Shard
 
 BASE = [sys.executable, "-m", "robustbench_aa"]
 SUITE = """
@@ -28,32 +28,42 @@ shard_size = 20
 """
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 20)), max_size=6),
-    st.integers(1, 600),
-)
-def test_tasks_are_the_work_in_parts_of_one_shard(
-    shards: list[tuple[int, int]], workers: int
-) -> None:
-    work = [
-        Work(Cell("d", CLEAN, 1), Shard(place, place + 1), (str(cell),))
-        for place, (_, cells) in enumerate(shards)
+def work_on(shards: int, cells: int, models: int) -> list[Work]:
+    names = tuple(f"model{place}" for place in range(models))
+    return [
+        Work(Cell("d", Distortion("noise", str(cell), 1), 1), Shard(place, place + 1), names)
+        for place in range(shards)
         for cell in range(cells)
     ]
+
+
+@given(st.integers(0, 5), st.integers(1, 20), st.integers(1, 7), st.integers(1, 600))
+def test_tasks_are_the_work_in_parts_of_one_shard(
+    shards: int, cells: int, models: int, workers: int
+) -> None:
+    work = work_on(shards, cells, models)
     tasks = tasks_of(work, workers)
-    assert [item for task in tasks for item in task] == work
     assert all(len({item.shard for item in task}) == 1 for task in tasks)
-    assert len(tasks) >= min(len(work), workers)
+    done = [(str(of.cell), of.shard, name) for task in tasks for of in task for name in of.pending]
+    assert sorted(done) == sorted(
+        (str(of.cell), of.shard, name) for of in work for name in of.pending
+    )
+    lengths = [sum(item.passes for item in task) for task in tasks]
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(tasks) >= min(len(done), workers)
 
 
-def test_a_shard_stays_whole_where_there_are_many() -> None:
-    work = [
-        Work(Cell("d", CLEAN, 1), Shard(place, place + 1), (str(cell),))
-        for place in range(50)
-        for cell in range(95)
-    ]
-    assert len(tasks_of(work, 2)) == 50
-    assert len(tasks_of(work, 64)) == 50 * 11  # at least eight a worker
+@pytest.mark.parametrize(
+    ("workers", "tasks"),
+    [
+        (2, 50),  # a shard a task
+        (64, 50 * 11),  # its distortions in eleven parts
+        (512, 50 * 48),  # two distortions a task
+        (1024, 50 * 95 * 2),  # half the models under one distortion
+    ],
+)
+def test_tasks_become_smaller_as_workers_become_more(workers: int, tasks: int) -> None:
+    assert len(tasks_of(work_on(50, 95, 50), workers)) == tasks
 
 
 def csv_files(folder: Path) -> dict[str, bytes]:
