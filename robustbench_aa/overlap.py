@@ -15,18 +15,18 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], device: torch.device | None = None) -> Generator[T]:
+def ahead(items: Iterable[T], device: torch.device) -> Generator[T]:
     """Gives the items of an iterable, of which a thread makes each while the last one is used.
 
     Args:
-        device: if a GPU makes the items, it: the thread has a stream of its own there, whose work
-            on an item is done when it is given.
+        device: what makes the items. On a GPU the thread has a stream of its own, whose work on an
+            item is done when it is given.
 
     Raises:
         Exception: whatever the iterable raises, in its place.
     """
     iterator = iter(items)
-    aside = torch.cuda.Stream(device) if device and device.type == "cuda" else None
+    aside = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def following() -> T | object:
         with torch.cuda.stream(aside):

@@ -1,8 +1,8 @@
 """The profile of a session: what its time went to.
 
-`forward` is the models' own time. What reads ahead (`decode` of stored files; beside a GPU also
-`distort` and `copy`) and writes behind (`commit`) runs beside it in threads, so that the stages may
-add up to more than the `wall` clock shows; `waiting` is for what was not read ahead in time.
+`forward` is the models' own time. Beside a GPU, what reads ahead (`decode`, `copy`, `distort`) runs
+in a thread, so that the stages add up to more than the `wall` clock shows, and `waiting` is for
+what was not read in time; on a CPU they take turns. `commit` is always written behind.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ ARROWS = {
     "distortions": set(),
     "profile": set(),
     "overlap": {"profile"},
-    "datasets": {"distortions", "overlap", "profile"},
+    "datasets": {"distortions", "profile"},
     "manifest": {"datasets"},
     "store": {"manifest"},
     "inference": {"store"},

@@ -350,12 +350,44 @@ def committed(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
 
 
-def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, status: int, said: str
+) -> None:
     command = [*BASE, "benchmark", "--output-dir", "out"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not committed(tmp_path / "out"):
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, told = process.communicate()
-    assert process.returncode == 130
-    assert told.splitlines()[-1] == "error: interrupted; the same command resumes"
+    assert process.returncode == status
+    assert told.splitlines()[-1] == f"error: {said}; the same command resumes"
+
+
+def test_a_second_run_on_a_directory_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    command = [*BASE, "benchmark", "--output-dir", "out"]
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    while first.poll() is None and not committed(tmp_path / "out"):
+        time.sleep(0.05)
+    second = run(
+        "evaluate", "-m", "digits:vgg@lpf3", "-d", "digits-c", "--output-dir", "out", cwd=tmp_path
+    )
+    assert_refused(second, "another process is at work on out; wait for it")
+    first.kill()
+    first.wait()
+    third = run(
+        "evaluate",
+        "-m",
+        "digits:vgg@lpf3",
+        "-d",
+        "digits-c",
+        "--corruption",
+        "fog",
+        "--output-dir",
+        "out",
+        cwd=tmp_path,
+    )
+    assert third.returncode == 0, third.stderr

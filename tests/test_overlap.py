@@ -6,13 +6,16 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from robustbench_aa.overlap import ahead, behind
 
+CPU = torch.device("cpu")
+
 
 def test_items_come_in_their_order() -> None:
-    assert list(ahead(range(100))) == list(range(100))
-    assert list(ahead([])) == []
+    assert list(ahead(range(100), CPU)) == list(range(100))
+    assert list(ahead([], CPU)) == []
 
 
 def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
@@ -23,7 +26,7 @@ def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
             event.set()
             yield place
 
-    parts = ahead(items())
+    parts = ahead(items(), CPU)
     assert next(parts) == 0
     assert made[1].wait(10)
     assert not made[2].wait(0.2)
@@ -36,7 +39,7 @@ def test_an_error_comes_in_its_place() -> None:
         yield 1
         raise KeyError("two")
 
-    parts = ahead(items())
+    parts = ahead(items(), CPU)
     assert next(parts) == 1
     with pytest.raises(KeyError, match="two"):
         next(parts)

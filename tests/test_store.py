@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robustbench_aa import store as store_module
-from robustbench_aa.errors import RunError
+from robustbench_aa.errors import RunError, StoreError
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.store import SCHEMA, Cell, Store
 from robustbench_aa.types import Distortion, Shard
@@ -150,3 +151,41 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(RunError, match=r"cannot write to .*; choose another --output-dir"):
             Store.continued(place, manifest()).write_manifest()
+
+
+def test_a_full_disk_leaves_nothing_behind_and_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = store.path(MODEL, CELL, SHARDS[1])
+    lost.unlink()
+
+    def half(table: object, path: Path, **options: object) -> None:
+        path.write_bytes(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module.pq, "write_table", half)
+        with pytest.raises(StoreError) as found:
+            store.commit(MODEL, CELL, SHARDS[1], rows(SHARDS[1]))
+    assert str(found.value).startswith(f"cannot write {lost} (No space left on device); when that")
+    assert found.value.exit_status == 1
+    assert not store.has(MODEL, CELL, SHARDS[1])
+    assert not list(store.directory.rglob("*.tmp"))
+    store.commit(MODEL, CELL, SHARDS[1], rows(SHARDS[1]))
+    assert store.has(MODEL, CELL, SHARDS[1])
+
+
+def test_one_process_writes_at_a_time(store: Store) -> None:
+    other = Store(store.directory, manifest())
+    refused = pytest.raises(RunError, match="another process is at work on")
+    with store.locked(), refused, other.locked():
+        pass
+    with other.locked():
+        pass
+
+
+def test_times_of_files_mean_nothing(store: Store) -> None:
+    for moment in (0, 2**32):
+        for file in store.directory.rglob("*.parquet"):
+            os.utime(file, (moment, moment))
+        assert store.has(MODEL, CELL, SHARDS[0])

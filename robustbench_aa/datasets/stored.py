@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request, copied
 from robustbench_aa.errors import UsageError
-from robustbench_aa.overlap import ahead
 from robustbench_aa.profile import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
@@ -57,27 +54,19 @@ class StoredDataset:
     ) -> Iterator[Batch]:
         """The images of a shard under a distortion, about `batch_size` frames at a time.
 
-        The files of the next batch are read while one is used.
-
         Raises:
             DatasetError: a file is missing or cannot be read; names it.
         """
         step = max(1, batch_size // self.frames(distortion))
-        parts = [
-            self.index[start : min(start + step, shard.stop)]
-            for start in range(shard.start, shard.stop, step)
-        ]
-        with closing(ahead(map(partial(self._decoded, distortion), parts))) as decoded:
-            for index, (images, labels) in zip(parts, decoded, strict=True):
-                with stage("copy"):
-                    frames = copied(images, device)
-                if frames.dim() == 4:
-                    frames = frames.unsqueeze(1)
-                yield Batch(distortion, index, labels.numpy(), frames)
-
-    def _decoded(self, distortion: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        with stage("decode"):
-            return self.stored(distortion, index)
+        for start in range(shard.start, shard.stop, step):
+            index = self.index[start : min(start + step, shard.stop)]
+            with stage("decode"):
+                images, labels = self.stored(distortion, index)
+            with stage("copy"):
+                frames = copied(images, device)
+            if frames.dim() == 4:
+                frames = frames.unsqueeze(1)
+            yield Batch(distortion, index, labels.numpy(), frames)
 
 
 def data_dir(request: Request, name: str, variable: str) -> Path:
