@@ -63,8 +63,8 @@ def run(
         inference = dataclasses.replace(inference, threads=threads)
         store = Store(store.directory.resolve(), store.manifest)
         session = _sent(ray, (datasets, classifiers, store, inference, device))
-        evaluate = ray.remote(_evaluate).options(
-            num_cpus=threads, num_gpus=gpus, max_retries=RETRIES, max_calls=0
+        evaluate = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(
+            _evaluate
         )
         tasks = {
             evaluate.remote([session], task): task
@@ -85,19 +85,20 @@ def tasks_of(work: Sequence[Work], workers: int) -> list[list[Work]]:
     """
     shards = [list(of) for _, of in groupby(work, key=lambda item: (item.cell.dataset, item.shard))]
     parts = math.ceil(TASKS * workers / max(1, len(shards)))
-    tasks = [
-        list(part)
-        for items in shards
-        for part in _parts(
-            [of for item in items for of in _by_models(item, math.ceil(parts / len(items)))], parts
-        )
-    ]
+    tasks = [task for items in shards for task in _divided(items, parts)]
     return sorted(tasks, key=lambda task: -sum(item.passes for item in task))
 
 
-def _by_models(item: Work, parts: int) -> list[Work]:
-    """The work on a distortion in parts of some models each."""
-    return [dataclasses.replace(item, pending=of) for of in _parts(item.pending, parts)]
+def _divided(items: list[Work], parts: int) -> list[list[Work]]:
+    """A shard's work in about so many parts, of some distortions or of some models under one."""
+    if parts <= len(items):
+        return [list(part) for part in _parts(items, parts)]
+    of_one = math.ceil(parts / len(items))
+    return [
+        [dataclasses.replace(item, pending=names)]
+        for item in items
+        for names in _parts(item.pending, of_one)
+    ]
 
 
 def _parts(things: Sequence[T], parts: int) -> list[Sequence[T]]:
