@@ -191,7 +191,7 @@ def environment(device: str) -> dict[str, str]:
         **_decoders(),
         "commit": _commit(),
         "device": device,
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
         **_precision(),
     }
@@ -228,7 +228,8 @@ def _precision() -> dict[str, str]:
     return told
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """What the processor calls itself, or at least its architecture."""
     try:
         told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # there is none on other systems

@@ -41,6 +41,7 @@ ARROWS = {
         *("datasets", "distortions", "engines", "evaluation", "inference", "manifest", "models"),
         *("profile", "run", "samples", "store", "suite"),
     },
+    "doctor": {"datasets", "job", "manifest", "metrics", "store", "suite"},
     "features": {"antialiasing", "datasets", "models", "report"},
     "preview": {"datasets", "distortions"},
     "progress": set(),
@@ -48,6 +49,7 @@ ARROWS = {
         *(
             "antialiasing",
             "datasets",
+            "doctor",
             "features",
             "inference",
             "job",
