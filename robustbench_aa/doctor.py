@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_aa.errors import ModelError, cause
-from robustbench_aa.manifest import cpu_name, environment
+from robustbench_aa.manifest import cpu_name, environment, versions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,8 +103,9 @@ def _lines(name: str, fact: Callable[[], object]) -> Iterator[str]:
         yield f"{key}: {value}"
 
 
-def _packages() -> dict[str, str]:
-    elsewhere = ("python", "platform", "device", "cpu", "gpu")
+def _decoders() -> dict[str, str]:
+    """What else runs are told of by, but for what has a line of its own."""
+    elsewhere = {*versions(), "device", "cpu", "gpu"}
     return {name: of for name, of in environment("cpu").items() if name not in elsewhere}
 
 
@@ -166,15 +166,11 @@ def _version(package: str) -> str:
     try:
         return f"{package} {import_module(package).__version__}"
     except ImportError as error:
-        return f"not installed ({cause(error)})"
+        return f"cannot be imported ({cause(error)})"
 
 
 SECTIONS: Mapping[str, Facts] = {
-    "versions": {
-        "python": platform.python_version,
-        "platform": platform.platform,
-        "packages": _packages,
-    },
+    "versions": {"packages": versions, "decoders": _decoders},
     "devices": {"cpu": cpu_name, "cores": _cores, "torch threads": _threads, "cuda": _gpus},
     "free disk space": {
         "current directory": partial(_free, os.getcwd),

@@ -180,6 +180,19 @@ def environment(device: str) -> dict[str, str]:
     """
     import torch
 
+    return {
+        **versions(),
+        **_decoders(),
+        "commit": _commit(),
+        "device": device,
+        "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
+        **_precision(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the system and the packages, none of which is imported for it."""
     packages: Iterable[str] = (
         *("robustbench-aa", "torch", "torchvision", "numpy", "pandas", "pyarrow"),
         *("pillow", "av", "imagecorruptions"),
@@ -188,12 +201,6 @@ def environment(device: str) -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{package: version(package) for package in packages},
-        **_decoders(),
-        "commit": _commit(),
-        "device": device,
-        "cpu": cpu_name(),
-        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
-        **_precision(),
     }
 
 

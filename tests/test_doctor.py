@@ -87,8 +87,9 @@ def test_what_is_broken_is_a_line_and_fails_the_self_test(monkeypatch: pytest.Mo
     monkeypatch.setattr("robustbench_aa.job.prepare", broken)
     status, lines = consult()
     assert status == 1
+    assert f"torch: {version('torch')}" in lines
     assert lines[-1] == "cpu: failed (the driver is too old)"
-    for name in ("packages", "cuda", "torch hub cache"):
+    for name in ("decoders", "cuda", "torch hub cache"):
         assert f"{name}: cannot be told (the driver is too old)" in lines
 
 
@@ -129,10 +130,10 @@ def test_gpus_are_told_with_their_memory_or_why_there_are_none(
 
 
 @pytest.mark.usefixtures("_untested")
-def test_an_extra_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extra_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (line,) = (line for line in consult()[1] if line.startswith("onnx: "))
-    assert line.startswith("onnx: not installed (")
+    assert line.startswith("onnx: cannot be imported (")
 
 
 def test_the_tables_are_those_of_the_data_sets_and_of_setup_cfg(
