@@ -4,13 +4,15 @@ VENV ?= .venv
 SUITE ?= digits
 OUTPUT_DIR ?= results/$(notdir $(basename $(SUITE)))
 DEVICE ?=
+PINS ?=
 
+OLDEST := torch==2.6.* torchvision==0.21.*
 FEATURES := -d digits $(foreach weights,baseline lpf3 lpf5,-m digits:vgg@$(weights))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test lint docs bench train-digits clean
+.PHONY: help setup benchmark test test-matrix lint docs bench train-digits clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +24,7 @@ $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: $(PYTHON) is older than 3.11; name another: make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(foreach pin,$(PINS),'$(pin)')
 	@touch $@
 
 benchmark: $(READY) ## evaluate SUITE on DEVICE and report to OUTPUT_DIR; again: resume
@@ -31,6 +33,13 @@ benchmark: $(READY) ## evaluate SUITE on DEVICE and report to OUTPUT_DIR; again:
 
 test: $(READY) ## all tests, with coverage
 	$(BIN)/python -m pytest --cov=robustbench_aa --cov=data_prep --cov-report=term:skip-covered
+
+test-matrix: ## all tests under the oldest torch and the newest, in environments that are removed
+	@set -e; for pins in '$(OLDEST)' 'torch torchvision'; do \
+		environment=$$(mktemp -d); trap 'rm -rf "$$environment"' EXIT; trap 'exit 130' INT TERM; \
+		$(MAKE) test VENV="$$environment/venv" PINS="$$pins"; \
+		rm -rf "$$environment"; \
+	done
 
 lint: $(READY) ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .

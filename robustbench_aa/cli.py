@@ -338,6 +338,14 @@ def datasets() -> None:
         click.echo(f"{name:<16}{of.images:>7} images of {of.size} px  {measures}, {count} cells")
 
 
+@commands.command()
+def doctor() -> int:
+    """Tells what a bug report should: versions, devices, folders and whether a self-test passes."""
+    from robustbench_aa.doctor import diagnose
+
+    return 0 if diagnose(click.echo) else 1
+
+
 def _carry_out(
     suite: Suite,
     output_dir: str,

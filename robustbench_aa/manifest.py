@@ -197,6 +197,19 @@ def environment(device: str) -> dict[str, str]:
     """
     import torch
 
+    return {
+        **versions(),
+        **_decoders(),
+        "commit": _commit(),
+        "device": device,
+        "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
+        **_precision(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the system and the packages, none of which is imported for it."""
     packages: Iterable[str] = (
         *("robustbench-aa", "torch", "torchvision", "numpy", "pandas", "pyarrow"),
         *("pillow", "av", "imagecorruptions"),
@@ -205,12 +218,6 @@ def environment(device: str) -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{package: version(package) for package in packages},
-        **_decoders(),
-        "commit": _commit(),
-        "device": device,
-        "cpu": _cpu(),
-        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
-        **_precision(),
     }
 
 
@@ -245,7 +252,8 @@ def _precision() -> dict[str, str]:
     return told
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """What the processor calls itself, or at least its architecture."""
     try:
         told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # there is none on other systems

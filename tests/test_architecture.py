@@ -42,6 +42,7 @@ ARROWS = {
         *("datasets", "distortions", "engines", "evaluation", "inference", "manifest", "models"),
         *("profile", "run", "samples", "store", "suite"),
     },
+    "doctor": {"datasets", "job", "manifest", "metrics", "store", "suite"},
     "features": {"antialiasing", "datasets", "models", "report"},
     "preview": {"datasets", "distortions"},
     "progress": set(),
@@ -49,6 +50,7 @@ ARROWS = {
         *(
             "antialiasing",
             "datasets",
+            "doctor",
             "features",
             "inference",
             "job",

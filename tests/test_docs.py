@@ -40,7 +40,7 @@ from robustbench_aa.models import known_models
 from robustbench_aa.suite import read_suite
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 EXTENDING = ROOT / "docs" / "extending.md"
 """Changes the package, so that it is followed in a copy of the repository."""
 
@@ -53,6 +53,7 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "robustbench-aa benchmark": f"--limit {LIMIT}",
     "robustbench-aa compare": "",
     "robustbench-aa datasets": "",
+    "robustbench-aa doctor": "",
     "robustbench-aa evaluate": f"--limit {LIMIT}",
     "robustbench-aa features": "--limit 1 --max-shift 3",
     "robustbench-aa merge": "",

@@ -1,0 +1,105 @@
+"""What is published: the archives hold what they should, and the citation can be read."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("benchmarks", "data_prep", "docs", "robustbench_aa", "tests")
+FILES = (
+    *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile"),
+    *("README.md", "pyproject.toml", "setup.cfg"),
+)
+RESULTS = (
+    "digits/report/leaderboard.csv",
+    "digits/report/figures/overview.png",
+    "digits/report/features/feature_maps.png",
+)
+"""Those that the README shows or links to, of which there may be more."""
+NOT_SOURCE = shutil.ignore_patterns("__pycache__", "_build", "predictions", "samples", "*.tmp")
+needs_setuptools = pytest.mark.skipif(
+    not importlib.util.find_spec("setuptools"), reason="setuptools is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository, since a build leaves files where it is carried out."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in FILES:
+        shutil.copy(ROOT / name, folder)
+    for name in (*FOLDERS, "results"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=NOT_SOURCE)
+    return folder
+
+
+def files(folder: Path, *below: str) -> set[str]:
+    """The files below some folders of a folder, by their paths in it."""
+    found = (path for name in below for path in (folder / name).rglob("*"))
+    return {path.relative_to(folder).as_posix() for path in found if path.is_file()}
+
+
+def build_wheel(source: Path, to: Path) -> set[str]:
+    """Builds a wheel without a network; the names of its files."""
+    command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation"]
+    command += ["--quiet", "--disable-pip-version-check", "-w", to]
+    subprocess.run(command, cwd=source, check=True)
+    (wheel,) = to.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return {*archive.namelist()}
+
+
+@needs_setuptools
+def test_the_wheel_is_the_package_and_the_source_distribution_builds_the_same(
+    source: Path, tmp_path: Path
+) -> None:
+    code = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path], cwd=source, check=True, capture_output=True
+    )
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    assert files(source, *FOLDERS) - files(unpacked, *FOLDERS) == set()
+    assert {*FILES} <= {path.name for path in unpacked.iterdir()}
+    assert {*RESULTS} <= files(unpacked / "results", ".")
+    # results/published, a link to the package's data, holds what it links to
+    assert files(unpacked / "results" / "published", ".") == files(
+        unpacked / "robustbench_aa" / "metrics" / "published", "."
+    )
+    wheel = build_wheel(source, tmp_path / "wheel")
+    package = files(source, "robustbench_aa")
+    assert {name for name in wheel if ".dist-info/" not in name} == package
+    assert build_wheel(unpacked, tmp_path / "again") == wheel
+    for name in (
+        *("py.typed", "datasets/digits.npz", "datasets/imagenet_wnids.txt", "suites/digits.toml"),
+        *("metrics/published/leaderboard.csv", "report/template/page.html.jinja"),
+        "models/weights/vgg-lpf5-seed2.safetensors",
+    ):
+        assert f"robustbench_aa/{name}" in package
+
+
+def test_the_citation_can_be_read_and_names_this_version() -> None:
+    yaml = pytest.importorskip("yaml")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "version", "license"} <= citation.keys()
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    told = config["metadata"]
+    assert (citation["version"], citation["license"]) == (told["version"], told["license"])
+    for reference in citation["references"]:
+        assert {"type", "title", "authors", "year"} <= reference.keys()
+        assert reference.keys() & {"url", "doi"}
+    cited = [reference["authors"][0]["family-names"] for reference in citation["references"]]
+    assert cited == ["Zhang", "Hendrycks", "Michaelis", "Alpaydin"]
+    assert f"## [{told['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
