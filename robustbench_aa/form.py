@@ -177,13 +177,18 @@ def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:
 
 
 def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:
-    severities: dict[str, set[int | None]] = {}
+    counted: dict[str, set[int | None]] = {}
+    held_out: dict[str, set[int | None]] = {}
     for cell, frames in found.items():
         if cell.family in PERTURBATIONS and frames < 2:
             raise ValueError(f"{where} has sequences of {cell} of a single frame")
-        if not cell.held_out and cell.family != "clean":
-            severities.setdefault(cell.name, set()).add(cell.severity)
-    if not severities or any(of != next(iter(severities.values())) for of in severities.values()):
+        if cell.family != "clean":
+            of = held_out if cell.held_out else counted
+            of.setdefault(cell.name, set()).add(cell.severity)
+    ragged = any(
+        of != next(iter(part.values())) for part in (counted, held_out) for of in part.values()
+    )
+    if ragged or not counted:
         raise ValueError(f"{where} has no distortions at the same severities to take a mean of")
 
 

@@ -395,6 +395,10 @@ def test_a_run_json_that_is_no_such_thing_is_refused(run: Path, text: str) -> No
     [
         ([("noise", "a", 1), ("shift", "circular", None)], "mixes corruption and shift"),
         ([("noise", "a", 1), ("noise", "a", 2), ("noise", "b", 1)], "no distortions at the same"),
+        (
+            [("noise", "a", 1), ("extra", "b", 1), ("extra", "c", 2)],
+            "no distortions at the same",
+        ),
         ([("extra", "a", 1)], "no distortions at the same"),
         ([("perturbation", "a", None)], "sequences of a of a single frame"),
         ([("shift", "diagonal", None)], "no shifts that are compared"),
