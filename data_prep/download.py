@@ -123,7 +123,7 @@ def unpack(archive: Path, to: Path) -> None:
     console = Console(stderr=True)
     try:
         with (
-            tarfile.open(archive) as tar,
+            tarfile.open(archive, "r:") as tar,  # the published ones are not compressed
             Progress(console=console, disable=not console.is_terminal) as bar,
         ):
             task = bar.add_task(f"unpacking {archive.name}", total=archive.stat().st_size)

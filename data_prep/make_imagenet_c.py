@@ -26,13 +26,16 @@ from robustbench_aa.datasets.pictures import find_pictures
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.distortions.severities import check_severity
-from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.errors import UnknownName, UsageError, cause
+from robustbench_aa.files import read_text
 from robustbench_aa.progress import progress
 from robustbench_aa.store import Cell
 from robustbench_aa.types import Distortion, Shard, shards
 
 SHARD = 1000
 """Photographs that are decoded once for all corruptions."""
+LARGEST = 2**20
+"""Bytes of what tells how a folder was made."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,11 @@ def _chosen(names: tuple[str, ...], severities: tuple[int, ...]) -> list[Distort
 def keep_apart(to: Path, how: dict[str, object]) -> None:
     """Keeps files of other photographs, seeds or versions out of the folder."""
     told = to / "made.json"
-    if told.exists() and json.loads(told.read_text()) != how:
+    try:
+        made = json.loads(read_text(told, LARGEST)) if told.exists() else how
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{told} cannot be read ({cause(error)}); name another --to") from error
+    if made != how:
         raise UsageError(
             f"{to} was made of other photographs, with another seed or by another version; "
             "name another --to or delete it"

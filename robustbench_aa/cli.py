@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_aa.errors import RobustbenchError, UnknownName, UsageError
+from robustbench_aa.errors import RobustbenchError, UnknownName, UsageError, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -317,7 +317,7 @@ def verify(dataset: str, data_dir: str, sample: int | None) -> int:
         )
     _console().print(plain_table(table, f"{dataset} in {data_dir}"))
     for problem in problems:
-        click.echo(f"wrong: {problem}")
+        click.echo(f"wrong: {one_line(problem)}")
     if not problems:
         click.echo("nothing is wrong")
     return 1 if problems else 0
@@ -414,19 +414,20 @@ def _print_report(
 
 def _print_warnings(tables: Tables) -> None:
     for warning in tables.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {one_line(warning)}", err=True)
 
 
 def _print_failures(run: Run) -> int:
     for failure in run.failures:
-        click.echo(f"error: {failure}", err=True)
+        click.echo(f"error: {one_line(str(failure))}", err=True)
     return 1 if run.failures else 0
 
 
 def _console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False)
+    # names are names: [brackets] are no markup in them, nor :colons: pictures
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 240  # a file has no edge to wrap at
     return console

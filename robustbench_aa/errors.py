@@ -22,12 +22,18 @@ from typing import ClassVar
 
 LISTED = 20
 """How many names a message lists at most."""
+LONGEST = 2000
+"""Characters of a message."""
 
 
 class RobustbenchError(Exception):
     """The root of this package's errors."""
 
     exit_status: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        """The text as one line, whatever names of somebody else's are in it."""
+        return one_line(super().__str__())
 
 
 class UsageError(RobustbenchError):
@@ -87,6 +93,13 @@ class DatasetError(RobustbenchError):
 
 class ModelError(RobustbenchError):
     """A classifier that returned something other than finite logits of the promised shape."""
+
+
+def one_line(text: str) -> str:
+    """A text for a terminal: what would steer it or end the line is escaped, its middle is cut."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 4 :]}"
+    return "".join(of if of.isprintable() else ascii(of)[1:-1] for of in text)
 
 
 def cause(error: BaseException) -> str:

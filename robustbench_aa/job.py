@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -19,6 +20,7 @@ from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError, cause
 from robustbench_aa.evaluation import Progress, Work, plan
+from robustbench_aa.form import check_form
 from robustbench_aa.inference import Inference, compute_in_full
 from robustbench_aa.manifest import Manifest, dataset_identity, model_identity
 from robustbench_aa.models import expand, load
@@ -76,10 +78,8 @@ class Job:
             store = Store.continued(directory, told)  # another run may have ended meanwhile
             store.write_manifest()
             with profiled() if profile else nullcontext() as measured:
-                failures = run(
-                    *(self.work, self.datasets, self.classifiers),
-                    *(store, inference, self.device, progress),
-                )
+                things = (self.work, self.datasets, self.classifiers, store, inference)
+                failures = run(*things, self.device, progress)
             if measured:
                 store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
                 store.write_manifest()
@@ -175,6 +175,10 @@ def prepare(
         keep_ranking=suite.keep_ranking,
         command=command,
     )
+    try:
+        check_form(json.loads(manifest.to_json()))
+    except ValueError as error:
+        raise UsageError(f"no run.json can be made of this: {error}") from error
     store = Store.continued(Path(output_dir), manifest)
     store.check_kinds()
     cells = {

@@ -14,7 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_aa.errors import DatasetError, RunError
+from robustbench_aa.errors import DatasetError, RunError, cause
+from robustbench_aa.files import read_text
+from robustbench_aa.form import LARGEST, check_form
 from robustbench_aa.types import Classifier, Shard
 
 if TYPE_CHECKING:
@@ -69,14 +71,15 @@ class Manifest:
         """
         path = directory / "run.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path, LARGEST), parse_constant=_refuse)
             if content["schema"] == SCHEMA_VERSION:
+                check_form(content)
                 return cls(**content)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise RunError(
-                f"{path} is not readable ({error!r}); delete it to start anew"
+                f"{path} is not readable ({cause(error)}); delete it to start anew"
             ) from error
         raise RunError(
             f"{path} has schema {content['schema']} and this version writes {SCHEMA_VERSION}; "
@@ -140,6 +143,10 @@ class Manifest:
                 if changed:
                     return f"holds predictions of {name} with another {', '.join(changed)}"
         return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def model_identity(classifier: Classifier) -> Identity:

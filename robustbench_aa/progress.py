@@ -35,7 +35,7 @@ def progress(total: int, console: Console, noun: str = "frames") -> Iterator[Adv
 
 def _bar(console: Console) -> Bar:
     return Bar(
-        TextColumn("{task.description:<32}"),
+        TextColumn("{task.description:<32}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f}%  {task.fields[rate]}"),
         TimeElapsedColumn(),

@@ -7,6 +7,7 @@ computed from them. A sequence is a strip of some of its frames.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from robustbench_aa.errors import DatasetError
+from robustbench_aa.errors import DatasetError, one_line
+from robustbench_aa.files import is_plain
 from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import Shard
 
@@ -27,6 +29,10 @@ FRAMES = 5
 SIDE = 112
 """The largest height and width of a frame, in pixels."""
 
+LARGEST = 2**20
+"""Bytes of a sample."""
+
+_log = logging.getLogger(__name__)
 Samples = dict[str, dict[str, list[bytes]]]
 """By data set and name of a distortion: WebP files, one a severity."""
 
@@ -37,7 +43,7 @@ def write_samples(directory: Path, cells: Iterable[Cell], datasets: Mapping[str,
 
     for cell in cells:
         path = _path(directory, cell)
-        if path.exists():
+        if path.exists() or path.is_symlink():  # a link would be written through
             continue
         first = Shard(0, 1)
         with suppress(DatasetError):  # the cell has failed, and its failure names the cause
@@ -53,10 +59,22 @@ def read_samples(store: Store) -> Samples:
     for dataset in store.manifest.datasets:
         for cell in store.cells(dataset):
             path = _path(store.directory, cell)
-            if path.exists():
+            if (strip := _read(path, store.directory)) is not None:
                 of = found.setdefault(dataset, {}).setdefault(cell.distortion.name, [])
-                of.append(path.read_bytes())
+                of.append(strip)
     return found
+
+
+def _read(path: Path, directory: Path) -> bytes | None:
+    """The file of a sample; None where none was written by a run: the page carries it away."""
+    if not is_plain(path):
+        return None
+    if path.resolve().is_relative_to(directory.resolve()) and path.stat().st_size <= LARGEST:
+        with suppress(Exception), Image.open(path, formats=["WEBP"]) as picture:
+            if picture.width <= FRAMES * SIDE and picture.height <= SIDE:
+                return path.read_bytes()
+    _log.warning("%s is no sample of a run; it is left out", one_line(str(path)))
+    return None
 
 
 def _path(directory: Path, cell: Cell) -> Path:

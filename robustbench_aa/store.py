@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
+from robustbench_aa.files import is_plain
+from robustbench_aa.form import folder_of
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
@@ -40,9 +41,17 @@ SCHEMA = pa.schema(
 """A prediction. `top1` to `top5` are classes, the likeliest first; −1 beyond the last class."""
 RANKING = "ranking"
 """A further column of runs that keep it: all classes, the likeliest first."""
+PROMISED_FILES, PROMISED_OUTCOMES = 100_000, 20_000_000
+"""What a run may promise before it has anything to show for it."""
+FILES_A_FILE, OUTCOMES_A_BYTE = 1000, 100
+"""How much more it may promise than there is; a prediction takes several bytes."""
+ROUNDING = 1e-5
+"""By how much a probability may exceed 1."""
 
 
 _METADATA_KEY = b"robustbench_aa"
+_UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
+"""What reading a file of somebody else's raises, and what is told in it."""
 _log = logging.getLogger(__name__)
 
 
@@ -74,12 +83,37 @@ class Store:
         """Opens an existing run for reading.
 
         Raises:
-            RunError: there is none, or its `run.json` cannot be read.
+            RunError: there is none, its `run.json` cannot be read, or it promises far more
+                predictions than there are.
+            SuiteError: it has two data sets of a kind.
         """
         manifest = Manifest.read(directory)
         if manifest is None:
             raise RunError(f"no run in {directory} (it has no run.json); check the path")
-        return cls(directory, manifest)
+        store = cls(directory, manifest)
+        store.check_kinds()
+        store._check_promises()
+        return store
+
+    def _check_promises(self) -> None:
+        """A report takes time and memory for what is missing too, so that has its bounds."""
+        files = outcomes = 0
+        for of in self.manifest.datasets.values():
+            pairs = len(self.manifest.models) * len(of["distortions"])
+            files += pairs * -(-of["images"] // self.manifest.shard_size)
+            outcomes += pairs * of["images"]
+        if files <= PROMISED_FILES and outcomes <= PROMISED_OUTCOMES:
+            return
+        there = (self.directory / "predictions").rglob("*.parquet")
+        sizes = [file.lstat().st_size for file in there]
+        if files > max(PROMISED_FILES, FILES_A_FILE * len(sizes)) or outcomes > max(
+            PROMISED_OUTCOMES, OUTCOMES_A_BYTE * sum(sizes)
+        ):
+            raise RunError(
+                f"{self.directory / 'run.json'} promises {files:,} prediction files of "
+                f"{outcomes:,} outcomes, and there are {len(sizes):,} of {sum(sizes):,} bytes; "
+                "evaluate more of it first"
+            )
 
     @classmethod
     def continued(cls, directory: Path, manifest: Manifest) -> Store:
@@ -100,7 +134,10 @@ class Store:
         text = self.manifest.to_json()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            _write_atomically(self.directory / "run.json", lambda beside: beside.write_text(text))
+            _write_atomically(
+                self.directory / "run.json",
+                lambda beside: beside.write_text(text, encoding="utf-8"),
+            )
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -170,7 +207,7 @@ class Store:
 
     def path(self, model: str, cell: Cell, shard: Shard) -> Path:
         """Where the predictions of a shard lie or will lie."""
-        folder = self.directory / "predictions" / _folder(model) / _folder(cell.dataset)
+        folder = self.directory / "predictions" / folder_of(model) / folder_of(cell.dataset)
         return folder / str(cell.distortion) / f"{shard}.parquet"
 
     def has(self, model: str, cell: Cell, shard: Shard) -> bool:
@@ -228,16 +265,18 @@ class Store:
             decoded pictures; None where the file is missing, truncated or of another run.
         """
         path = self.path(model, cell, shard)
-        if not path.exists():
+        if not is_plain(path):
             return None
         try:
             told = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
             if told["identity"] != self._identity(model, cell, shard):
                 return None
-        except (pa.ArrowException, OSError, KeyError, ValueError):
+            recent = {key: told[key] for key in ("command", "decoded_sha256") if key in told}
+            origin = {**told["environment"], **recent}
+            json.dumps(origin, ensure_ascii=False).encode()  # halves of characters are no text
+        except _UNREADABLE:
             return None
-        recent = {key: told[key] for key in ("command", "decoded_sha256") if key in told}
-        return {**told["environment"], **recent}
+        return origin if all(isinstance(value, str) for value in origin.values()) else None
 
     def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
         """The predictions of a cell, or None while any shard of it is missing or damaged."""
@@ -250,8 +289,12 @@ class Store:
                 return None
             if table is None:
                 return None
-            tables.append(table.select(list(columns)))
-        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+            tables.append(table)
+        whole = pa.concat_tables(tables)
+        if not _are_distinct(whole["image"].to_numpy()[:: cell.frames]):
+            _log.warning("prediction files of %s, %s share images; it stays empty", model, cell)
+            return None
+        frame: pd.DataFrame = whole.select(list(columns)).to_pandas()
         return frame
 
     def read_shard(self, model: str, cell: Cell, shard: Shard) -> pa.Table | None:
@@ -261,21 +304,58 @@ class Store:
             DamagedShard: its file is not whole, or not of this run; names it.
         """
         path = self.path(model, cell, shard)
-        if not path.exists():
+        if not is_plain(path):
             return None
+        expected = (shard.stop - shard.start) * cell.frames
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 told = json.loads((file.schema_arrow.metadata or {})[_METADATA_KEY])["identity"]
+                if told != self._identity(model, cell, shard):
+                    raise DamagedShard(f"prediction file {path} is of another run")
+                if file.schema_arrow.remove_metadata() != self._schema(model):
+                    raise DamagedShard(f"prediction file {path} has other columns")
+                rows = file.metadata.num_rows
+                if rows != expected:
+                    raise DamagedShard(f"prediction file {path} has {rows} rows, not all")
                 table = file.read()
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        except _UNREADABLE as error:
             raise DamagedShard(f"damaged prediction file {path}") from error
-        if told != self._identity(model, cell, shard):
-            raise DamagedShard(f"prediction file {path} is of another run")
-        if table.schema.remove_metadata() != self._schema(model):
-            raise DamagedShard(f"prediction file {path} has other columns")
-        if table.num_rows != (shard.stop - shard.start) * cell.frames:
-            raise DamagedShard(f"prediction file {path} has {table.num_rows} rows, not all")
+        fault = self._fault(model, cell, table) if table.num_rows == expected else "too few rows"
+        if fault:
+            raise DamagedShard(f"prediction file {path} has {fault}")
         return table
+
+    def _fault(self, model: str, cell: Cell, table: pa.Table) -> str | None:
+        """What no evaluation writes: of such predictions, a figure would be wrong."""
+        if any(column.null_count for column in table.columns):
+            return "holes"
+        columns = {name: table[name].to_numpy() for name in SCHEMA.names}
+        frames = columns["frame"].reshape(-1, cell.frames)
+        images = columns["image"].reshape(-1, cell.frames)
+        ordered = (frames == np.arange(cell.frames)).all() and (images == images[:, :1]).all()
+        if not ordered or not _are_distinct(images[:, 0]):
+            return "images or frames twice, or in disorder"
+        classes = self.manifest.models[model]["classes"]
+        known = min(5, classes)
+        top = np.stack([columns[f"top{rank}"] for rank in range(1, 6)])
+        lowest, highest = top[:known].min(), max(top.max(), columns["label"].max())
+        if min(lowest, columns["label"].min()) < 0 or highest >= classes:
+            return f"classes that are not 0 to {classes - 1}"
+        if (top[known:] != -1).any():
+            return "more classes than there are"
+        probabilities = np.stack([columns["top1_probability"], columns["label_probability"]])
+        if not (probabilities.min() >= 0 and probabilities.max() <= 1 + ROUNDING):  # NaN too
+            return "probabilities that are not 0 to 1"
+        return self._fault_of_ranking(table, classes)
+
+    def _fault_of_ranking(self, table: pa.Table, classes: int) -> str | None:
+        if not self.manifest.keep_ranking:
+            return None
+        ranking = table[RANKING].combine_chunks().flatten()
+        if ranking.null_count:
+            return "holes"
+        order = np.sort(ranking.to_numpy().reshape(-1, classes), axis=1)
+        return "classes twice in a ranking" if (order != np.arange(classes)).any() else None
 
     def empty_rows(self, model: str, count: int) -> dict[str, np.ndarray]:
         """The columns of a model's predictions with room for so many."""
@@ -301,22 +381,22 @@ class Store:
         }
 
 
+def _are_distinct(numbers: np.ndarray) -> bool:
+    ascending = bool((np.diff(numbers) > 0).all())  # which is quick to see
+    return ascending or len(np.unique(numbers)) == len(numbers)
+
+
 def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if values.ndim == 1:
         return pa.array(values, kind)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-def _folder(name: str) -> str:
-    """A name as one folder: what a path cannot carry is percent-encoded."""
-    encoded = quote(name, safe=" :@+=,()[]")
-    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
-
-
 def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Writes beside the path, makes it durable, then gives it its name in one step."""
     beside = path.with_name(path.name + ".tmp")
     try:
+        beside.unlink(missing_ok=True)  # it may be a link, which would be written through
         write(beside)
         _flush(beside)
         beside.replace(path)

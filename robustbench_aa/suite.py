@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_aa.errors import SuiteError, UnknownName
+from robustbench_aa.files import read_text
 
 if TYPE_CHECKING:
     from robustbench_aa.types import Classifier
 
 SHIPPED = Path(__file__).with_name("suites")
+LARGEST = 2**20
+"""Bytes of a suite's file."""
+BEYOND = 2**63
+"""Whole numbers are smaller, as they are in `run.json`."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Suite:
     Attributes:
         models: specifications `SOURCE:NAME[@WEIGHTS]`, or classifiers of one's own.
         datasets: names of data sets; at most one of a kind (corruptions, shifts, clean).
-        name: None when it was put together from flags.
+        name: None when it was put together from flags; its run's folder is called by it.
         baseline: the model that CE is relative to; None for no normalised figures.
         seed: of the distortions' randomness.
         limit: measure at most this many images of each data set; None for all.
@@ -65,6 +70,10 @@ class Suite:
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise SuiteError(f"{noun} {min(twice)} is named twice; leave one out")
+        if self.name in ("", "..") or self.name != (self.name and Path(self.name).name):
+            raise SuiteError(
+                f"name {self.name!r} is a path; use a name, which a folder is called by"
+            )
         for noun, number in (("limit", self.limit), ("shard_size", self.shard_size)):
             if number is not None and number < 1:
                 raise SuiteError(f"{noun} {number} leaves nothing to measure; use at least 1")
@@ -88,14 +97,14 @@ def read_suite(name: str) -> Suite:
         return read_suite(str(SHIPPED / f"{name}.toml"))
     path = Path(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST)
     except OSError as error:
         raise SuiteError(f"cannot read suite {path} ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise SuiteError(f"suite {path} is not UTF-8 text ({error.reason})") from error
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
         place = str(error).replace("end of document", f"line {text.count(chr(10)) + 1}, its end")
         raise SuiteError(f"suite {path} is not valid TOML: {place}") from error
     for key, value in content.items():
@@ -134,7 +143,17 @@ def _check_entry(place: str, key: str, value: Any) -> None:
     kind, item, told = _FORMS[key]
     # type() rather than isinstance(): true and false are ints to Python, not to a reader
     if type(value) is not kind or (item and any(type(entry) is not item for entry in value)):
-        raise SuiteError(f"{place}: {key} must be {told}, not {value!r}")
+        raise SuiteError(f"{place}: {key} must be {told}, not {_told(value)}")
+    if kind is int and not -BEYOND <= value < BEYOND:
+        raise SuiteError(f"{place}: {key} must be {told} of 64 bits")
+
+
+def _told(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _line(text: str, key: str) -> int:

@@ -62,6 +62,7 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "robustbench-aa report": "",
     "robustbench-aa verify": "",
     "python -m benchmarks.backend_agreement": "",
+    "python -m benchmarks.fuzz": "--cases=10",
     "python -m data_prep.download": "",
     "python -m data_prep.make_imagenet_c": "",
     "python -m pytest": "-q",

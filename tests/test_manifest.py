@@ -18,14 +18,20 @@ from tests.conftest import make_classifier
 HERE = Path("runs/x")
 
 
+CLEAN = {"family": "clean", "name": "clean", "severity": None, "frames": 1}
+DIGITS = {"sha256": "2", "images": 10, "classes": 10, "size": 32, "geometry": "as they are"} | {
+    "distortions": [CLEAN]
+}
+
+
 def manifest(**changes: object) -> Manifest:
     given = {
         "suite": "digits",
         "baseline": "a",
         "seed": 0,
         "shard_size": 10,
-        "models": {"a": {"weights_sha256": "1", "classes": 10}},
-        "datasets": {"digits": {"sha256": "2"}},
+        "models": {"a": {"weights_sha256": "1", "classes": 10, "parameters": 5}},
+        "datasets": {"digits": DIGITS},
         "environment": {"torch": "2"},
     }
     return Manifest(**(given | changes))  # type: ignore[arg-type]
@@ -63,14 +69,17 @@ def test_a_continued_run_keeps_what_was_there() -> None:
         ({"keep_ranking": True}, "was made without --keep-ranking"),
         ({"shard_size": 20}, "was made with shards of 10 images, not 20"),
         (
-            {"models": {"a": {"weights_sha256": "9", "classes": 10}}},
+            {"models": {"a": {"weights_sha256": "9", "classes": 10, "parameters": 5}}},
             "holds predictions of a with another weights_sha256",
         ),
         (
-            {"datasets": {"digits": {"sha256": "9"}}},
+            {"datasets": {"digits": DIGITS | {"sha256": "9"}}},
             "holds predictions of digits with another sha256",
         ),
-        ({"models": {"a": {"classes": 10}}}, "holds predictions of a with another weights_sha256"),
+        (
+            {"models": {"a": {"classes": 10, "parameters": 5}}},
+            "holds predictions of a with another weights_sha256",
+        ),
     ],
 )
 def test_a_run_that_contradicts_is_refused_with_the_way_out(

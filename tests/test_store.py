@@ -27,7 +27,7 @@ def manifest(**changes: object) -> Manifest:
         "baseline": None,
         "seed": 0,
         "shard_size": 3,
-        "models": {MODEL: {"weights_sha256": "aa"}},
+        "models": {MODEL: {"weights_sha256": "aa", "classes": 10}},
         "datasets": {"digits-c": {"sha256": "dd", "images": 5, "distortions": [entry]}},
         "environment": {"torch": "2"},
     }
@@ -108,7 +108,7 @@ def test_no_flipped_byte_goes_unnoticed_where_it_matters(
     "other",
     [
         {"seed": 1},
-        {"models": {MODEL: {"weights_sha256": "bb"}}},
+        {"models": {MODEL: {"weights_sha256": "bb", "classes": 10}}},
         {"datasets": {"digits-c": {**manifest().datasets["digits-c"], "sha256": "ee"}}},
         {"schema": 2},
     ],

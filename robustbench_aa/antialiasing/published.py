@@ -21,6 +21,9 @@ from robustbench_aa.antialiasing.resnet import blur_resnet
 from robustbench_aa.antialiasing.vgg import blur_max_pools
 from robustbench_aa.registry import Registry
 
+MOST_CLASSES = 2**16
+"""Of a network that is built for the weights in a file."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -71,7 +74,7 @@ class Architecture:
         """
         filters = [tensor for key, tensor in state.items() if key.endswith(".filt")]
         heads = [tensor for tensor in state.values() if tensor.ndim == 2]
-        if not filters or not heads:
+        if not filters or not heads or not filters[0].ndim or len(heads[-1]) > MOST_CLASSES:
             raise ValueError("no weights of an anti-aliased network")
         pool_only = None if self.pool_only is None else self.first_blur not in state
         return self.build(filters[0].shape[-1], pool_only, len(heads[-1]))

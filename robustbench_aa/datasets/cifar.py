@@ -18,6 +18,7 @@ from robustbench_aa.datasets.stored import StoredDataset, data_dir
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import DatasetError, UsageError, cause
+from robustbench_aa.files import plain
 from robustbench_aa.types import CLEAN, Distortion
 
 SIZE = 32
@@ -169,14 +170,19 @@ def read_array(path: Path, rows: int) -> np.ndarray:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(plain(path), mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):  # NumPy opens archives of arrays too
+            raise ValueError("it is an archive")
+    except Exception as error:  # a damaged header raises whatever it likes
         raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
     return array
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Reads what CIFAR-10's files consist of; a pickle that names anything else runs nothing."""
+class _ArraysOnly(pickle._Unpickler):
+    """Reads what CIFAR-10's files consist of; a pickle that names anything else runs nothing.
+
+    It is the one in Python: that in C makes a list as long as the largest number of a memo.
+    """
 
     ALLOWED = frozenset(
         {
@@ -196,10 +202,16 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _read_batch(path: Path) -> tuple[Tensor, Tensor]:
     try:
-        with path.open("rb") as file:
+        with plain(path).open("rb") as file:
             content = _ArraysOnly(file, encoding="bytes").load()
-        pixels = np.asarray(content[b"data"], dtype=np.uint8).reshape(-1, 3, SIZE, SIZE)
-        labels = np.asarray(content[b"labels"], dtype=np.int64).reshape(len(pixels))
+        data, classes = content[b"data"], content[b"labels"]
+        # lists within lists that are one another would have no end, nor arrays that are not there
+        if data.dtype != np.uint8 or data.nbytes > path.stat().st_size:
+            raise ValueError(f"its data are {data.dtype} {data.shape}")
+        if not all(type(label) is int and 0 <= label < len(NAMES) for label in classes):
+            raise ValueError(f"its labels are not 0 to {len(NAMES) - 1}")
+        pixels = data.reshape(-1, 3, SIZE, SIZE)
+        labels = np.array(classes, dtype=np.int64).reshape(len(pixels))
     except Exception as error:  # a damaged pickle raises whatever it likes
         raise DatasetError(
             f"{path} is not CIFAR-10's test batch ({cause(error)}); fetch it again"

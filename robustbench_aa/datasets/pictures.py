@@ -12,13 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
 from robustbench_aa.errors import DatasetError, UsageError, cause
+from robustbench_aa.files import plain
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What the suffixes stand for; Pillow knows more, and runs Ghostscript for one of them."""
+LARGEST = 2**26
+"""Pixels of a picture, 8192 × 8192; some threads hold one each."""
+LARGEST_RESIZED = 2**22
+"""Pixels of a resized picture, which is a strip of 256 px if this is more."""
 WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
 Part = Callable[[Image.Image], Image.Image]
 KEPT = 1000
@@ -58,18 +65,24 @@ class Geometry:
         return f"Resize {self.resize} {self.interpolation}, {crop}" if self.resize else crop
 
     def whole(self, picture: Image.Image) -> Image.Image:
-        """A picture, resized."""
+        """A picture, resized.
+
+        Raises:
+            ValueError: it would become millions of pixels long.
+        """
         if not self.resize:
             return picture
         least = min(picture.size)
         width, height = (self.resize * side // least for side in picture.size)
+        if width * height > LARGEST_RESIZED:
+            raise ValueError(f"is {picture.width}×{picture.height} px, too long for its width")
         return picture.resize((width, height), Resampling[self.interpolation.upper()])
 
     def square(self, picture: Image.Image) -> Image.Image:
         """The square of a picture.
 
         Raises:
-            ValueError: there are too few pixels for it.
+            ValueError: there are too few pixels for it, or it is a mere strip.
         """
         picture = self.whole(picture)
         width, height = picture.size
@@ -136,7 +149,8 @@ class Pictures:
         digest = hashlib.sha256()
         for file, label in zip(self.files, self.labels, strict=True):
             name = file.relative_to(root).as_posix()
-            digest.update(f"{name} {file.stat().st_size} {label}\n".encode())
+            told = f"{name} {file.stat().st_size} {label}\n"
+            digest.update(told.encode(errors="surrogateescape"))  # a name may be any bytes
         return digest.hexdigest()
 
 
@@ -195,15 +209,25 @@ def decode(path: Path, part: Part) -> Tensor:
     """A part of a picture, [3, H, W] uint8 RGB; grey, palette and CMYK are converted.
 
     Raises:
-        DatasetError: it is missing, truncated, of more than 8 bits, or too small; names it.
+        DatasetError: it is missing, truncated, of more than 8 bits, too small or too large; names
+            it.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(plain(path), formats=FORMATS) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise DatasetError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
-            pixels = torch.from_numpy(np.array(part(picture.convert("RGB"))))
+            if picture.width * picture.height > LARGEST:
+                raise ValueError(
+                    f"is {picture.width}×{picture.height} px, more than {LARGEST:,} pixels; "
+                    "make it smaller"
+                )
+            # a conversion to what it is already would hold it twice
+            colours = picture if picture.mode == "RGB" else picture.convert("RGB")
+            pixels = torch.from_numpy(np.array(part(colours)))
             return pixels.permute(2, 0, 1).contiguous()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
+    except (DatasetError, MemoryError):
+        raise
     except ValueError as error:
         raise DatasetError(f"{path} {cause(error)}") from error
+    except Exception as error:  # Pillow raises whatever it likes of a damaged file
+        raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error

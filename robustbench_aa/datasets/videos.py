@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -12,8 +14,15 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 from robustbench_aa.errors import DatasetError, cause
+from robustbench_aa.files import plain
 
 SUFFIX = ".mp4"
+LONGEST = 1000
+"""Frames of a sequence, where no number is expected."""
+LARGEST = 2**22
+"""Pixels of a frame, 2048 × 2048; a decoder keeps many."""
+LIMITS = {"max_pixels": str(LARGEST), "protocol_whitelist": "file"}
+"""Of the decoders, and of what a file can make FFmpeg open."""
 
 
 def decode_video(path: Path, size: int, frames: int | None = None) -> Tensor:
@@ -23,29 +32,40 @@ def decode_video(path: Path, size: int, frames: int | None = None) -> Tensor:
         frames: how many there should be; None for any number.
 
     Raises:
-        DatasetError: it is missing, truncated, no video, too small, or of another length; names
-            it.
+        DatasetError: it is missing, truncated, no video, too small, too large, or of another
+            length; names it.
     """
+    most = LONGEST if frames is None else frames
     try:
-        with av.open(path) as container:
-            if not container.streams.video:
-                raise DatasetError(f"{path} has no video in it; fetch it again")
-            convert = VideoReformatter().reformat  # one for all frames: it keeps its tables
-            pictures = [
-                convert(frame, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
-                for frame in container.decode(video=0)
-            ]
-    except (OSError, ValueError, av.FFmpegError) as error:
+        middles = list(islice(_middles(path, size), most + 1))
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as error:  # FFmpeg's errors are of many kinds
         raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
-    if not pictures or (frames is not None and len(pictures) != frames):
-        expected = "at least one" if frames is None else str(frames)
-        raise DatasetError(f"{path} has {len(pictures)} frames, not {expected}; fetch it again")
-    height, width = pictures[0].shape[:2]
-    if min(height, width) < size:
-        raise DatasetError(f"{path} is {width}×{height} px, smaller than {size}×{size}")
-    top, left = round((height - size) / 2), round((width - size) / 2)
-    middles = np.stack([p[top : top + size, left : left + size] for p in pictures])
-    return torch.from_numpy(middles).permute(0, 3, 1, 2).contiguous()
+    if not middles or len(middles) > most or len(middles) != (frames or len(middles)):
+        expected = f"1 to {LONGEST}" if frames is None else str(frames)
+        found = f"more than {most}" if len(middles) > most else str(len(middles))
+        raise DatasetError(f"{path} has {found} frames, not {expected}; fetch it again")
+    return torch.from_numpy(np.stack(middles)).permute(0, 3, 1, 2).contiguous()
+
+
+def _middles(path: Path, size: int) -> Iterator[np.ndarray]:
+    """The middle of each frame, [size, size, 3], as it is decoded."""
+    # by its content, FFmpeg would also take a file for a list of others to open
+    with av.open(plain(path), format="mp4", options=LIMITS) as container:
+        if not container.streams.video:
+            raise DatasetError(f"{path} has no video in it; fetch it again")
+        container.streams.video[0].codec_context.options = LIMITS
+        convert = VideoReformatter().reformat  # one for all frames: it keeps its tables
+        for frame in container.decode(video=0):
+            height, width = frame.height, frame.width
+            if min(height, width) < size:
+                raise DatasetError(f"{path} is {width}×{height} px, smaller than {size}×{size}")
+            if height * width > LARGEST:
+                raise DatasetError(f"{path} is {width}×{height} px, more than {LARGEST:,} pixels")
+            picture = convert(frame, format="rgb24", interpolation=Interpolation.BICUBIC)
+            top, left = round((height - size) / 2), round((width - size) / 2)
+            yield picture.to_ndarray()[top : top + size, left : left + size].copy()
 
 
 def encode_video(frames: Tensor, path: Path, options: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
@@ -95,7 +96,7 @@ def _divided(items: list[Work], parts: int) -> list[list[Work]]:
         return [list(part) for part in _parts(items, parts)]
     of_one = math.ceil(parts / len(items))
     return [
-        [dataclasses.replace(item, pending=names)]
+        [dataclasses.replace(item, pending=tuple(names))]
         for item in items
         for names in _parts(item.pending, of_one)
     ]
@@ -111,11 +112,19 @@ def _start(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS")
     here = {} if address else {"num_cpus": cores(), "include_dashboard": False}
     try:
+        _knock(address or "")
         ray.init(log_to_driver=False, logging_level="error", **here)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"no Ray cluster at {address or 'this machine'} ({cause(error)}); check RAY_ADDRESS"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError: nobody listens at a host and port, where Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _sent(ray: Any, session: Session) -> Any:

@@ -29,8 +29,10 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
     """
     if len(values) == 0:
         raise ValueError("no images to resample")
-    counts = _resamples(len(values))
     missing = np.isnan(values).any(axis=0)
+    if missing.all():
+        return np.full((RESAMPLES, *missing.shape), np.nan)
+    counts = _resamples(len(values))
     # in the counts' precision: a product with mixed types would make a copy of them
     means = (counts @ np.where(missing, 0.0, values).astype(np.float32)) / np.float64(len(values))
     return np.where(missing, np.nan, means)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from robustbench_aa.antialiasing import Conversion, convert
+from robustbench_aa.antialiasing.blurpool import PaddingMode
 from robustbench_aa.errors import CheckpointError, cause
+from robustbench_aa.files import is_plain
 
 CONVERSION = "robustbench_aa.antialias"
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -24,6 +27,17 @@ PARALLEL = "module."
 """What torch's data-parallel wrappers put before every key."""
 OLD_DENSENET = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
 """`norm.1` was what is `norm1` now; files with the old keys are published still."""
+
+
+SMALL = 2**28
+"""Bytes that weights may claim whatever the size of their file; some tensors repeat a value."""
+KNOWN: dict[str, tuple[object, ...]] = {
+    "filter_size": tuple(range(1, 8)),
+    "first_conv": (False, True),
+    "max_pool_kernel": (None, *range(1, 17)),
+    "padding_mode": get_args(PaddingMode),
+}
+"""What a file may say of how its network was converted."""
 
 
 def is_path(weights: str) -> bool:
@@ -37,12 +51,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there is no such file, it is no checkpoint, or it carries code.
     """
-    if not path.is_file():
+    if not is_plain(path):
         raise CheckpointError(f"no weights at {path}; check the path")
     try:
-        if path.suffix == ".safetensors":
-            return unwrap(load_file(path), path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _loaded(path)
     except Exception as error:  # an unpickler that is fed noise can raise anything
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise CheckpointError(
@@ -51,7 +63,22 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             ) from error
         why = "no torch file" if isinstance(error, pickle.UnpicklingError) else cause(error)
         raise CheckpointError(f"{path} holds no readable weights ({why})") from error
-    return unwrap(content, path)
+    state = unwrap(content, path)
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if claimed > max(SMALL, 2 * path.stat().st_size):
+        raise CheckpointError(f"{path} holds far fewer values than it says; save state_dict()")
+    return state
+
+
+def _loaded(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:  # torch's are not compressed
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f"it would unpack to {unpacked:,} bytes")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def unwrap(content: object, origin: object) -> dict[str, Tensor]:
@@ -69,12 +96,19 @@ def unwrap(content: object, origin: object) -> dict[str, Tensor]:
     if (
         not isinstance(content, dict)
         or not content
-        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+        or not all(isinstance(key, str) and _is_dense(of) for key, of in content.items())
     ):
         raise CheckpointError(f"{origin} holds no state dict of tensors; save module.state_dict()")
     parallel = all(key.startswith(PARALLEL) for key in content)
     plain = {key.removeprefix(PARALLEL) if parallel else key: content[key] for key in content}
     return {OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in plain.items()}
+
+
+def _is_dense(of: object) -> bool:
+    """Whether it is a tensor whose values can be copied."""
+    if not isinstance(of, Tensor) or of.layout is not torch.strided:
+        return False
+    return of.device.type == "cpu" and not of.is_quantized
 
 
 def write_converted(module: nn.Module, path: Path, how: dict[str, object]) -> None:
@@ -112,7 +146,7 @@ def load_weights(module: nn.Module, path: Path, input_size: int) -> nn.Module:
 
 def is_converted(path: Path) -> bool:
     """Whether the weights in a file are those of a converted network."""
-    return path.is_file() and _conversion(path) is not None
+    return is_plain(path) and _conversion(path) is not None
 
 
 def _conversion(path: Path) -> dict[str, Any] | None:
@@ -121,9 +155,19 @@ def _conversion(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, framework="pt") as file:
             told = (file.metadata() or {}).get(CONVERSION)
-            return cast(dict[str, Any], json.loads(told)) if told else None
-    except (SafetensorError, ValueError) as error:
+        how = json.loads(told) if told else None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} holds no readable weights ({cause(error)})") from error
+    if how is not None and not _is_known(how):
+        raise CheckpointError(f"{path} was converted in no way that is known ({told})")
+    return cast(dict[str, Any] | None, how)
+
+
+def _is_known(how: object) -> bool:
+    return isinstance(how, dict) and all(
+        any(value == known and type(value) is type(known) for known in KNOWN.get(key, ()))
+        for key, value in how.items()
+    )
 
 
 def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
@@ -148,4 +192,7 @@ def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
     ]
     if told:
         raise CheckpointError(f"{origin} does not fit {type(module).__name__} ({'; '.join(told)})")
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, NotImplementedError) as error:  # values of a type that is no number
+        raise CheckpointError(f"{origin} cannot be copied ({cause(error)})") from error

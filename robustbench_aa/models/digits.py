@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from robustbench_aa.errors import UnknownName
+from robustbench_aa.errors import CheckpointError, UnknownName, cause
 from robustbench_aa.models.checkpoint import (
     fit,
     is_converted,
@@ -89,6 +89,9 @@ def _module(name: str, weights: str) -> nn.Module:
         return load_weights(network(None), path, 32)
     state = read_state_dict(path)
     blur = next((tensor for key, tensor in state.items() if key.endswith("filt")), None)
-    module = network(None if blur is None else blur.shape[-1])
+    try:
+        module = network(None if blur is None else blur.shape[-1])
+    except (ValueError, IndexError) as error:
+        raise CheckpointError(f"{path} has no filters of a blur ({cause(error)})") from error
     fit(module, state, str(path))
     return module

@@ -51,7 +51,7 @@ def load(name: str, weights: str | None) -> Classifier:
     own = module.state_dict()
     head = [key for key, tensor in own.items() if tensor.ndim > 1][-1]
     found = state.get(head, own[head])
-    if found.ndim == own[head].ndim and len(found) != len(own[head]):
+    if found.shape[1:] == own[head].shape[1:] and len(found) != len(own[head]):
         module = build(architecture, len(found))
     module = load_weights(module, Path(weights), INPUT_SIZE)
     return bare(module, f"file:{name}@{weights}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_aa.errors import CheckpointError, UsageError, cause
 from robustbench_aa.extras import extra
+from robustbench_aa.files import is_plain
 from robustbench_aa.models.bare import INPUT_SIZE, bare
 from robustbench_aa.types import Classifier
 
@@ -67,7 +68,7 @@ def load(name: str, weights: str | None) -> Classifier:
         UsageError: onnxruntime is not installed, or the graph takes something else than images.
     """
     path = Path(name if weights is None else f"{name}@{weights}")
-    if not path.is_file():
+    if not is_plain(path):
         raise CheckpointError(f"no model at {path}; check the path")
     content = path.read_bytes()
     module = Session(_opened(content, path))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from robustbench_aa.errors import RunError
 from robustbench_aa.report.latex import latex_table
 from robustbench_aa.report.published import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
@@ -26,7 +27,11 @@ def write_report(
         title: of the page.
         samples: what the models saw, for the page.
         latex: whether `leaderboard.tex` is written too.
+
+    Raises:
+        RunError: the folder is or has a link, which might lead to anybody's files.
     """
+    _check_links(folder)
     # matplotlib is slow to load
     from robustbench_aa.report.feature_maps import draw_feature_maps, read_feature_maps
     from robustbench_aa.report.figures import draw_figures
@@ -49,3 +54,11 @@ def write_report(
     page = folder / "index.html"
     page.write_text(render_page(title, tables, drawn, samples), encoding="utf-8")
     return [*written, page]
+
+
+def _check_links(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise RunError(
+                f"{path} is a link, and reports are not written through links; delete it"
+            )

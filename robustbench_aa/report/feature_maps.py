@@ -5,19 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
+from robustbench_aa.errors import RunError, cause
+from robustbench_aa.files import is_plain
 from robustbench_aa.report.figures import Drawn, drawing
 
 INCHES = 1.3
 """Height and width of a map."""
 FILE = "feature_maps.parquet"
 """How the file of maps is called, beside the report or by itself."""
+COLUMNS = {"model": str, "layer": str, "order": int, "down": int, "right": int, "distance": float}
+LARGEST = 10_000_000
+"""Rows of the file."""
+MAPS = 250
+"""Models, and layers of each: what matplotlib can draw as one picture."""
+REACH = 1024
+"""Offsets in each direction, in pixels."""
 
 
 def read_feature_maps(folder: Path) -> pd.DataFrame | None:
-    """The feature distances that lie in a folder; None if there are none."""
+    """The feature distances that lie in a folder; None if there are none.
+
+    Raises:
+        RunError: the file is damaged, or none of feature distances.
+    """
     path = folder / FILE
-    return pd.read_parquet(path) if path.exists() else None
+    if not is_plain(path):
+        return None
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > LARGEST or {*COLUMNS} - {*file.schema_arrow.names}:
+                raise ValueError("it holds something else")
+            maps: pd.DataFrame = file.read([*COLUMNS]).to_pandas().astype(COLUMNS)
+        models, layers = maps["model"].nunique(), maps.groupby("model")["layer"].nunique()
+        if not models or max(models, layers.max()) > MAPS or not _are_sound(maps):
+            raise ValueError("it holds no maps that can be drawn")
+    except Exception as error:  # Arrow and pandas raise whatever they like of a damaged file
+        raise RunError(f"{path} is damaged ({cause(error)}); delete it") from error
+    return maps
+
+
+def _are_sound(maps: pd.DataFrame) -> bool:
+    return bool(maps[["down", "right"]].isin(range(REACH)).all(axis=None)) and bool(
+        maps["distance"].between(0, 2 + 1e-3).all()  # of a cosine
+    )
 
 
 def draw_feature_maps(maps: pd.DataFrame) -> Drawn:

@@ -30,7 +30,7 @@ LISTED = 5
 def read_origins(store: Store) -> pd.DataFrame:
     """A row a prediction file: its `model`, its `dataset` and all that it was made with."""
     rows = [
-        {"model": model, "dataset": dataset} | told
+        told | {"model": model, "dataset": dataset}
         for model in store.manifest.models
         for dataset in store.manifest.datasets
         for cell in store.cells(dataset)

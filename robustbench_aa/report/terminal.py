@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from robustbench_aa.errors import one_line
 from robustbench_aa.report.rounding import rounded
 from robustbench_aa.report.tables import Tables
 
@@ -82,6 +83,6 @@ def _table(frame: pd.DataFrame, title: str) -> Table:
 def _cell(row: Mapping[Any, Any], name: str) -> str:
     value, spread = row[name], row.get(f"{name}_std")
     if not isinstance(value, float):
-        return "–" if pd.isna(value) else str(value)
+        return "–" if pd.isna(value) else one_line(str(value))
     text = rounded(value, name)
     return text if spread is None or pd.isna(spread) else f"{text} ± {rounded(spread, name)}"

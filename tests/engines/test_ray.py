@@ -132,7 +132,7 @@ def test_a_cluster_that_does_not_answer_is_told_of(place: Path) -> None:
 
 def test_an_address_is_for_ray_alone(place: Path) -> None:
     found = subprocess.run(
-        command("none", "--ray-address", "here"),
+        command("nothing", "--ray-address", "here"),
         cwd=place,
         check=False,
         capture_output=True,
@@ -140,4 +140,4 @@ def test_an_address_is_for_ray_alone(place: Path) -> None:
     )
     assert found.returncode == 2
     assert "add --engine ray" in found.stderr
-    assert not (place / "none").exists()
+    assert not (place / "nothing").exists()
