@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -61,17 +62,27 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "robustbench-aa preview": "",
     "robustbench-aa report": "",
     "robustbench-aa verify": "",
+    "pip install": "",
     "python -m benchmarks.backend_agreement": "",
+    "python -m benchmarks.cluster_simulation": "--help",
+    "python -m benchmarks.evaluation_speed": "--help",
+    "python -m benchmarks.faults": "--help",
     "python -m benchmarks.fuzz": "--cases=10",
+    "python -m benchmarks.scaling": "--help",
+    "python -m benchmarks.synthetic_run": "--help",
     "python -m data_prep.download": "",
     "python -m data_prep.make_imagenet_c": "",
     "python -m pytest": "-q",
 }
+"""`--help` stands for what takes minutes: its options are checked nevertheless."""
+ON_A_CLUSTER = "--engine ray"
+"""Only planned here; `tests/engines/` carry it out."""
 STAND_INS = {  # for what is not embedded; the models' names must be known to their sources
     "torchvision:resnet50@IMAGENET1K_V1": "python:stand_in:plain",
     "torchvision:mobilenet_v2@IMAGENET1K_V1": "python:stand_in:plain",
     "antialiased:resnet50@lpf5": "python:stand_in:smooth",
     "/data/": "data/",
+    "/shared/": "shared/",
 }
 AFTER = {  # what a command would have left, were it carried out
     "make benchmark": "robustbench-aa evaluate -m digits:resnet@lpf2 -m digits:resnet@baseline "
@@ -205,7 +216,7 @@ def test_what_is_told_of_extending_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["rm -rf results", "robustbench-aa fly", "python -m benchmarks.scaling"]
+    "command", ["rm -rf results", "robustbench-aa fly", "python -m benchmarks.corruption_speed"]
 )
 def test_a_command_that_nobody_said_how_to_try_is_refused(
     command: str, monkeypatch: pytest.MonkeyPatch
@@ -252,8 +263,12 @@ def follow(document: Path, folder: Path) -> None:
         patch.setattr(robustbench_aa, "benchmark", limited)
         for block in blocks(document):
             if block.language == "sh":
-                for line in block.text.replace("\\\n", " ").splitlines():
-                    if words := shlex.split(line, comments=True):
+                for words in lines(block.text):
+                    carry_out(words, patch)
+            elif block.language == "sbatch":
+                subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+                for words in lines(block.text):
+                    if words[0] == "robustbench-aa":
                         carry_out(words, patch)
             elif block.language == "toml":
                 assert block.file, f"a suite begins with # and its file's name:\n{block.text}"
@@ -265,6 +280,13 @@ def follow(document: Path, folder: Path) -> None:
                 assert told, f"say in tests/test_docs.py what to do with {block.language}"
 
 
+def lines(script: str) -> Iterator[list[str]]:
+    """The words of each command."""
+    for line in script.replace("\\\n", " ").splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
 def carry_out(words: list[str], patch: pytest.MonkeyPatch) -> None:
     """Carries out a command in this process; see `ADDED`."""
     known = {" ".join(words[:count]) for count in (1, 2, 3)} & ADDED.keys()
@@ -273,12 +295,17 @@ def carry_out(words: list[str], patch: pytest.MonkeyPatch) -> None:
     program, *rest = map(stood_in, words)
     if not set(added) & set(rest):
         rest += added
+    if ON_A_CLUSTER in " ".join(rest):
+        rest.append("--dry-run")
     print("$", shlex.join([program, *rest]))
     if program == "export":
         for variable in rest:
             patch.setenv(*variable.split("="))
     elif program == "make":
         subprocess.run([program, *rest], cwd=ROOT, check=True)
+    elif program == "pip":  # the distribution says which extras it has
+        extras = set(metadata("robustbench-aa").get_all("Provides-Extra"))
+        assert set(re.findall(r"\[(\w+)\]", words[-1])) <= extras
     elif program == "robustbench-aa":
         invoke(cli.commands, rest)
     elif rest[1] == "pytest":  # a process of its own: it would rewrite what is imported here

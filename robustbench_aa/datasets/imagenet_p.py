@@ -27,7 +27,7 @@ def open_sequences(request: Request) -> StoredDataset:
 
     The families' folders that the tars make may be there or not. The ten perturbations that its
     mean flip rate counts are expected, and others that are there are added. Every sequence of a
-    perturbation must be as long as its first.
+    perturbation must be as long as its first; those of a missing one pass for as long as the others'.
 
     Raises:
         UsageError: the folder is not named, not there, or has no perturbation in it.
@@ -40,6 +40,7 @@ def open_sequences(request: Request) -> StoredDataset:
     files, labels, classes = find_pictures(first, suffixes={SUFFIX})
     names = [file.relative_to(first) for file in files]
     lengths = {cell: len(decode_video(folders[cell] / names[0], SIZE)) for cell in present}
+    lengths = dict.fromkeys(folders, lengths[present[0]]) | lengths
 
     def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
         there = [folders[cell] / names[place] for place in index]

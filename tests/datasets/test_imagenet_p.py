@@ -84,6 +84,23 @@ def test_perturbations_that_are_not_there_are_missing(released: Path) -> None:
     assert {cell.name for cell in dataset.distortions if cell.held_out} == {"shear"}
 
 
+def linear() -> Classifier:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 1000))
+    return Classifier(module, name="a", input_size=224, classes=1000, preprocessing=PLAIN)
+
+
+def test_what_is_there_is_evaluated(released: Path, tmp_path: Path) -> None:
+    (released / "tilt").rename(tmp_path / "tilt")
+    names = ["snow", "translate"]
+    suite = Suite([linear()], ["imagenet-p"], data_dir=str(released), perturbations=names)
+    run = prepare(suite, tmp_path / "run", "cpu").carry_out()
+    assert not run.failures
+    table = run.tables().perturbations.set_index("perturbation")["flip_probability"]
+    assert table.notna().sum() == 2
+    assert table[names].notna().all()
+
+
 def spoiled(kind: str, video: Path) -> None:
     content = video.read_bytes()
     if kind == "cut":
@@ -130,10 +147,7 @@ def test_a_bad_video_is_named_and_empties_what_depends_on_it(
     with pytest.raises(DatasetError, match=told):
         list(dataset.read(TILT, Shard(0, 4), 9, CPU))
     if kind in ("3", "text"):
-        torch.manual_seed(0)
-        module = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 1000))
-        model = Classifier(module, name="a", input_size=224, classes=1000, preprocessing=PLAIN)
-        suite = Suite([model], ["imagenet-p"], data_dir=str(released))
+        suite = Suite([linear()], ["imagenet-p"], data_dir=str(released))
         run = prepare(suite, tmp_path / "run", "cpu").carry_out()
         (failure,) = run.failures
         assert "a failed on imagenet-p tilt, images 0-4: " in str(failure)
