@@ -98,7 +98,7 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("suite", default="digits")
-@click.option("--output-dir", help="Of the run; runs/SUITE by default.")
+@click.option("--output-dir", help="Of the run, or its URL; runs/SUITE by default.")
 @click.option("--data-dir", help="Of data sets that are files; wins over the suite's.")
 @click.option("--seed", type=int, help="Of the distortions' randomness; wins over the suite's.")
 @click.option("--limit", type=int, help="At most this many images of each data set.")
@@ -170,13 +170,13 @@ def evaluate(dataset: str, output_dir: str, no_stored_jpeg: bool, **given: Any) 
 
 
 @commands.command()
-@click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="RUN")
 @click.option(
     "--baseline", help="What CE is relative to: a model of the run, or alexnet or resnet50."
 )
 @click.option("--with-published", is_flag=True, help="Add the literature's figures, on ImageNet.")
 @click.option("--latex", is_flag=True, help="Write leaderboard.tex too.")
-def report(directory: Path, baseline: str | None, with_published: bool, latex: bool) -> int:
+def report(directory: str, baseline: str | None, with_published: bool, latex: bool) -> int:
     """Writes tables and figures of a RUN again, from its predictions."""
     from robustbench_aa.run import Run
 
@@ -184,16 +184,15 @@ def report(directory: Path, baseline: str | None, with_published: bool, latex: b
 
 
 @commands.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--output-dir",
     "-o",
     metavar="RUN",
     required=True,
-    type=click.Path(path_type=Path),
     help="A new or empty directory, or a run, which takes the others up.",
 )
-def merge(runs: tuple[Path, ...], output_dir: Path) -> None:
+def merge(runs: tuple[str, ...], output_dir: str) -> None:
     """Joins RUNs that were made apart, by model, data set or corruption, into one.
 
     Runs that contradict each other are refused before anything is written; the RUNs stay.
@@ -205,13 +204,13 @@ def merge(runs: tuple[Path, ...], output_dir: Path) -> None:
 
 
 @commands.command()
-@click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="RUN")
 @click.argument("a")
 @click.argument("b")
 @click.option(
     "--format", "form", default="table", type=click.Choice(["table", "csv", "json"]), help="Of it."
 )
-def compare(directory: Path, a: str, b: str, form: str) -> None:
+def compare(directory: str, a: str, b: str, form: str) -> None:
     """Compares models A and B of a RUN: paired differences, intervals, exact tests."""
     from robustbench_aa.metrics.comparison import in_words
     from robustbench_aa.report.terminal import plain_table
@@ -271,20 +270,24 @@ def antialias(model: str, output: Path, **how: Any) -> None:
 @click.option("--limit", default=8, show_default=True, help="At most this many images.")
 @click.option("--batch-size", "-b", default=256, show_default=True, help="Images a forward pass.")
 @click.option("--device", help="A torch device; a GPU if there is one by default.")
-@click.option("--output-dir", "-o", required=True, type=click.Path(path_type=Path))
-def features(models: tuple[str, ...], dataset: str, output_dir: Path, **how: Any) -> None:
+@click.option("--output-dir", "-o", required=True, help="A folder, or its URL.")
+def features(models: tuple[str, ...], dataset: str, output_dir: str, **how: Any) -> None:
     """Shows where MODELs lose shift-equivariance: internal feature distance, layer by layer."""
     from robustbench_aa.datasets import Request
+    from robustbench_aa.directory import on_disk, open_directory
     from robustbench_aa.features import measure_features, write_features
     from robustbench_aa.progress import progress
 
+    folder = open_directory(output_dir)
     request = Request(limit=how.pop("limit"), data_dir=how.pop("data_dir"))
     console = _console(stderr=True)
     maps = measure_features(
         models, dataset, request, show=lambda total: progress(total, console, "images"), **how
     )
-    for path in write_features(maps, output_dir):
-        click.echo(path)
+    with on_disk(folder) as here:
+        written = write_features(maps, here)
+    for path in written:
+        click.echo(folder / path.relative_to(here))
 
 
 @commands.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from robustbench_aa.datasets import Dataset
+from robustbench_aa.directory import each
 from robustbench_aa.errors import DatasetError, ModelError, cause
 from robustbench_aa.inference import Predictor, halved, is_out_of_memory
 from robustbench_aa.overlap import ahead, behind
@@ -58,14 +59,17 @@ class Failure:
 
 def plan(models: Iterable[str], cells: Sequence[Cell], store: Store) -> list[Work]:
     """What is still to be done on one data set, shard by shard so that each is decoded once."""
-    names = tuple(models)
-    work = []
-    for shard in store.shards(cells[0].dataset):
-        for cell in cells:
-            pending = tuple(name for name in names if not store.has(name, cell, shard))
-            if pending:
-                work.append(Work(cell, shard, pending))
-    return work
+    models = tuple(models)
+    shards = store.shards(cells[0].dataset)
+    everything = [Work(cell, shard, models) for shard in shards for cell in cells]
+    work = each(store.directory, lambda item: _lacking(item, store), everything)
+    return [item for item in work if item.pending]
+
+
+def _lacking(item: Work, store: Store) -> Work:
+    """The same for those models alone whose predictions are not there."""
+    names = [name for name in item.pending if not store.has(name, item.cell, item.shard)]
+    return replace(item, pending=tuple(names))
 
 
 def evaluate(

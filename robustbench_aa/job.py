@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import torch
 
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.pictures import Geometry, cores
+from robustbench_aa.directory import open_directory
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
@@ -179,7 +179,7 @@ def prepare(
         check_form(json.loads(manifest.to_json()))
     except ValueError as error:
         raise UsageError(f"no run.json can be made of this: {error}") from error
-    store = Store.continued(Path(output_dir), manifest)
+    store = Store.continued(open_directory(output_dir), manifest)
     store.check_kinds()
     cells = {
         name: [cell for cell in store.cells(name) if cell.distortion in asked[name]]

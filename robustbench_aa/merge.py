@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from robustbench_aa.directory import open_directory
 from robustbench_aa.errors import DamagedShard, RunError
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.run import Run
@@ -38,8 +39,8 @@ def merge_runs(
             damaged, or the output directory cannot be used; names it.
         SuiteError: together they have two data sets of a kind.
     """
-    output = Path(output_dir)
-    stores = _opened([Path(run) for run in runs], output)
+    output = open_directory(output_dir)
+    stores = _opened([open_directory(run) for run in runs], output)
     merged = Store(output, _joined(stores, command))
     merged.check_kinds()
     chosen = [*_chosen(stores, merged)]

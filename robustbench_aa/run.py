@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robustbench_aa.directory import on_disk, open_directory
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.comparison import compare
 from robustbench_aa.metrics.outcomes import read_models
@@ -25,17 +26,18 @@ class Run:
     """A directory of predictions, and the reports that can be made of it.
 
     Args:
-        directory: of the run.
+        directory: of the run, or its URL in an object storage.
 
     Attributes:
         failures: what could not be evaluated when the run was last carried out.
 
     Raises:
         RunError: there is no run in the directory.
+        UsageError: the object storage cannot be reached.
     """
 
     def __init__(self, directory: str | os.PathLike[str], failures: Sequence[Failure] = ()) -> None:
-        self.directory = Path(directory)
+        self.directory = open_directory(directory)
         self.failures = list(failures)
         self._store = Store.of_run(self.directory)
 
@@ -93,4 +95,7 @@ class Run:
         """Writes what `report` writes, of tables that are there already."""
         title = self._store.manifest.suite or self.directory.name
         samples = read_samples(self._store)
-        return write_report(tables, self.directory / "report", title, samples, latex)
+        folder = self.directory / "report"
+        with on_disk(folder) as here:
+            written = write_report(tables, here, title, samples, latex)
+        return [folder / path.relative_to(here) for path in written]

@@ -10,12 +10,14 @@ import io
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from robustbench_aa.directory import write_whole
 from robustbench_aa.errors import DatasetError, one_line
 from robustbench_aa.files import is_plain
 from robustbench_aa.store import Cell, Store
@@ -49,8 +51,8 @@ def write_samples(directory: Path, cells: Iterable[Cell], datasets: Mapping[str,
         with suppress(DatasetError):  # the cell has failed, and its failure names the cause
             batches = datasets[cell.dataset].read(cell.distortion, first, 1, torch.device("cpu"))
             frames = next(iter(batches)).frames[0].permute(0, 2, 3, 1).numpy()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_strip(frames))
+            strip = _strip(frames)
+            write_whole(path, partial(Path.write_bytes, data=strip))
 
 
 def read_samples(store: Store) -> Samples:
@@ -70,9 +72,10 @@ def _read(path: Path, directory: Path) -> bytes | None:
     if not is_plain(path):
         return None
     if path.resolve().is_relative_to(directory.resolve()) and path.stat().st_size <= LARGEST:
-        with suppress(Exception), Image.open(path, formats=["WEBP"]) as picture:
+        content = path.read_bytes()
+        with suppress(Exception), Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
             if picture.width <= FRAMES * SIDE and picture.height <= SIDE:
-                return path.read_bytes()
+                return content
     _log.warning("%s is no sample of a run; it is left out", one_line(str(path)))
     return None
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from robustbench_aa.directory import each, is_on_disk, readable, write_whole
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
-from robustbench_aa.files import is_plain
 from robustbench_aa.form import folder_of
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.types import Distortion, Shard, kind, shards
@@ -105,7 +103,7 @@ class Store:
         if files <= PROMISED_FILES and outcomes <= PROMISED_OUTCOMES:
             return
         there = (self.directory / "predictions").rglob("*.parquet")
-        sizes = [file.lstat().st_size for file in there]
+        sizes = [file.stat().st_size for file in there if not file.is_symlink()]
         if files > max(PROMISED_FILES, FILES_A_FILE * len(sizes)) or outcomes > max(
             PROMISED_OUTCOMES, OUTCOMES_A_BYTE * sum(sizes)
         ):
@@ -133,8 +131,7 @@ class Store:
         """
         text = self.manifest.to_json()
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            _write_atomically(
+            write_whole(
                 self.directory / "run.json",
                 lambda beside: beside.write_text(text, encoding="utf-8"),
             )
@@ -150,9 +147,14 @@ class Store:
     def locked(self) -> Iterator[None]:
         """Keeps other processes from writing to the run, also on other machines that share it.
 
+        Object storage knows no locks: there, whoever starts two sees to it that they differ.
+
         Raises:
             RunError: another process is at work on it, or the directory cannot be written.
         """
+        if not is_on_disk(self.directory):
+            yield
+            return
         lock = FileLock(self.directory / ".lock", timeout=0)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -238,8 +240,7 @@ class Store:
         table = pa.table(columns, schema=schema.with_metadata({_METADATA_KEY: json.dumps(told)}))
         path = self.path(model, cell, shard)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(
+            write_whole(
                 path,
                 lambda beside: pq.write_table(
                     table, beside, compression="zstd", write_page_checksum=True
@@ -254,8 +255,7 @@ class Store:
     def adopt(self, file: Path, model: str, cell: Cell, shard: Shard) -> None:
         """Takes over a whole prediction file of another run, as it is."""
         path = self.path(model, cell, shard)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, lambda beside: shutil.copyfile(file, beside))
+        write_whole(path, lambda beside: beside.write_bytes(file.read_bytes()))
 
     def origin(self, model: str, cell: Cell, shard: Shard) -> dict[str, str] | None:
         """What the predictions of a shard were made with, by its file's footer alone.
@@ -265,10 +265,10 @@ class Store:
             decoded pictures; None where the file is missing, truncated or of another run.
         """
         path = self.path(model, cell, shard)
-        if not is_plain(path):
+        if (source := readable(path)) is None:
             return None
         try:
-            told = json.loads((pq.read_metadata(path).metadata or {})[_METADATA_KEY])
+            told = json.loads((pq.read_metadata(source).metadata or {})[_METADATA_KEY])
             if told["identity"] != self._identity(model, cell, shard):
                 return None
             recent = {key: told[key] for key in ("command", "decoded_sha256") if key in told}
@@ -280,16 +280,16 @@ class Store:
 
     def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
         """The predictions of a cell, or None while any shard of it is missing or damaged."""
-        tables = []
-        for shard in self.shards(cell.dataset):
-            try:
-                table = self.read_shard(model, cell, shard)
-            except DamagedShard as error:
-                _log.warning("%s; its cell stays empty until it is evaluated again", error)
-                return None
-            if table is None:
-                return None
-            tables.append(table)
+        tables: list[pa.Table] = []
+        places = [(model, cell, shard) for shard in self.shards(cell.dataset)]
+        try:
+            for table in each(self.directory, lambda of: self.read_shard(*of), places):
+                if table is None:
+                    return None
+                tables.append(table)
+        except DamagedShard as error:
+            _log.warning("%s; its cell stays empty until it is evaluated again", error)
+            return None
         whole = pa.concat_tables(tables)
         if not _are_distinct(whole["image"].to_numpy()[:: cell.frames]):
             _log.warning("prediction files of %s, %s share images; it stays empty", model, cell)
@@ -304,11 +304,11 @@ class Store:
             DamagedShard: its file is not whole, or not of this run; names it.
         """
         path = self.path(model, cell, shard)
-        if not is_plain(path):
+        if (source := readable(path)) is None:
             return None
         expected = (shard.stop - shard.start) * cell.frames
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 told = json.loads((file.schema_arrow.metadata or {})[_METADATA_KEY])["identity"]
                 if told != self._identity(model, cell, shard):
                     raise DamagedShard(f"prediction file {path} is of another run")
@@ -390,26 +390,3 @@ def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if values.ndim == 1:
         return pa.array(values, kind)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-
-
-def _write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes beside the path, makes it durable, then gives it its name in one step."""
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        beside.unlink(missing_ok=True)  # it may be a link, which would be written through
-        write(beside)
-        _flush(beside)
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -27,7 +27,7 @@ def open_sequences(request: Request) -> StoredDataset:
 
     The families' folders that the tars make may be there or not. The ten perturbations that its
     mean flip rate counts are expected, and others that are there are added. Every sequence of a
-    perturbation must be as long as its first; those of a missing one pass for as long as the others'.
+    perturbation must be as long as its first; a missing one counts as long as the others.
 
     Raises:
         UsageError: the folder is not named, not there, or has no perturbation in it.

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aa.directory import each
 from robustbench_aa.metrics.outcomes import Model
 from robustbench_aa.store import Store
 from robustbench_aa.types import Distortion
@@ -29,13 +30,18 @@ LISTED = 5
 
 def read_origins(store: Store) -> pd.DataFrame:
     """A row a prediction file: its `model`, its `dataset` and all that it was made with."""
-    rows = [
-        told | {"model": model, "dataset": dataset}
+    places = [
+        (model, cell, shard)
         for model in store.manifest.models
         for dataset in store.manifest.datasets
         for cell in store.cells(dataset)
         for shard in store.shards(dataset)
-        if (told := store.origin(model, cell, shard)) is not None
+    ]
+    told = each(store.directory, lambda place: store.origin(*place), places)
+    rows = [
+        origin | {"model": model, "dataset": cell.dataset}
+        for (model, cell, _), origin in zip(places, told, strict=True)
+        if origin is not None
     ]
     origins = pd.DataFrame(rows)
     columns = dict.fromkeys(["model", "dataset", *origins, *WATCHED, "command"])
