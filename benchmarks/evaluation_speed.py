@@ -100,9 +100,8 @@ class Files:
                 link = of.by_severity / str(severity) / name
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(of.stored / name / str(severity))
-        sources = some(of.clean, count // 2, place / "sequences")
         chosen = [word for name in PERTURBATIONS for word in ("--perturbation", name)]
-        how = ["--source", str(sources), "--to", str(of.videos), *chosen]
+        how = ["--source", str(of.few), "--to", str(of.videos), *chosen]
         make_imagenet_p.main(how, standalone_mode=False)
         return of
 
