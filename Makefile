@@ -52,8 +52,10 @@ docs: $(READY) ## pages of docs/ and of the docstrings, into docs/_build/
 bench: $(READY) ## measure speed, into results/performance/
 	$(BIN)/python -m benchmarks.evaluation_speed
 	$(BIN)/python -m benchmarks.corruption_speed
+	$(BIN)/python -m benchmarks.antialias_cost
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.synthetic_run
+	$(BIN)/python -m benchmarks.cluster_simulation
 
 train-digits: $(READY) ## train the embedded models anew
 	$(BIN)/python -m data_prep.train_digits

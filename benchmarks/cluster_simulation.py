@@ -1,20 +1,23 @@
 """How a full study spreads over many GPUs: `python -m benchmarks.cluster_simulation`.
 
 A simulation, not a measurement: workers take the tasks of `--engine ray` in their order as they
-become free. What it knows of the real world are the bytes of a prediction, measured here on a file
-of random predictions, and the options below, which stand for what was not measured.
+become free. A shard's time is that of the networks of `evaluation_speed.csv`, measured on a CPU and
+divided by how much faster a GPU is, which is an option below and stands for what was not measured.
+The bytes of a prediction are measured here, on a file of random predictions.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import numpy as np
 import pandas as pd
 
+from benchmarks import evaluation_speed
 from benchmarks.synthetic_run import synthetic_manifest, write_shard
 from robustbench_aa.distortions import corruptions_at, frames, perturbations_at
 from robustbench_aa.engines.ray import tasks_of
@@ -42,12 +45,17 @@ def study() -> list[Work]:
     ]
 
 
-def seconds_of(task: list[Work], speed: dict[str, float], distorted: float) -> float:
-    """Frames are distorted once for all models of an item; reading is overlapped."""
-    return sum(
-        max(item.frames / distorted, sum(item.frames / speed[name] for name in item.pending))
-        for item in task
-    )
+def measured(networks: Sequence[str], faster: float) -> dict[str, float]:
+    """Seconds a frame with everything included, of the measured networks in turn."""
+    table = pd.read_csv(evaluation_speed.OUTPUT)
+    ours = table.query("route == 'robustbench_aa' and dtype == 'float32' and device == 'cpu'")
+    seconds = 1 / (ours.groupby("model")["frames_per_second"].median() * faster)
+    return dict(zip(networks, itertools.cycle(seconds), strict=False))
+
+
+def seconds_of(task: list[Work], of_frame: dict[str, float]) -> float:
+    """Of a task, if its networks take so many seconds for a frame."""
+    return sum(item.frames * sum(of_frame[name] for name in item.pending) for item in task)
 
 
 def simulate(tasks: list[float], workers: int, start: float) -> tuple[float, float]:
@@ -68,26 +76,19 @@ def bytes_a_row() -> float:
 
 
 @click.command()
-@click.option("--speed", default=3000.0, show_default=True, help="Frames a second, the median.")
-@click.option("--distorted", default=20_000.0, show_default=True, help="Distorted a second.")
+@click.option("--faster", default=130.0, show_default=True, help="A GPU than the measured CPU.")
 @click.option("--start", default=120.0, show_default=True, help="Seconds to load all networks.")
-def main(speed: float, distorted: float, start: float) -> None:
+def main(faster: float, start: float) -> None:
     """Simulates the study and writes a row for each number of GPUs."""
-    draws = np.random.default_rng(0)
     work = study()
-    of_network = {
-        name: speed * float(factor)
-        for name, factor in zip(
-            work[0].pending, np.exp(draws.normal(0, 0.7, NETWORKS)), strict=True
-        )
-    }
+    of_frame = measured(work[0].pending, faster)
     rows_each = sum(item.frames for item in work)
     files = len(work) * NETWORKS
     size = bytes_a_row()
     rows = []
     for gpus in GPUS:
         tasks = tasks_of(work, gpus)
-        seconds = [seconds_of(task, of_network, distorted) for task in tasks]
+        seconds = [seconds_of(task, of_frame) for task in tasks]
         makespan, idle = simulate(seconds, gpus, start)
         rows.append(
             {
