@@ -9,9 +9,9 @@ The bytes of a prediction are measured here, on a file of random predictions.
 from __future__ import annotations
 
 import heapq
-import itertools
 import tempfile
 from collections.abc import Sequence
+from itertools import cycle, groupby
 from pathlib import Path
 
 import click
@@ -50,7 +50,7 @@ def measured(networks: Sequence[str], faster: float) -> dict[str, float]:
     table = pd.read_csv(evaluation_speed.OUTPUT)
     ours = table.query("route == 'robustbench_aa' and dtype == 'float32' and device == 'cpu'")
     seconds = 1 / (ours.groupby("model")["frames_per_second"].median() * faster)
-    return dict(zip(networks, itertools.cycle(seconds), strict=False))
+    return dict(zip(networks, cycle(seconds), strict=False))
 
 
 def seconds_of(task: list[Work], of_frame: dict[str, float]) -> float:
@@ -82,6 +82,8 @@ def main(faster: float, start: float) -> None:
     """Simulates the study and writes a row for each number of GPUs."""
     work = study()
     of_frame = measured(work[0].pending, faster)
+    by_shard = groupby(work, key=lambda item: (item.cell.dataset, item.shard))
+    whole = [seconds_of(list(items), of_frame) for _, items in by_shard]
     rows_each = sum(item.frames for item in work)
     files = len(work) * NETWORKS
     size = bytes_a_row()
@@ -97,6 +99,7 @@ def main(faster: float, start: float) -> None:
                 "longest_task_seconds": max(seconds),
                 "makespan_hours": makespan / 3600,
                 "idle_share": idle,
+                "idle_share_of_whole_shards": simulate(whole, gpus, start)[1],
                 "predictions": rows_each * NETWORKS,
                 "files": files,
                 "gigabytes": rows_each * NETWORKS * size / 1e9,
