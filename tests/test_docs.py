@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from markdown_it import MarkdownIt
 from PIL import Image
@@ -82,6 +83,7 @@ STAND_INS = {  # for what is not embedded; the models' names must be known to th
     "torchvision:mobilenet_v2@IMAGENET1K_V1": "python:stand_in:plain",
     "antialiased:resnet50@lpf5": "python:stand_in:smooth",
     "/data/": "data/",
+    "/shared/imagenet.toml": "imagenet.toml",
     "/shared/": "shared/",
     "s3://": "memory://",
 }
@@ -275,6 +277,8 @@ def follow(document: Path, folder: Path) -> None:
                 for words in lines(block.text):
                     if words[0] == "robustbench-aa":
                         carry_out(words, patch)
+            elif block.language == "yaml":
+                carry_out(shlex.split(yaml.safe_load(block.text)["spec"]["entrypoint"]), patch)
             elif block.language == "toml":
                 assert block.file, f"a suite begins with # and its file's name:\n{block.text}"
                 read_suite(block.file)
