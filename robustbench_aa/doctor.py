@@ -31,8 +31,8 @@ VARIABLES = (
     *("CIFAR10_DIR", "CIFAR10_C_DIR", "CIFAR100_C_DIR"),
 )
 """Where data sets look for their files when nobody names a folder."""
-EXTRAS = {"onnx": "onnxruntime", "timm": "timm"}
-"""The package that each extra of model sources installs."""
+EXTRAS = {"objects": "s3fs", "onnx": "onnxruntime", "ray": "ray", "timm": "timm"}
+"""The package that each extra installs."""
 
 MODEL = "digits:resnet@lpf3-seed0"
 LIMIT = 50
