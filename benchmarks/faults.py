@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,14 +125,18 @@ def signalled(number: signal.Signals, times: int, status: int) -> Fault:
     """The driver gets a signal at random moments until it has had enough of them."""
 
     def fault(place: Place) -> Iterator[str]:
-        output = f"signal{number}"
-        for _ in range(times):
+        output, received = f"signal{number}", 0
+        while times > received:
             process = place.start(output)
             time.sleep(random.uniform(1, place.seconds))
             process.send_signal(number)
             found, told = place.ended(process)
-            if found:  # else it had ended before
-                expect(found, status, output)
+            if not found:  # it had ended before, and the next one begins anew
+                place.mended(output)
+                shutil.rmtree(place.folder / output)
+                continue
+            expect(found, status, output)
+            received += 1
             yield f"exit status {found}" + (f", {told!r}" if number != signal.SIGKILL else "")
         place.mended(output)
 
@@ -286,8 +291,10 @@ ROOT_ONLY = ("the disk is full", "the disk is read-only")
 @click.command()
 @click.option("--only", multiple=True, help="A fault by name; may be repeated.")
 def main(only: tuple[str, ...]) -> None:
-    """Brings about every fault and writes a row for each."""
-    rows = []
+    """Brings about every fault, writes a row for each, and keeps the rows of others."""
+    rows = {}
+    if only and OUTPUT.exists():
+        rows = {row["fault"]: row for row in pd.read_csv(OUTPUT).to_dict("records")}
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), {}, 0)
         (place.folder / "suite.toml").write_text(SUITE)
@@ -300,10 +307,9 @@ def main(only: tuple[str, ...]) -> None:
             if (only and name not in only) or (name in ROOT_ONLY and os.geteuid()):
                 continue
             seen = list(fault(place))
-            row = {"fault": name, "times": len(seen), "lost": 0, "seen": seen[-1]}
-            click.echo(str(row))
-            rows.append(row)
-    table = pd.DataFrame(rows)
+            rows[name] = {"fault": name, "times": len(seen), "lost": 0, "seen": seen[-1]}
+            click.echo(str(rows[name]))
+    table = pd.DataFrame([rows[name] for name in FAULTS if name in rows])
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(OUTPUT, index=False)
     click.echo(OUTPUT)
