@@ -292,6 +292,8 @@ ROOT_ONLY = ("the disk is full", "the disk is read-only")
 @click.option("--only", multiple=True, help="A fault by name; may be repeated.")
 def main(only: tuple[str, ...]) -> None:
     """Brings about every fault, writes a row for each, and keeps the rows of others."""
+    # a shell's background commands are born to ignore it, and so would the benchmarks be
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = {}
     if only and OUTPUT.exists():
         rows = {row["fault"]: row for row in pd.read_csv(OUTPUT).to_dict("records")}

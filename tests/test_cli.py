@@ -358,6 +358,8 @@ def test_a_signal_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, status: int, said: str
 ) -> None:
     command = [*BASE, "benchmark", "--output-dir", "out"]
+    # a shell's background commands are born to ignore it, and so would this one be
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not committed(tmp_path / "out"):
         time.sleep(0.05)

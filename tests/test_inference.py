@@ -52,6 +52,7 @@ def plain(digits: Batch) -> dict[str, np.ndarray]:
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Skipping serialization")  # of the compiler of torch 2.6
 def test_no_switch_changes_a_class(
     digits: Batch, plain: dict[str, np.ndarray], inference: Inference
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robustbench_aa import directory
 from robustbench_aa import store as store_module
 from robustbench_aa.errors import RunError, StoreError
 from robustbench_aa.manifest import Manifest
@@ -131,7 +132,7 @@ def test_a_commit_that_breaks_off_leaves_nothing_under_the_name(
     def power_cut(_path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_module, "_flush", power_cut)
+    monkeypatch.setattr(directory, "_flush", power_cut)
     with pytest.raises(KeyboardInterrupt):
         store.commit(MODEL, CELL, SHARDS[0], rows(SHARDS[0]))
     assert not path.exists()
