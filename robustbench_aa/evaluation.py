@@ -16,8 +16,9 @@ from robustbench_aa.directory import each
 from robustbench_aa.errors import DatasetError, ModelError, cause
 from robustbench_aa.inference import Predictor, halved, is_out_of_memory
 from robustbench_aa.overlap import ahead, behind
+from robustbench_aa.predictions import RANKING
 from robustbench_aa.profile import stage
-from robustbench_aa.store import RANKING, Cell, Store
+from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import Batch, Shard
 
 Progress = Callable[[Cell, int], None]

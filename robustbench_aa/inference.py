@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.errors import ModelError, UnknownName, UsageError
-from robustbench_aa.store import RANKING
+from robustbench_aa.predictions import RANKING
 from robustbench_aa.types import Batch, Classifier
 
 CPU_PIXELS = 2**21

@@ -24,29 +24,13 @@ from robustbench_aa.directory import each, is_on_disk, readable, write_whole
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
 from robustbench_aa.form import folder_of
 from robustbench_aa.manifest import Manifest
+from robustbench_aa.predictions import are_distinct, as_table, empty_rows, fault_of, schema_of
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
-SCHEMA = pa.schema(
-    [
-        ("image", pa.int32()),
-        ("frame", pa.int16()),
-        ("label", pa.int32()),
-        *((f"top{rank}", pa.int32()) for rank in range(1, 6)),
-        ("top1_probability", pa.float32()),
-        ("label_probability", pa.float32()),
-    ]
-)
-"""A prediction. `top1` to `top5` are classes, the likeliest first; −1 beyond the last class."""
-RANKING = "ranking"
-"""A further column of runs that keep it: all classes, the likeliest first."""
 PROMISED_FILES, PROMISED_OUTCOMES = 100_000, 20_000_000
 """What a run may promise before it has anything to show for it."""
 FILES_A_FILE, OUTCOMES_A_BYTE = 1000, 100
 """How much more it may promise than there is; a prediction takes several bytes."""
-ROUNDING = 1e-5
-"""By how much a probability may exceed 1."""
-
-
 _METADATA_KEY = b"robustbench_aa"
 _UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
 """What reading a file of somebody else's raises, and what is told in it."""
@@ -235,9 +219,8 @@ class Store:
             "decoded_sha256": self.manifest.decoded.get(cell.dataset, ""),
             "command": self.manifest.command or "",
         }
-        schema = self._schema(model)
-        columns = [_column(rows[field.name], field.type) for field in schema]
-        table = pa.table(columns, schema=schema.with_metadata({_METADATA_KEY: json.dumps(told)}))
+        metadata = {_METADATA_KEY: json.dumps(told)}
+        table = as_table(rows, self._schema(model)).replace_schema_metadata(metadata)
         path = self.path(model, cell, shard)
         try:
             write_whole(
@@ -291,7 +274,7 @@ class Store:
             _log.warning("%s; its cell stays empty until it is evaluated again", error)
             return None
         whole = pa.concat_tables(tables)
-        if not _are_distinct(whole["image"].to_numpy()[:: cell.frames]):
+        if not are_distinct(whole["image"].to_numpy()[:: cell.frames]):
             _log.warning("prediction files of %s, %s share images; it stays empty", model, cell)
             return None
         frame: pd.DataFrame = whole.select(list(columns)).to_pandas()
@@ -320,55 +303,26 @@ class Store:
                 table = file.read()
         except _UNREADABLE as error:
             raise DamagedShard(f"damaged prediction file {path}") from error
-        fault = self._fault(model, cell, table) if table.num_rows == expected else "too few rows"
+        whole = table.num_rows == expected
+        fault = fault_of(table, cell.frames, self._classes(model)) if whole else "too few rows"
         if fault:
             raise DamagedShard(f"prediction file {path} has {fault}")
         return table
 
-    def _fault(self, model: str, cell: Cell, table: pa.Table) -> str | None:
-        """What no evaluation writes: of such predictions, a figure would be wrong."""
-        if any(column.null_count for column in table.columns):
-            return "holes"
-        columns = {name: table[name].to_numpy() for name in SCHEMA.names}
-        frames = columns["frame"].reshape(-1, cell.frames)
-        images = columns["image"].reshape(-1, cell.frames)
-        ordered = (frames == np.arange(cell.frames)).all() and (images == images[:, :1]).all()
-        if not ordered or not _are_distinct(images[:, 0]):
-            return "images or frames twice, or in disorder"
-        classes = self.manifest.models[model]["classes"]
-        known = min(5, classes)
-        top = np.stack([columns[f"top{rank}"] for rank in range(1, 6)])
-        lowest, highest = top[:known].min(), max(top.max(), columns["label"].max())
-        if min(lowest, columns["label"].min()) < 0 or highest >= classes:
-            return f"classes that are not 0 to {classes - 1}"
-        if (top[known:] != -1).any():
-            return "more classes than there are"
-        probabilities = np.stack([columns["top1_probability"], columns["label_probability"]])
-        if not (probabilities.min() >= 0 and probabilities.max() <= 1 + ROUNDING):  # NaN too
-            return "probabilities that are not 0 to 1"
-        return self._fault_of_ranking(table, classes)
-
-    def _fault_of_ranking(self, table: pa.Table, classes: int) -> str | None:
-        if not self.manifest.keep_ranking:
-            return None
-        ranking = table[RANKING].combine_chunks().flatten()
-        if ranking.null_count:
-            return "holes"
-        order = np.sort(ranking.to_numpy().reshape(-1, classes), axis=1)
-        return "classes twice in a ranking" if (order != np.arange(classes)).any() else None
-
     def empty_rows(self, model: str, count: int) -> dict[str, np.ndarray]:
         """The columns of a model's predictions with room for so many."""
-        rows = {field.name: np.empty(count, field.type.to_pandas_dtype()) for field in SCHEMA}
-        if self.manifest.keep_ranking:
-            rows[RANKING] = np.empty((count, self.manifest.models[model]["classes"]), np.uint16)
-        return rows
+        return empty_rows(count, self._ranked(model))
 
     def _schema(self, model: str) -> pa.Schema:
-        if not self.manifest.keep_ranking:
-            return SCHEMA
-        classes = self.manifest.models[model]["classes"]
-        return SCHEMA.append(pa.field(RANKING, pa.list_(pa.uint16(), classes)))
+        return schema_of(self._ranked(model))
+
+    def _ranked(self, model: str) -> int:
+        """How many classes the model's predictions hold the order of."""
+        return self._classes(model) if self.manifest.keep_ranking else 0
+
+    def _classes(self, model: str) -> int:
+        classes: int = self.manifest.models[model]["classes"]
+        return classes
 
     def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
         return {
@@ -379,14 +333,3 @@ class Store:
             "distortion": str(cell.distortion),
             "shard": list(shard),
         }
-
-
-def _are_distinct(numbers: np.ndarray) -> bool:
-    ascending = bool((np.diff(numbers) > 0).all())  # which is quick to see
-    return ascending or len(np.unique(numbers)) == len(numbers)
-
-
-def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    if values.ndim == 1:
-        return pa.array(values, kind)
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

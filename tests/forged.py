@@ -10,7 +10,8 @@ import numpy as np
 
 from robustbench_aa.distortions import corruptions_at, frames, perturbations_at, shifts_by
 from robustbench_aa.manifest import Manifest
-from robustbench_aa.store import SCHEMA, Cell, Store
+from robustbench_aa.predictions import SCHEMA
+from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import CLEAN, Distortion
 
 CROPPED = "Resize 256 bilinear, CenterCrop"

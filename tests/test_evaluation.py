@@ -17,7 +17,8 @@ from robustbench_aa.errors import RunError
 from robustbench_aa.evaluation import evaluate, plan
 from robustbench_aa.inference import Inference, Predictor
 from robustbench_aa.job import prepare
-from robustbench_aa.store import SCHEMA, Store
+from robustbench_aa.predictions import SCHEMA
+from robustbench_aa.store import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, Batch, Classifier, Distortion, Shard
 from tests.conftest import make_classifier

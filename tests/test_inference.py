@@ -20,8 +20,8 @@ from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation import evaluate
 from robustbench_aa.inference import Inference, Predictor
 from robustbench_aa.job import prepare
+from robustbench_aa.predictions import SCHEMA
 from robustbench_aa.profile import STAGES
-from robustbench_aa.store import SCHEMA
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, Batch, Classifier, Shard
 from tests.conftest import make_classifier

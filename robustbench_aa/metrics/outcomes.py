@@ -17,7 +17,8 @@ from robustbench_aa.metrics.flip_rate import (
     top5_distance,
     zipf_distance,
 )
-from robustbench_aa.store import RANKING, Store
+from robustbench_aa.predictions import RANKING
+from robustbench_aa.store import Store
 from robustbench_aa.types import Distortion, groups
 
 
