@@ -15,8 +15,17 @@ from robustbench_aa.distortions.corruptions.corruption import (
     through_magick,
     to_bytes,
 )
-from robustbench_aa.distortions.corruptions.displacement import blur_along, copied_from, zoom
+from robustbench_aa.distortions.corruptions.displacement import (
+    apart,
+    blur_along,
+    copied_from,
+    side_by_side,
+    zoom,
+)
 from robustbench_aa.distortions.corruptions.gaussian import gaussian
+
+AT_ONCE = 16
+"""Images that a CPU zooms at once."""
 
 
 @corruption("blur")
@@ -29,7 +38,7 @@ def glass_blur(
     """
     height, width = images.shape[-2:]
     rows, columns = height - 2 * reach, width - 2 * reach
-    offsets = draws.uniform(passes, rows, columns, 2).mul(2 * reach).floor().long() - reach
+    offsets = draws.uniform(passes, rows, columns, 2).mul(2 * reach).floor().int() - reach
     source = copied_from(offsets, height, width, reach)
     blurred = to_bytes(gaussian(images, sigma)).flatten(2)
     shuffled = blurred.gather(2, source.unsqueeze(1).expand_as(blurred)).view_as(images)
@@ -47,10 +56,15 @@ def motion_blur(images: Tensor, draws: RandomNumbers, radius: int, sigma: float)
 def zoom_blur(images: Tensor, _draws: RandomNumbers, stop: float, step: float) -> Tensor:
     """The mean of the image and of its zooms by 1, 1 + step, … below `stop`."""
     factors = np.arange(1.0, stop, step)
-    total = images.clone()
-    for factor in factors:
-        total += zoom(images, float(factor))
-    return total.div_(len(factors) + 1)
+    means = []
+    # a CPU takes a few images at a time, which fit its cache
+    for part in images.split(AT_ONCE) if images.device.type == "cpu" else (images,):
+        planes = side_by_side(part)
+        total = planes.clone()
+        for factor in factors:
+            total += zoom(planes, float(factor))
+        means.append(apart(total.div_(len(factors) + 1), part))
+    return torch.cat(means)
 
 
 @corruption("extra")

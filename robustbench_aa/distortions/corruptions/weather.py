@@ -13,7 +13,12 @@ from robustbench_aa.distortions.corruptions.corruption import (
     through_magick,
     to_bytes,
 )
-from robustbench_aa.distortions.corruptions.displacement import blur_along, zoom
+from robustbench_aa.distortions.corruptions.displacement import (
+    apart,
+    blur_along,
+    side_by_side,
+    zoom,
+)
 from robustbench_aa.distortions.corruptions.photographs import frost_photographs
 
 GREY = (0.299, 0.587, 0.114)
@@ -51,7 +56,8 @@ def snow_layer(
     threshold: float,
 ) -> Tensor:
     """Flakes at rest, [B, 1, *shape]: enlarged noise above a threshold, in 8 bits."""
-    layer = zoom(draws.normal(*shape).mul(deviation).add(mean).unsqueeze(1), factor)
+    noise = draws.normal(*shape).mul(deviation).add(mean).unsqueeze(1)
+    layer = apart(zoom(side_by_side(noise), factor), noise)
     layer = torch.where(layer < threshold, 0.0, layer)
     return to_bytes(layer).float().div_(255.0)
 
