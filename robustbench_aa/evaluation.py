@@ -21,6 +21,8 @@ from robustbench_aa.profile import stage
 from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import Batch, Shard
 
+IN_TURN = {"cpu"}
+"""Kinds of devices that read and predict in turn: they have no cores to spare for both."""
 Progress = Callable[[Cell, int], None]
 """Called after every forward pass with the cell it was for and the frames it covered."""
 
@@ -86,7 +88,7 @@ def evaluate(
     """Evaluates what `plan` found missing on one data set and commits it shard by shard.
 
     A shard is written while the next one is begun. Beside a GPU, a batch is read and distorted
-    while the one before it goes through the models; a CPU has no cores to spare for that.
+    while the one before it goes through the models.
 
     Args:
         batch_size: frames that are read at once; predictions do not depend on it.
@@ -98,7 +100,7 @@ def evaluate(
     """
     failures = []
     read = _read(work, dataset, batch_size, device)
-    parts = read if device.type == "cpu" else ahead(read, device)
+    parts = read if device.type in IN_TURN else ahead(read, device)
     with closing(parts), behind() as later:
         for item, of_item in groupby(parts, key=itemgetter(0)):
             rows = {name: store.empty_rows(name, item.frames) for name in item.pending}

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,17 @@ def photographs() -> torch.Tensor:
 
     pictures = [astronaut()[40:264, 100:324], load_sample_image("china.jpg")[100:324, 200:424]]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Lets torch compute on so many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
 
@@ -16,6 +13,7 @@ from robustbench_aa.distortions.perturbations import perturb
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES
 from robustbench_aa.models import known_models, load
 from robustbench_aa.types import Distortion, Shard, training_seed
+from tests.conftest import threads
 
 # their tables trade one parameter against another, or one draw decides how much one image changes
 NOT_MONOTONE = {
@@ -45,17 +43,6 @@ def corrupted(images: torch.Tensor, name: str, severity: int, first: int = 0) ->
     index = range(first, first + len(images))
     draws = Draws(0, Distortion(CORRUPTIONS[name].family, name, severity), index)
     return corrupt(images, name, severity, draws)
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Lets torch compute on so many."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @every_corruption

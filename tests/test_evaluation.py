@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_aa import evaluation
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import RunError
 from robustbench_aa.evaluation import evaluate, plan
@@ -85,6 +86,16 @@ def test_predictions_do_not_depend_on_the_company(
     alone = carry_out(tmp_path, embedded[1:])
     assert_same(alone, {key: reference[key] for key in alone})
     assert len(alone) == len(reference) / 2
+
+
+def test_predictions_do_not_depend_on_what_is_read_ahead(
+    tmp_path: Path,
+    embedded: list[Classifier],
+    reference: dict[str, pd.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "IN_TURN", set())  # as beside a GPU
+    assert_same(carry_out(tmp_path, embedded, 7), reference)
 
 
 def test_a_row_says_what_the_logits_say() -> None:
