@@ -121,24 +121,24 @@ def expect(found: object, expected: object, what: str) -> None:
         raise click.ClickException(f"{what}: {found!r} instead of {expected!r}")
 
 
-def signalled(number: signal.Signals, times: int, status: int) -> Fault:
+def signalled(number: signal.Signals, times: int, status: int, *more: str) -> Fault:
     """The driver gets a signal at random moments until it has had enough of them."""
 
     def fault(place: Place) -> Iterator[str]:
-        output, received = f"signal{number}", 0
+        output, received = f"signal{number}{''.join(more)}", 0
         while times > received:
-            process = place.start(output)
+            process = place.start(output, *more)
             time.sleep(random.uniform(1, place.seconds))
             process.send_signal(number)
             found, told = place.ended(process)
             if not found:  # it had ended before, and the next one begins anew
-                place.mended(output)
+                place.mended(output, *more)
                 shutil.rmtree(place.folder / output)
                 continue
             expect(found, status, output)
             received += 1
             yield f"exit status {found}" + (f", {told!r}" if number != signal.SIGKILL else "")
-        place.mended(output)
+        place.mended(output, *more)
 
     return fault
 
@@ -282,6 +282,7 @@ FAULTS: dict[str, Fault] = {
     "the clock is changed": clock_changed,
     "the disk is full": disk_full,
     "the disk is read-only": read_only,
+    "it is terminated while Ray works": signalled(signal.SIGTERM, 3, 143, "--engine", "ray"),
     "Ray workers are killed": ray_worker,
     "a Ray node is lost": ray_node,
 }

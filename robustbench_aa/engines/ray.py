@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
@@ -111,9 +113,13 @@ def _parts(things: Sequence[T], parts: int) -> list[Sequence[T]]:
 def _start(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS")
     here = {} if address else {"num_cpus": cores(), "include_dashboard": False}
+    # Ray takes SIGTERM for a crash
+    ours = signal.getsignal(signal.SIGTERM)
     try:
         _knock(address or "")
         ray.init(log_to_driver=False, logging_level="error", **here)
+        if ours is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"no Ray cluster at {address or 'this machine'} ({cause(error)}); check RAY_ADDRESS"

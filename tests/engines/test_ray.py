@@ -118,6 +118,31 @@ def test_a_worker_that_is_killed_costs_nothing(place: Path) -> None:
     assert csv_files(place / "killed") == csv_files(place / "local")
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_ends_it_as_without_ray(
+    place: Path, number: signal.Signals, status: int, said: str
+) -> None:
+    process = subprocess.Popen(
+        command(f"signal{number}", "--engine", "ray"),
+        cwd=place,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a background command of a shell is born to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while process.poll() is None and not workers_of(process.pid):
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=300)
+    assert (process.returncode, told.splitlines()[-1]) == (
+        status,
+        f"error: {said}; the same command resumes",
+    )
+
+
 def test_a_cluster_that_does_not_answer_is_told_of(place: Path) -> None:
     found = subprocess.run(
         command("none", "--engine", "ray", "--ray-address", "127.0.0.1:1"),
