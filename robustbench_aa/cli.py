@@ -33,7 +33,14 @@ def main() -> None:
 
 def run_command(command: click.Command, prog_name: str | None = None) -> None:
     """Runs a command; every error is one line on standard error, with its exit status."""
-    signal.signal(signal.SIGTERM, _terminate)
+    received = signal.SIGINT
+
+    def terminate(*_: object) -> None:
+        nonlocal received
+        received = signal.SIGTERM
+        raise KeyboardInterrupt  # as Ctrl-C does: Ray would change the status of an exit
+
+    signal.signal(signal.SIGTERM, terminate)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
     try:
@@ -45,12 +52,9 @@ def run_command(command: click.Command, prog_name: str | None = None) -> None:
     except OSError as error:
         _quit(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
-        _quit("interrupted; the same command resumes", 130)
+        how = "terminated" if received == signal.SIGTERM else "interrupted"
+        _quit(f"{how}; the same command resumes", 128 + received)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _terminate(*_: object) -> None:
-    _quit("terminated; the same command resumes", 128 + signal.SIGTERM)
 
 
 def _quit(message: str, status: int) -> None:
