@@ -2,8 +2,8 @@
 
 Every fault is brought about for real, on a benchmark of the embedded data in a process of its own.
 Afterwards the same command is run again, undisturbed, and the tables must be those of a run that
-nothing happened to, byte by byte: a difference ends it. Disks that are full or read-only are small file systems in memory
-that only root may mount; they are left out for others.
+nothing happened to, byte by byte: a difference ends it. Disks that are full or read-only are small
+file systems in memory that only root may mount; they are left out for others.
 """
 
 from __future__ import annotations
@@ -193,8 +193,9 @@ def file_system(place: Path, size: str) -> Iterator[None]:
 def disk_full(place: Place) -> Iterator[str]:
     """There is no room while predictions are written."""
     disk = place.folder / "full"
-    with file_system(disk, "600k"):
-        for _ in range(3):
+    with file_system(disk, "1m"):
+        for size in ("1m", "2m", "3m"):
+            subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
             status, told = place.ended(place.start("full/run"))
             expect((status, "No space left" in told), (1, True), told)
             yield f"exit status {status}, '{told[:20]}… (No space left on device) …'"
