@@ -121,24 +121,24 @@ def expect(found: object, expected: object, what: str) -> None:
         raise click.ClickException(f"{what}: {found!r} instead of {expected!r}")
 
 
-def signalled(number: signal.Signals, times: int, status: int, *more: str) -> Fault:
+def signalled(number: signal.Signals, times: int, status: int) -> Fault:
     """The driver gets a signal at random moments until it has had enough of them."""
 
     def fault(place: Place) -> Iterator[str]:
-        output, received = f"signal{number}{''.join(more)}", 0
+        output, received = f"signal{number}", 0
         while times > received:
-            process = place.start(output, *more)
+            process = place.start(output)
             time.sleep(random.uniform(1, place.seconds))
             process.send_signal(number)
             found, told = place.ended(process)
             if not found:  # it had ended before, and the next one begins anew
-                place.mended(output, *more)
+                place.mended(output)
                 shutil.rmtree(place.folder / output)
                 continue
             expect(found, status, output)
             received += 1
             yield f"exit status {found}" + (f", {told!r}" if number != signal.SIGKILL else "")
-        place.mended(output, *more)
+        place.mended(output)
 
     return fault
 
@@ -237,6 +237,25 @@ def clock_changed(place: Place) -> Iterator[str]:
         yield "nothing is evaluated again"
 
 
+def ray_terminated(place: Place) -> Iterator[str]:
+    """The driver of a cluster at work gets SIGTERM."""
+    for _ in range(3):
+        process = place.start("ended", "--engine", "ray")
+        await_predictions(place.folder / "ended")
+        process.send_signal(signal.SIGTERM)
+        status, told = place.ended(process)
+        expect(status, 143, told)
+        yield f"exit status {status}, {told!r}"
+    place.mended("ended", "--engine", "ray")
+
+
+def await_predictions(run: Path) -> None:
+    """Waits until there are more than now."""
+    before = len(list(run.rglob("*.parquet")))
+    while len(list(run.rglob("*.parquet"))) <= before:
+        time.sleep(0.2)
+
+
 def ray_worker(place: Place) -> Iterator[str]:
     """A process that evaluates is killed, again and again."""
     process = place.start("ray", "--engine", "ray")
@@ -258,8 +277,7 @@ def ray_node(place: Place) -> Iterator[str]:
     try:
         other = cluster.add_node(num_cpus=1)
         process = place.start("node", "--engine", "ray", "--ray-address", cluster.address)
-        while not list((place.folder / "node").rglob("*.parquet")):
-            time.sleep(0.2)
+        await_predictions(place.folder / "node")
         cluster.remove_node(other, allow_graceful=False)
         status, told = place.ended(process)
         expect(status, 0, told)
@@ -283,7 +301,7 @@ FAULTS: dict[str, Fault] = {
     "the clock is changed": clock_changed,
     "the disk is full": disk_full,
     "the disk is read-only": read_only,
-    "it is terminated while Ray works": signalled(signal.SIGTERM, 3, 143, "--engine", "ray"),
+    "it is terminated while Ray works": ray_terminated,
     "Ray workers are killed": ray_worker,
     "a Ray node is lost": ray_node,
 }
