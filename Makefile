@@ -54,6 +54,7 @@ bench: $(READY) ## measure speed, into results/performance/
 	$(BIN)/python -m benchmarks.corruption_speed
 	$(BIN)/python -m benchmarks.antialias_cost
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.synthetic_run
 	$(BIN)/python -m benchmarks.cluster_simulation
 

@@ -29,7 +29,6 @@ SWITCHES: dict[str, tuple[Inference, int | None]] = {
     "--channels-last": (Inference(channels_last=True), None),
     "--compile": (Inference(compiled=True), None),
     "--amp": (Inference(amp_dtype="bfloat16"), None),
-    "--amp-dtype float16": (Inference(amp_dtype="float16"), None),
 }
 """How frames go through the model, and how many threads decode."""
 
@@ -91,10 +90,8 @@ def main(model: str, data_dir: str, limit: int, severity: int) -> None:
         plain = found if switch == PLAIN else plain
         rows.append(row(switch, found, plain))
         click.echo(rows[-1])
-    table = pd.DataFrame(rows)
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.4f")
-    click.echo(table.to_string(index=False))
+        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_csv(OUTPUT, index=False, float_format="%.4f")
     click.echo(OUTPUT)
 
 
