@@ -63,5 +63,5 @@ train-digits: $(READY) ## train the embedded models anew
 
 clean: ## remove the environment, caches and predictions; reports stay
 	rm -rf $(VENV) build docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
-	rm -rf results/*/predictions results/*/samples results/*/run.json
+	rm -rf results/*/predictions results/*/samples results/*/run.json results/*/.lock
 	find . -name __pycache__ -prune -exec rm -rf {} +
