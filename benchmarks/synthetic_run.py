@@ -49,7 +49,8 @@ every model alike, and for one model in one cell."""
 def synthetic_manifest() -> Manifest:
     """What `run.json` would say of these models on the released ImageNet-C."""
     # torch comes along, which the process that measures must not hold
-    from robustbench_aa.datasets.pictures import STORED
+    from robustbench_aa.datasets.imagenet import COLLECTION
+    from robustbench_aa.datasets.pictures import STORED, Labels
     from robustbench_aa.datasets.stored import StoredDataset
     from robustbench_aa.distortions import corruptions_at
     from robustbench_aa.suite import Suite
@@ -58,6 +59,8 @@ def synthetic_manifest() -> Manifest:
     dataset = StoredDataset(
         name="imagenet-c",
         classes=CLASSES,
+        labels=Labels("ImageNet wnids", CLASSES),
+        collection=COLLECTION,
         size=STORED.size,
         distortions=cells,
         missing={},

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -74,8 +75,8 @@ def main(
     dataset = open_dataset(
         "imagenet-c-live", Request(data_dir=source, seed=seed, stored_jpeg=False)
     )
-    keep_apart(to, {"photographs_and_code": dataset.sha256, "seed": seed})
-    photographs = [file.relative_to(source) for file in find_pictures(Path(source))[0]]
+    keep_apart(to, {"photographs": dataset.sha256, "seed": seed}, cells)
+    photographs = [file.relative_to(source) for file in find_pictures(Path(source)).files]
     todo = [part for part in _parts(cells, photographs, to, batch_size) if part.missing]
     total = sum(len(part.files) for part in todo)
     with (
@@ -105,20 +106,32 @@ def _chosen(names: tuple[str, ...], severities: tuple[int, ...]) -> list[Distort
     ]
 
 
-def keep_apart(to: Path, how: dict[str, object]) -> None:
-    """Keeps files of other photographs, seeds or versions out of the folder."""
+def keep_apart(to: Path, how: dict[str, object], cells: Iterable[Distortion]) -> None:
+    """Keep files of other photographs, of another seed or of another version out of a folder.
+
+    Args:
+        to: the folder; its `made.json` says what its files are made of.
+        how: what all of its files have in common.
+        cells: the distortions that are to be written.
+
+    Raises:
+        UsageError: the folder holds other files.
+    """
     told = to / "made.json"
+    versions = {cell.name: f"{cell.version} {cell.source}".strip() for cell in cells}
     try:
-        made = json.loads(read_text(told, LARGEST)) if told.exists() else how
-    except (OSError, ValueError, RecursionError) as error:
+        made: dict[str, Any] = json.loads(read_text(told, LARGEST)) if told.exists() else how
+        earlier: dict[str, object] = dict(made.get("versions", {}))
+        common = {key: value for key, value in made.items() if key != "versions"}
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
         raise UsageError(f"{told} cannot be read ({cause(error)}); name another --to") from error
-    if made != how:
+    if common != how or any(earlier.get(name, of) != of for name, of in versions.items()):
         raise UsageError(
             f"{to} was made of other photographs, with another seed or by another version; "
             "name another --to or delete it"
         )
     to.mkdir(parents=True, exist_ok=True)
-    told.write_text(json.dumps(how) + "\n")
+    told.write_text(json.dumps(how | {"versions": earlier | versions}) + "\n")
 
 
 def _parts(cells: list[Distortion], photographs: list[Path], to: Path, size: int) -> Iterator[Part]:

@@ -23,7 +23,6 @@ from robustbench_aa.datasets.pictures import find_pictures
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UnknownName
-from robustbench_aa.metrics.flip_rate import is_noise
 from robustbench_aa.progress import progress
 from robustbench_aa.store import Cell
 from robustbench_aa.types import Distortion, Shard
@@ -45,8 +44,8 @@ def main(
     """Perturbs the photographs of a folder and writes them as ImageNet-P is."""
     cells = _chosen(names)
     dataset = open_dataset("imagenet-p-live", Request(data_dir=source, seed=seed, limit=limit))
-    keep_apart(to, {"photographs_and_code": dataset.sha256, "seed": seed})
-    files, _, _ = find_pictures(Path(source))
+    keep_apart(to, {"photographs": dataset.sha256, "seed": seed}, cells)
+    files = find_pictures(Path(source)).files
     chosen = [files[place].relative_to(source) for place in spread(len(files), limit)]
     written = 0
     total = len(cells) * len(chosen)
@@ -62,7 +61,7 @@ def main(
                 ]
                 if not all(video.exists() for video in videos):
                     (batch,) = dataset.read(cell, part, 10**6, torch.device(device))
-                    options = [_options(cell)] * len(videos)
+                    options = [encoder_options(cell)] * len(videos)
                     written += sum(threads.map(_write, batch.frames, videos, options))
                 advance(Cell(dataset.name, cell, 1), len(videos))
     click.echo(f"{written:,} sequences written, {len(cells)} perturbations are in {to}")
@@ -77,9 +76,13 @@ def _chosen(names: tuple[str, ...]) -> list[Distortion]:
     return [cell for cell in cells if (cell.name in names if names else not cell.held_out)]
 
 
-def _options(cell: Distortion) -> dict[str, str]:
-    """Of the encoder, as the released files were made with."""
-    return {"preset": "veryslow"} | ({"tune": "grain"} if is_noise(cell.name) else {"crf": "20"})
+def encoder_options(cell: Distortion) -> dict[str, str]:
+    """Return the options of libx264 that the official script gives for a perturbation.
+
+    It tunes for grain, at the encoder's own quality, where the frames are noise.
+    """
+    noise = cell.compared_with == "first"
+    return {"preset": "veryslow"} | ({"tune": "grain"} if noise else {"crf": "20"})
 
 
 def _write(frames: torch.Tensor, video: Path, options: dict[str, str]) -> bool:

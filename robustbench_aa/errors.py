@@ -17,7 +17,7 @@ RobustbenchError                 the root; its text is one line that names the t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 LISTED = 20
@@ -88,7 +88,16 @@ class DamagedShard(RobustbenchError):
 
 
 class DatasetError(RobustbenchError):
-    """A data set that does not give what it promised."""
+    """A data set that does not give what it promised.
+
+    Args:
+        text: what is wrong, in a line.
+        faults: what is wrong with each file, a line each; the text alone by default.
+    """
+
+    def __init__(self, text: str, faults: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.faults = tuple(faults) or (text,)
 
 
 class ModelError(RobustbenchError):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from robustbench_aa.types import CLEAN, Distortion, kind
+from robustbench_aa.types import CLEAN, COMPARED_WITH, COUNTED_CORRUPTIONS, Distortion, kind
 
 LARGEST = 10 * 2**20
 """Bytes of a `run.json`."""
@@ -40,6 +40,11 @@ def folder_of(name: str) -> str:
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
 
 
+def distortion_of(entry: Mapping[str, Any]) -> Distortion:
+    """Return the distortion that an entry of a data set describes."""
+    return Distortion(**{key: entry[key] for key in DISTORTION if key != "frames"})
+
+
 def check_form(content: Mapping[str, Any]) -> None:
     """Checks the content of a `run.json` as JSON gives it.
 
@@ -57,6 +62,7 @@ def check_form(content: Mapping[str, Any]) -> None:
     for name, of in content["datasets"].items():
         _check_name("data set", name)
         _check_entries(f"data set {name}", of, DATASET)
+        _check_entries(f"labels of data set {name}", of["labels"], LABELS)
         _check_distortions(f"data set {name}", of["distortions"])
         _check_size(f"data set {name}", content, of)
 
@@ -110,15 +116,22 @@ MODEL: Mapping[str, Check] = {"parameters": _whole(0), "classes": _whole(1, 2**1
 DATASET: Mapping[str, Check] = {
     "sha256": _is_text,
     "images": _whole(1, IMAGES),
+    "collection": _is_text,
     "classes": _whole(1, 2**31 - 1),
+    "labels": lambda value: isinstance(value, dict) and set(value) == set(LABELS),
+    "pixels": _is_text,
     "size": _whole(1, 2**16),
     "geometry": _is_text,
     "distortions": lambda value: isinstance(value, list) and 0 < len(value) <= CELLS,
 }
+LABELS: Mapping[str, Check] = {"rule": _is_text, "present": _whole(1, 2**31 - 1)}
 DISTORTION: Mapping[str, Check] = {
     "family": _is_text,
     "name": _is_text,
     "severity": lambda value: value is None or _whole(1, 5)(value),
+    "compared_with": lambda value: value in COMPARED_WITH,
+    "version": lambda value: value is None or _whole(1)(value),
+    "source": _is_text,
     "frames": _whole(1, 2**15 - 1),
 }
 OPTIONAL = ("keep_ranking", "decoded", "command", "profile")
@@ -152,7 +165,7 @@ def _check_distortions(where: str, entries: Iterable[Any]) -> None:
     for entry in entries:
         _check_entries(f"a distortion of {where}", entry, DISTORTION)
         _check_name("distortion", entry["name"])
-        cell = Distortion(entry["family"], entry["name"], entry["severity"])
+        cell = distortion_of(entry)
         if str(cell) in names:
             raise ValueError(f"{where} has {cell} twice")
         single = cell.family in ("clean", "shift", *PERTURBATIONS)
@@ -177,19 +190,25 @@ def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:
 
 
 def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:
-    counted: dict[str, set[int | None]] = {}
-    held_out: dict[str, set[int | None]] = {}
+    severities: dict[str, dict[str, set[int | None]]] = {}
     for cell, frames in found.items():
         if cell.family in PERTURBATIONS and frames < 2:
             raise ValueError(f"{where} has sequences of {cell} of a single frame")
         if cell.family != "clean":
-            of = held_out if cell.held_out else counted
+            of = severities.setdefault(cell.role, {})
             of.setdefault(cell.name, set()).add(cell.severity)
     ragged = any(
-        of != next(iter(part.values())) for part in (counted, held_out) for of in part.values()
+        of != next(iter(part.values())) for part in severities.values() for of in part.values()
     )
-    if ragged or not counted:
+    if ragged or set(severities) == {"holdout"}:
         raise ValueError(f"{where} has no distortions at the same severities to take a mean of")
+    counted = severities.get("counted", {})
+    if any(cell.severity for cell in found) and counted and len(counted) < len(COUNTED_CORRUPTIONS):
+        lacking = [name for name in COUNTED_CORRUPTIONS if name not in counted]
+        raise ValueError(
+            f"{where} has {len(counted)} of the {len(COUNTED_CORRUPTIONS)} corruptions of a mean "
+            f"error; it lacks {', '.join(lacking)}"
+        )
 
 
 def _check_size(where: str, run: Mapping[str, Any], of: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from robustbench_aa.types import Classifier, Shard
 if TYPE_CHECKING:
     from robustbench_aa.datasets import Dataset
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of `run.json` and of the prediction files; files of another version are never mixed in."""
 
 Identity = dict[str, Any]
@@ -140,9 +140,25 @@ class Manifest:
             for name in [name for name in ours if name in theirs]:
                 one, two = ours[name], theirs[name]
                 changed = [key for key in one | two if one.get(key) != two.get(key)]
+                if "distortions" in changed:
+                    changed = [key for key in changed if key != "distortions"]
+                    changed += _changed_distortions(one["distortions"], two["distortions"])
                 if changed:
                     return f"holds predictions of {name} with another {', '.join(changed)}"
         return None
+
+
+def _changed_distortions(ours: list[Identity], theirs: list[Identity]) -> list[str]:
+    """Return what differs between the distortions of two descriptions of a data set, in words."""
+    by_name = [{entry["name"]: entry for entry in entries} for entries in (ours, theirs)]
+    words = []
+    for name in by_name[0].keys() & by_name[1].keys():
+        one, two = by_name[0][name], by_name[1][name]
+        if one["version"] != two["version"]:
+            words.append(f"version of {name} ({two['version']}, not {one['version']})")
+        elif one["source"] != two["source"]:
+            words.append(f"definition of {name}")
+    return sorted(words) or ["list of distortions"]
 
 
 def _refuse(constant: str) -> None:
@@ -167,7 +183,10 @@ def dataset_identity(dataset: Dataset) -> Identity:
     return {
         "sha256": dataset.sha256,
         "images": dataset.images,
+        "collection": dataset.collection,
         "classes": dataset.classes,
+        "labels": dataclasses.asdict(dataset.labels),
+        "pixels": dataset.pixels,
         "size": dataset.size,
         "geometry": dataset.geometry,
         "distortions": [

@@ -19,7 +19,10 @@ LABEL = 220
 
 
 def contact_sheet(path: Path, seed: int = 0) -> Image.Image:
-    """A picture's middle 224 × 224 px, a row a corruption and a column a severity.
+    """Return a contact sheet of a picture, with a row per corruption and a column per severity.
+
+    Its middle 224 × 224 px are shown as a model sees them in `imagenet-c-live`: the JPEG file of
+    quality 85 included.
 
     Raises:
         DatasetError: the picture cannot be read.
@@ -31,7 +34,7 @@ def contact_sheet(path: Path, seed: int = 0) -> Image.Image:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(22)
     for cell in cells:
         row = names.index(cell.name)
-        frame = distort(image, cell, [0], seed, SIZE)[0, 0].permute(1, 2, 0)
+        frame = distort(image, cell, [0], seed, SIZE, stored_jpeg=True)[0, 0].permute(1, 2, 0)
         left = LABEL + SIZE * SEVERITIES.index(cell.severity or 1)
         sheet.paste(_picture(frame), (left, SIZE * row))
         draw.text((8, SIZE * row + SIZE // 2), cell.name, "black", font, anchor="lm")

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from robustbench_aa.directory import each, is_on_disk, readable, write_whole
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
-from robustbench_aa.form import folder_of
+from robustbench_aa.form import distortion_of, folder_of
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.predictions import are_distinct, as_table, empty_rows, fault_of, schema_of
 from robustbench_aa.types import Distortion, Shard, kind, shards
@@ -46,6 +47,11 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.distortion}"
+
+
+def _images(described: Mapping[str, Any]) -> str:
+    """Return which images a data set has, in words."""
+    return f"{described['collection']} of {described['classes']} classes"
 
 
 class Store:
@@ -105,7 +111,21 @@ class Store:
             RunError: the run that is there contradicts the manifest.
         """
         earlier = Manifest.read(directory)
-        return cls(directory, manifest.joined(earlier, directory) if earlier else manifest)
+        if earlier is None:
+            return cls(directory, manifest)
+        # what was never predicted may change, such as a data set whose bad files were removed
+        held = cls(directory, earlier)
+        datasets = {name: of for name, of in earlier.datasets.items() if held.holds(name)}
+        earlier = replace(earlier, datasets=datasets)
+        return cls(directory, manifest.joined(earlier, directory))
+
+    def holds(self, dataset: str) -> bool:
+        """Return whether there is any prediction file of a data set."""
+        folder = self.directory / "predictions"
+        return any(
+            next((folder / folder_of(model) / folder_of(dataset)).rglob("*.parquet"), None)
+            for model in self.manifest.models
+        )
 
     def write_manifest(self) -> None:
         """Writes `run.json`.
@@ -158,11 +178,7 @@ class Store:
     def cells(self, dataset: str) -> list[Cell]:
         """All that a data set defines, whether or not it has been evaluated."""
         return [
-            Cell(
-                dataset,
-                Distortion(entry["family"], entry["name"], entry["severity"]),
-                entry["frames"],
-            )
+            Cell(dataset, distortion_of(entry), entry["frames"])
             for entry in self.manifest.datasets[dataset]["distortions"]
         ]
 
@@ -174,17 +190,27 @@ class Store:
         }
 
     def check_kinds(self) -> None:
-        """A leaderboard has one column for a figure, so a run has one data set for each kind.
+        """Check that one leaderboard can show all of the run's data sets.
+
+        It has one column for a metric, so a run has one data set of each kind, and ranks models by
+        what they make of the same images.
 
         Raises:
-            SuiteError: it has two of a kind; names both.
+            SuiteError: two data sets are of a kind, or of different images; names both.
         """
-        for name in self.manifest.datasets:
+        first = next(iter(self.manifest.datasets))
+        for name, described in self.manifest.datasets.items():
             of = kind(cell.distortion for cell in self.cells(name))
             other = self.kinds()[of]
             if other != name:
                 raise SuiteError(
                     f"{name} and {other} both measure {of}; give them an --output-dir each"
+                )
+            one, two = (_images(of) for of in (self.manifest.datasets[first], described))
+            if one != two:
+                raise SuiteError(
+                    f"{first} has {one} and {name} has {two}, which cannot share a leaderboard; "
+                    "give them an --output-dir each"
                 )
 
     def shards(self, dataset: str) -> list[Shard]:
@@ -331,5 +357,7 @@ class Store:
             "model": self.manifest.models[model],
             "dataset": self.manifest.datasets[cell.dataset]["sha256"],
             "distortion": str(cell.distortion),
+            "version": cell.distortion.version,
+            "source": cell.distortion.source,
             "shard": list(shard),
         }

@@ -18,21 +18,45 @@ if TYPE_CHECKING:
 _TRAINING_SEED = re.compile(r"^(?P<model>.+)-seed(?P<seed>\d+)$")
 
 
+COUNTED_CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise"),
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+"""The 15 corruptions of ImageNet-C that mean error and mCE are over."""
+HOLDOUT_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""The four corruptions of ImageNet-C that published means leave out."""
+COMPARED_WITH = ("previous", "first")
+"""What a frame of a sequence is compared with: the previous frame, or the first one."""
+
+
 @dataclass(frozen=True)
 class Distortion:
-    """What is done to a clean image before a classifier sees it.
+    """A change that is made to a clean image before a classifier sees it.
+
+    Two distortions are equal if their family, name and severity are.
 
     Attributes:
-        family: `clean`; the group of an ImageNet-C corruption: `noise`, `blur`, `weather`,
-            `digital`, or `extra` for the hold-out ones that no mean error counts; `perturbation`,
-            or `perturbation_extra` for those that no mean flip rate counts; `shift`.
+        family: `clean`; the group of a corruption: `noise`, `blur`, `weather`, `digital`, `extra`
+            for ImageNet-C's hold-out corruptions or `other`; `perturbation`, or
+            `perturbation_extra` for those that no mean flip rate counts; `shift`.
         name: `clean`, the corruption's name, the perturbation's, or the shift protocol's.
         severity: 1 to 5 for a corruption, otherwise None.
+        compared_with: the frame that each frame of a sequence is compared with, one of
+            `COMPARED_WITH`.
+        version: of the definition; another version makes other pixels. None where the pixels are
+            read from files.
+        source: SHA-256 of the definition if it is not the package's own, otherwise empty.
     """
 
     family: str
     name: str
     severity: int | None = None
+    _: KW_ONLY
+    compared_with: str = field(default="previous", compare=False)
+    version: int | None = field(default=None, compare=False)
+    source: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         if self.family == "shift":
@@ -40,12 +64,38 @@ class Distortion:
         return self.name if self.severity is None else f"{self.name}/{self.severity}"
 
     @property
+    def role(self) -> str:
+        """The part it plays in published means: `counted`, `holdout`, or `other` for none.
+
+        ImageNet-C's corruptions are known by their names: neither a folder beside them nor a
+        corruption of a user's own can become part of a published mean.
+        """
+        if self.severity is None:
+            return "holdout" if self.family == "perturbation_extra" else "counted"
+        if self.name in COUNTED_CORRUPTIONS:
+            return "counted"
+        return "holdout" if self.name in HOLDOUT_CORRUPTIONS else "other"
+
+    @property
     def held_out(self) -> bool:
-        """Whether it is measured beside those that published means count."""
-        return self.family.endswith("extra")
+        """Whether it is one of the published hold-outs."""
+        return self.role == "holdout"
 
 
 CLEAN = Distortion("clean", "clean")
+
+
+def counted(distortions: Iterable[Distortion]) -> list[Distortion]:
+    """Return the distortions of a data set that its means count and a complete row needs.
+
+    Those are the published ones. A set without a single published corruption, such as
+    ImageNet-C-bar, is measured by all that it has.
+    """
+    distortions = list(distortions)
+    published = [of for of in distortions if of.role == "counted"]
+    if any(of.role == "other" for of in distortions) and published in ([], [CLEAN]):
+        return [of for of in distortions if of.role != "holdout"]
+    return published
 
 
 def kind(distortions: Iterable[Distortion]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import LiveDataset, spread
-from robustbench_aa.datasets.pictures import Geometry, Pictures, find_pictures
-from robustbench_aa.datasets.stored import StoredDataset, data_dir
+from robustbench_aa.datasets.pictures import Geometry, Labels, find_pictures
+from robustbench_aa.datasets.stored import StoredDataset, as_stored, data_dir
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import DatasetError, UsageError, cause
@@ -51,21 +52,25 @@ def open_live(name: str, request: Request) -> LiveDataset:
     if (root / BATCH).exists():
         images, labels = _read_batch(root / BATCH)
         count, digest = len(images), _sha256(root / BATCH)
+        how = Labels("stored", len(NAMES))
 
         def clean(index: np.ndarray) -> tuple[Tensor, Tensor]:
             return images[index], labels[index]
     else:
-        files, of_files, classes = find_pictures(root, NAMES)
-        if classes != len(NAMES):
+        pictures = find_pictures(root, NAMES)
+        if pictures.classes != len(NAMES):
             raise UsageError(
-                f"{root} has {classes} class folders that are not CIFAR-10's; name the folder of "
-                f"{BATCH.parent} or one of {NAMES[0]}, {NAMES[1]}, …"
+                f"{root} has {pictures.classes} class folders that are not CIFAR-10's; name the "
+                f"folder of {BATCH.parent} or one of {NAMES[0]}, {NAMES[1]}, …"
             )
-        pictures = Pictures(files, of_files, classes, geometry, request.workers)
-        count, digest, clean = len(files), pictures.sha256(root), pictures.read
+        pictures = replace(pictures, geometry=geometry, workers=request.workers)
+        count, digest, clean = len(pictures.files), pictures.sha256(root), pictures.read
+        how = pictures.labels
     return LiveDataset(
         name=name,
         classes=len(NAMES),
+        labels=how,
+        collection="cifar10",
         size=SIZE,
         distortions=tuple(LIVE[name]),
         geometry=str(geometry),
@@ -108,6 +113,8 @@ def open_stored(name: str, request: Request) -> StoredDataset:
     return StoredDataset(
         name=name,
         classes=classes,
+        labels=Labels("stored", len(np.unique(labels))),
+        collection=name.removesuffix("-c"),
         size=SIZE,
         distortions=tuple(arrays),
         missing={cell: file for cell, file in arrays.items() if file not in opened},
@@ -124,14 +131,14 @@ def find_arrays(root: Path) -> dict[Distortion, Path]:
     Raises:
         UsageError: there is none at all.
     """
-    cells = corruptions_at(SIZE)
+    cells = [as_stored(cell) for cell in corruptions_at(SIZE)]
     there = {cell.name for cell in cells if (root / f"{cell.name}.npy").exists()}
     if not there:
         raise UsageError(f"no <corruption>.npy in {root}; check --data-dir")
     return {
         cell: root / f"{cell.name}.npy"
         for cell in cells
-        if cell.name in there or cell.family != "extra"
+        if cell.name in there or cell.role == "counted"
     }
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robustbench_aa.datasets.pictures import Geometry, cores
+from robustbench_aa.datasets.pictures import Geometry, Labels, cores
 from robustbench_aa.types import Batch, Distortion, Shard
 
 
@@ -22,6 +22,8 @@ class Request:
         limit: at most this many images, evenly spread over the whole; None for all.
         seed: of the distortions' randomness.
         data_dir: where the files are; None for the data set's environment variable.
+        classes: how many classes there are, where class folders are numbers with gaps: the
+            numbers are then the labels. None where the folders say it themselves.
         backend: what corrupts clean images, `torch` or `imagecorruptions`.
         geometry: which square of a photograph is seen; None for that of ImageNet-C's making.
         stored_jpeg: whether corrupted photographs go through a JPEG file of quality 85 at last,
@@ -32,6 +34,7 @@ class Request:
     limit: int | None = None
     seed: int = 0
     data_dir: str | None = None
+    classes: int | None = None
     backend: str = "torch"
     geometry: Geometry | None = None
     stored_jpeg: bool = True
@@ -48,6 +51,18 @@ class Dataset(Protocol):
     @property
     def classes(self) -> int:
         """How many classes there are."""
+
+    @property
+    def labels(self) -> Labels:
+        """How the images are labelled."""
+
+    @property
+    def collection(self) -> str:
+        """Which images these are of, such as `digits`; one leaderboard has those of one."""
+
+    @property
+    def pixels(self) -> str:
+        """What makes the pixels of distorted images: `files`, or the code that distorts."""
 
     @property
     def size(self) -> int:

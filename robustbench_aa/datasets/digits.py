@@ -18,6 +18,7 @@ from torch import Tensor
 from robustbench_aa import distortions
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import LiveDataset, spread
+from robustbench_aa.datasets.pictures import Labels
 from robustbench_aa.types import CLEAN
 
 ARCHIVE = Path(__file__).with_name("digits.npz")
@@ -44,6 +45,8 @@ def open_digits(name: str, request: Request) -> LiveDataset:
     return LiveDataset(
         name=name,
         classes=CLASSES,
+        labels=Labels("stored", CLASSES),
+        collection="digits",
         size=SIZE,
         distortions=tuple(DISTORTIONS[name]),
         index=spread(len(images), limit),

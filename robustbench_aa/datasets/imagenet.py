@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import LiveDataset, spread
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, Pictures, decode, find_pictures
+from robustbench_aa.datasets.pictures import AS_MADE, STORED, decode, find_pictures
 from robustbench_aa.datasets.stored import StoredDataset, data_dir
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
@@ -20,6 +20,9 @@ from robustbench_aa.distortions.shifts import MARGIN
 from robustbench_aa.errors import UsageError
 from robustbench_aa.types import CLEAN, Distortion
 
+COLLECTION = "photographs"
+KEPT = 2**31
+"""Bytes of decoded photographs that are kept: 14,000 of 224 px."""
 LIVE: dict[str, Callable[[int], list[Distortion]]] = {
     "image-folder": lambda _size: [CLEAN],
     "imagenet-c-live": lambda size: [CLEAN, *corruptions_at(size)],
@@ -46,20 +49,24 @@ def open_live(name: str, request: Request) -> LiveDataset:
         if request.geometry:
             raise UsageError(f"{name} has a published geometry; leave out --own-preprocessing")
         geometry = dataclasses.replace(AS_MADE, size=size + MARGIN)
-    files, labels, classes = find_pictures(root)
-    pictures = Pictures(files, labels, classes, geometry, request.workers)
+    pictures = dataclasses.replace(
+        find_pictures(root, classes=request.classes), geometry=geometry, workers=request.workers
+    )
     return LiveDataset(
         name=name,
-        classes=classes,
+        classes=pictures.classes,
+        labels=pictures.labels,
+        collection=COLLECTION,
         size=size,
         distortions=tuple(LIVE[name](size)),
         geometry=str(geometry),
-        index=spread(len(files), request.limit),
+        index=spread(len(pictures.files), request.limit),
         clean=pictures.read_whole if name == "imagenet-p-live" else pictures.read,
         clean_sha256=pictures.sha256(root),
         seed=request.seed,
         backend=request.backend,
         stored_jpeg=request.stored_jpeg,
+        keep=KEPT,
     )
 
 
@@ -80,25 +87,29 @@ def open_stored(request: Request) -> StoredDataset:
     present = [cell for cell, folder in folders.items() if folder.is_dir()]
     first = folders[present[0]]
     _check_classes(first, [folders[cell] for cell in present])
-    files, labels, classes = find_pictures(first)
-    names = [file.relative_to(first) for file in files]
-    decode(files[0], STORED.square)  # is it of the size that it should be?
+    pictures = dataclasses.replace(
+        find_pictures(first, classes=request.classes), workers=request.workers
+    )
+    names = [file.relative_to(first) for file in pictures.files]
+    decode(pictures.files[0], STORED.square)  # is it of the size that it should be?
 
     def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
         there = [folders[cell] / names[place] for place in index]
-        pictures = Pictures(there, labels[index], classes, STORED, request.workers)
-        return pictures.read(np.arange(len(index)))
+        of_cell = dataclasses.replace(pictures, files=there, label=pictures.label[index])
+        return of_cell.read(np.arange(len(index)))
 
     told = " ".join(map(str, present))
     return StoredDataset(
         name="imagenet-c",
-        classes=classes,
+        classes=pictures.classes,
+        labels=pictures.labels,
+        collection=COLLECTION,
         size=STORED.size,
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=str(STORED),
-        sha256=f"{Pictures(files, labels, classes, STORED).sha256(root)} {told}",
-        index=spread(len(files), request.limit),
+        sha256=f"{pictures.sha256(root)} {told}",
+        index=spread(len(pictures.files), request.limit),
         stored=stored,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,13 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.imagenet import COLLECTION
 from robustbench_aa.datasets.live import spread
-from robustbench_aa.datasets.pictures import Pictures, find_pictures
-from robustbench_aa.datasets.stored import StoredDataset, data_dir
+from robustbench_aa.datasets.pictures import find_pictures, read_all
+from robustbench_aa.datasets.stored import StoredDataset, as_stored, data_dir
 from robustbench_aa.datasets.videos import SUFFIX, decode_video
 from robustbench_aa.distortions import perturbations_at
-from robustbench_aa.errors import DatasetError, UsageError
+from robustbench_aa.errors import UsageError
 from robustbench_aa.types import Distortion
 
 SIZE = 224
@@ -37,25 +37,28 @@ def open_sequences(request: Request) -> StoredDataset:
     folders = find_sequences(root)
     present = [cell for cell, folder in folders.items() if folder.is_dir()]
     first = folders[present[0]]
-    files, labels, classes = find_pictures(first, suffixes={SUFFIX})
-    names = [file.relative_to(first) for file in files]
+    videos = find_pictures(first, suffixes={SUFFIX}, classes=request.classes)
+    names = [file.relative_to(first) for file in videos.files]
     lengths = {cell: len(decode_video(folders[cell] / names[0], SIZE)) for cell in present}
     lengths = dict.fromkeys(folders, lengths[present[0]]) | lengths
 
     def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
         there = [folders[cell] / names[place] for place in index]
-        return decode_videos(there, lengths[cell], request.workers), torch.from_numpy(labels[index])
+        sequences = decode_videos(there, lengths[cell], request.workers)
+        return sequences, torch.from_numpy(videos.label[index])
 
     told = " ".join(map(str, present))
     return StoredDataset(
         name="imagenet-p",
-        classes=classes,
+        classes=videos.classes,
+        labels=videos.labels,
+        collection=COLLECTION,
         size=SIZE,
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=f"CenterCrop {SIZE}",
-        sha256=f"{Pictures(files, labels, classes).sha256(root)} {told}",
-        index=spread(len(files), request.limit),
+        sha256=f"{videos.sha256(root)} {told}",
+        index=spread(len(videos.files), request.limit),
         stored=stored,
         lengths=lengths,
     )
@@ -67,7 +70,7 @@ def find_sequences(root: Path) -> dict[Distortion, Path]:
     Raises:
         UsageError: there is none at all.
     """
-    cells = {cell.name: cell for cell in perturbations_at(SIZE)}
+    cells = {cell.name: as_stored(cell) for cell in perturbations_at(SIZE)}
     found = {
         folder.name: folder
         for pattern in ("*", "*/*")
@@ -84,23 +87,9 @@ def find_sequences(root: Path) -> dict[Distortion, Path]:
 
 
 def decode_videos(files: Sequence[Path], frames: int, workers: int) -> Tensor:
-    """The sequences in some files, [B, frames, 3, 224, 224] uint8.
+    """Return the sequences in some files, [B, frames, 3, 224, 224] uint8.
 
     Raises:
-        DatasetError: some cannot be read or have another length; names the first, counts them.
+        DatasetError: some cannot be read or have another length; its `faults` are of all of them.
     """
-    faults: list[DatasetError] = []
-
-    def decoded(file: Path) -> Tensor | None:
-        try:
-            return decode_video(file, SIZE, frames)
-        except DatasetError as error:
-            faults.append(error)
-            return None
-
-    with ThreadPoolExecutor(workers) as threads:
-        videos = [video for video in threads.map(decoded, files) if video is not None]
-    if faults:
-        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise DatasetError(f"{min(map(str, faults))}{others}")
-    return torch.stack(videos)
+    return torch.stack(read_all(files, lambda file: decode_video(file, SIZE, frames), workers))

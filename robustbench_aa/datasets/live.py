@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from robustbench_aa import distortions
 from robustbench_aa.datasets.dataset import copied
-from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY, through_jpeg
+from robustbench_aa.datasets.pictures import Labels, read_naming_all
+from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.profile import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
@@ -31,9 +32,12 @@ class LiveDataset:
         index: [images], int64: which images of the whole data set are measured.
         clean: index → images, as large as the distortions need them, and labels.
         clean_sha256: of the clean images and labels.
+        labels, collection: as in `Dataset`.
         seed: of the distortions' randomness.
         backend: what corrupts, as in `Request`.
         stored_jpeg: as in `Request`.
+        keep: bytes of clean images that are kept, so that the distortions of a shard share its
+            decoding.
     """
 
     name: str
@@ -43,11 +47,15 @@ class LiveDataset:
     index: np.ndarray
     clean: Callable[[np.ndarray], Clean]
     clean_sha256: str
+    labels: Labels
+    collection: str
     seed: int
     backend: str = "torch"
     stored_jpeg: bool = False
     geometry: str = "as they are"
     missing: Mapping[Distortion, Path] = field(default_factory=dict)
+    keep: int = 0
+    _kept: dict[int, tuple[Tensor, int]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def images(self) -> int:
@@ -56,11 +64,20 @@ class LiveDataset:
 
     @property
     def sha256(self) -> str:
-        """Of the clean images, of which of them are measured, and of the distortions' code."""
-        how = f"{_distortions_sha256()} {self.backend} {self.stored_jpeg} {self.geometry}"
-        digest = hashlib.sha256(f"{self.clean_sha256} {how}".encode())
+        """SHA-256 of the clean images, of which are measured, and of how they are distorted.
+
+        What each distortion does is not part of it: the versions of the distortions say that.
+        """
+        digest = hashlib.sha256(f"{self.clean_sha256} {self.pixels} {self.geometry}".encode())
         digest.update(self.index.astype("<i8").tobytes())
         return digest.hexdigest()
+
+    @property
+    def pixels(self) -> str:
+        """What makes the pixels of corrupted images."""
+        package = "imagecorruptions"
+        made = f"{package} {version(package)}" if self.backend == package else self.backend
+        return f"{made}, JPEG {STORED_QUALITY}" if self.stored_jpeg else made
 
     def frames(self, distortion: Distortion) -> int:
         """How many frames an image has under a distortion."""
@@ -69,21 +86,53 @@ class LiveDataset:
     def read(
         self, distortion: Distortion, shard: Shard, batch_size: int, device: torch.device
     ) -> Iterator[Batch]:
-        """The images of a shard under a distortion, about `batch_size` frames at a time."""
+        """Yield the images of a shard under a distortion, about `batch_size` frames at a time.
+
+        Raises:
+            DatasetError: files cannot be read; names those of the whole shard.
+        """
         step = max(1, batch_size // self.frames(distortion))
+        self._forget_all_but(shard)
         for start in range(shard.start, shard.stop, step):
             index = self.index[start : min(start + step, shard.stop)]
             with stage("decode"):
-                images, labels = self.clean(index)
+                later = self.index[start + step : shard.stop]
+                images, labels = read_naming_all(self._clean, index, later)
             with stage("copy"):
                 there = _on(images, device)
             with stage("distort"):
-                frames = distortions.distort(
-                    there, distortion, index, self.seed, self.size, self.backend
-                )
-                if self.stored_jpeg and distortion.severity is not None:
-                    frames = through_jpeg(frames.squeeze(1), STORED_QUALITY).unsqueeze(1)
+                how = (self.seed, self.size, self.backend, self.stored_jpeg)
+                frames = distortions.distort(there, distortion, index, *how)
             yield Batch(distortion, index, labels.numpy(), frames)
+
+    def _forget_all_but(self, shard: Shard) -> None:
+        places = set(self.index[slice(*shard)].tolist())
+        for place in [place for place in self._kept if place not in places]:
+            del self._kept[place]
+
+    def _clean(self, index: np.ndarray) -> Clean:
+        """Return clean images, those that are kept without reading them again."""
+        if not self.keep:
+            return self.clean(index)
+        places = index.tolist()
+        missing = [place for place in places if place not in self._kept]
+        found = dict(self._kept)
+        if missing:
+            images, labels = self.clean(np.array(missing))
+            read = zip(missing, images, labels.tolist(), strict=True)
+            found |= {place: (image, label) for place, image, label in read}
+        room = self.keep - sum(image.nbytes for image, _ in self._kept.values())
+        for place in missing:
+            room -= found[place][0].nbytes
+            if room >= 0:
+                self._kept[place] = found[place]
+        chosen = [found[place] for place in places]
+        pictures = [image for image, _ in chosen]
+        alike = len({image.shape for image in pictures}) == 1
+        return (
+            torch.stack(pictures) if alike else pictures,
+            torch.tensor([label for _, label in chosen]),
+        )
 
 
 def _on(images: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
@@ -100,13 +149,3 @@ def spread(images: int, limit: int | None) -> np.ndarray:
     """
     count = images if limit is None else min(limit, images)
     return np.arange(count) * images // count
-
-
-@cache
-def _distortions_sha256() -> str:
-    """Of the source of all distortions: pixels made by other code are other data."""
-    folder = Path(distortions.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,8 +29,9 @@ LARGEST_RESIZED = 2**22
 """Pixels of a resized picture, which is a strip of 256 px if this is more."""
 WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
 Part = Callable[[Image.Image], Image.Image]
-KEPT = 1000
-"""Decoded pictures that are kept, so that the distortions of a shard share its decoding."""
+Read = TypeVar("Read")
+LISTED = 5
+"""How many unreadable files an error names."""
 
 
 @cache
@@ -99,55 +101,67 @@ STORED = Geometry(224)
 
 
 @dataclass(frozen=True)
+class Labels:
+    """How the images of a data set are labelled.
+
+    Attributes:
+        rule: what a label is: the place of a folder's name among `ImageNet wnids`, or otherwise
+            `numbered folders`, `sorted folders` or `stored` beside the images.
+        present: how many classes have images.
+    """
+
+    rule: str
+    present: int
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Pictures with labels.
 
     Attributes:
         files: their paths.
-        labels: [N], int64.
+        label: [N], int64, the class of each.
         classes: how many classes there are.
+        labels: how they are labelled.
         geometry: which square of a picture is read.
         workers: threads that decode.
     """
 
     files: Sequence[Path]
-    labels: np.ndarray
+    label: np.ndarray
     classes: int
+    labels: Labels
     geometry: Geometry = STORED
     workers: int = field(default_factory=cores)
-    _decoded: dict[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The squares of some of the pictures, [B, 3, size, size] uint8, and their labels [B].
+        """Return the squares of some pictures, [B, 3, size, size] uint8, and their labels [B].
 
         Raises:
-            DatasetError: one of them cannot be read; names it.
+            DatasetError: some cannot be read; its `faults` are of all of them.
         """
-        squares = self._kept(index, self.geometry.square)
-        return torch.stack(squares), torch.from_numpy(self.labels[index])
+        squares = self._decoded(index, self.geometry.square)
+        return torch.stack(squares), torch.from_numpy(self.label[index])
 
     def read_whole(self, index: np.ndarray) -> tuple[list[Tensor], Tensor]:
-        """Some of the pictures, resized, [3, H, W] uint8 each, and their labels [B].
+        """Return some pictures, resized, [3, H, W] uint8 each, and their labels [B].
 
         Raises:
-            DatasetError: one of them cannot be read; names it.
+            DatasetError: some cannot be read; its `faults` are of all of them.
         """
-        return self._kept(index, self.geometry.whole), torch.from_numpy(self.labels[index])
+        return self._decoded(index, self.geometry.whole), torch.from_numpy(self.label[index])
 
-    def _kept(self, index: np.ndarray, part: Part) -> list[Tensor]:
-        missing = [place for place in index.tolist() if place not in self._decoded]
-        if len(self._decoded) + len(missing) > KEPT:
-            self._decoded.clear()
-            missing = index.tolist()
-        with ThreadPoolExecutor(self.workers) as threads:
-            pictures = threads.map(lambda place: decode(self.files[place], part), missing)
-            self._decoded.update(zip(missing, pictures, strict=True))
-        return [self._decoded[place] for place in index.tolist()]
+    def _decoded(self, index: np.ndarray, part: Part) -> list[Tensor]:
+        files = [self.files[place] for place in index.tolist()]
+        return read_all(files, lambda file: decode(file, part), self.workers)
 
     def sha256(self, root: Path) -> str:
-        """Of the pictures' names, sizes and labels; not of their bytes, which may be terabytes."""
+        """Return the SHA-256 of the pictures' names, sizes and labels.
+
+        Not of their bytes, which may be terabytes.
+        """
         digest = hashlib.sha256()
-        for file, label in zip(self.files, self.labels, strict=True):
+        for file, label in zip(self.files, self.label, strict=True):
             name = file.relative_to(root).as_posix()
             told = f"{name} {file.stat().st_size} {label}\n"
             digest.update(told.encode(errors="surrogateescape"))  # a name may be any bytes
@@ -155,43 +169,84 @@ class Pictures:
 
 
 def find_pictures(
-    root: Path, known: Sequence[str] | None = None, suffixes: Collection[str] = SUFFIXES
-) -> tuple[list[Path], np.ndarray, int]:
-    """The pictures of a folder of class folders, their labels, and the number of classes.
+    root: Path,
+    known: Sequence[str] | None = None,
+    suffixes: Collection[str] = SUFFIXES,
+    classes: int | None = None,
+) -> Pictures:
+    """Return the pictures of a folder of class folders.
 
     Folders that are named by known classes have the labels of those, also where some are missing.
-    Any other names are sorted, whole numbers by their value.
+    Numbered folders are labelled in the order of their numbers, which may not have gaps unless
+    `classes` declares them. Any other names are sorted.
 
     Args:
+        root: the folder.
         known: the classes, in the order of their labels; None for ImageNet's wnids.
         suffixes: of the files.
+        classes: how many classes there are, where folders are numbered with gaps: a folder's
+            number is then its label.
 
     Raises:
-        UsageError: there is no picture, or known and other names are mixed.
+        UsageError: there is no picture; known and other names are mixed; or numbers have gaps.
     """
-    known = wnids() if known is None else known
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    label = _label_of(names, root, known)
+    label, classes, rule = _labels_of(names, root, wnids() if known is None else known, classes)
     found = [(file, label[name]) for name in names for file in _files_of(root / name, suffixes)]
     if not found:
         raise UsageError(f"no pictures in {root}; it should hold a folder a class")
-    classes = len(known) if names[0] in known else len(names)
-    return [file for file, _ in found], np.array([label for _, label in found]), classes
+    files = [file for file, _ in found]
+    return Pictures(
+        files, np.array([of for _, of in found]), classes, Labels(rule, len(set(label.values())))
+    )
 
 
-def _label_of(names: list[str], root: Path, known: Sequence[str]) -> dict[str, int]:
+def _labels_of(
+    names: list[str], root: Path, known: Sequence[str], classes: int | None
+) -> tuple[dict[str, int], int, str]:
+    """Return the label of each folder's name, the number of classes, and the rule."""
     place = {name: place for place, name in enumerate(known)}
     strange = [name for name in names if name not in place]
+    numbered = bool(names) and all(name.isdecimal() for name in names)
+    if classes is not None and not numbered:
+        raise UsageError(
+            f"classes {classes} is for folders that are numbers, and {root} has {names[:1]}; "
+            "leave it out"
+        )
     if not strange:
-        return {name: place[name] for name in names}
+        rule = "ImageNet wnids" if known is wnids() else "known names"
+        return {name: place[name] for name in names}, len(known), rule
     if len(strange) < len(names):
         raise UsageError(
             f"{root / strange[0]} is not one of the {len(known)} classes that others there are; "
             f"take it out of {root}"
         )
-    numbers = all(name.isdecimal() for name in names)
-    ordered = sorted(names, key=int) if numbers else names
-    return {name: place for place, name in enumerate(ordered)}
+    if numbered:
+        return _labels_of_numbers(names, root, classes)
+    return {name: place for place, name in enumerate(names)}, len(names), "sorted folders"
+
+
+def _labels_of_numbers(
+    names: list[str], root: Path, classes: int | None
+) -> tuple[dict[str, int], int, str]:
+    numbers = sorted(map(int, names))
+    if len(set(numbers)) < len(names):
+        raise UsageError(f"two class folders of {root} have the same number; rename one")
+    if classes is not None:
+        if numbers[-1] >= classes:
+            raise UsageError(
+                f"{root} has a class folder {numbers[-1]}, and the largest of {classes} classes is "
+                f"{classes - 1}; give the number of all classes"
+            )
+        return {name: int(name) for name in names}, classes, "numbered folders"
+    first = numbers[0]
+    if first > 1 or numbers[-1] - first + 1 > len(numbers):
+        gap = next(i for i in range(min(first, 1), numbers[-1]) if i not in set(numbers))
+        raise UsageError(
+            f"the numbers of {root}'s class folders have gaps: there is {numbers[-1]}, but no "
+            f"{gap}; if each number is a label, give the number of all classes by --classes"
+        )
+    return {name: int(name) - first for name in names}, len(names), "numbered folders"
 
 
 def _files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -203,6 +258,58 @@ def _files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
     if not files:
         raise UsageError(f"no pictures in {folder}; fill it or take it away")
     return files
+
+
+def read_naming_all(
+    read: Callable[[np.ndarray], Read], index: np.ndarray, later: np.ndarray
+) -> Read:
+    """Read images; where some cannot be read, name all that cannot, also those that come later.
+
+    Args:
+        read: reads the images at some places.
+        index: the places of the images that are wanted now.
+        later: the places of the images that would be read afterwards.
+
+    Raises:
+        DatasetError: some files cannot be read.
+    """
+    try:
+        return read(index)
+    except DatasetError as error:
+        faults = list(error.faults)
+    for start in range(0, len(later), len(index)):
+        try:
+            read(later[start : start + len(index)])
+        except DatasetError as error:
+            faults += error.faults
+    way_out = "robustbench-aa verify checks all files"
+    if len(faults) == 1:
+        raise DatasetError(f"{faults[0]}; {way_out}")
+    more = f"; and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
+    listed = "; ".join(faults[:LISTED])
+    raise DatasetError(f"{len(faults)} files cannot be used: {listed}{more}; {way_out}", faults)
+
+
+def read_all(files: Sequence[Path], read: Callable[[Path], Tensor], workers: int) -> list[Tensor]:
+    """Read files in threads.
+
+    Raises:
+        DatasetError: some cannot be read; its `faults` are of all of them.
+    """
+    faults: list[str] = []
+
+    def tried(file: Path) -> Tensor | None:
+        try:
+            return read(file)
+        except DatasetError as error:
+            faults.extend(error.faults)
+            return None
+
+    with ThreadPoolExecutor(workers) as threads:
+        found = [tensor for tensor in threads.map(tried, files) if tensor is not None]
+    if faults:
+        raise DatasetError(min(faults), sorted(faults))
+    return found
 
 
 def decode(path: Path, part: Part) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request, copied
+from robustbench_aa.datasets.pictures import Labels, read_naming_all
 from robustbench_aa.errors import UsageError
 from robustbench_aa.profile import stage
 from robustbench_aa.types import Batch, Distortion, Shard
@@ -22,7 +24,8 @@ class StoredDataset:
     """Distorted images in files.
 
     Attributes:
-        name, classes, size, distortions, missing, geometry, sha256: as in `Dataset`.
+        name, classes, size, distortions, missing, geometry, sha256, labels, collection: as in
+            `Dataset`.
         index: [images], int64: which images of the whole data set are measured.
         stored: (distortion, index) → (images [B, 3, size, size] or sequences
             [B, F, 3, size, size] uint8, labels [B] int64).
@@ -36,9 +39,12 @@ class StoredDataset:
     missing: Mapping[Distortion, Path]
     geometry: str
     sha256: str
+    labels: Labels
+    collection: str
     index: np.ndarray
     stored: Callable[[Distortion, np.ndarray], tuple[Tensor, Tensor]]
     lengths: Mapping[Distortion, int] = field(default_factory=dict)
+    pixels: str = "files"
 
     @property
     def images(self) -> int:
@@ -55,18 +61,25 @@ class StoredDataset:
         """The images of a shard under a distortion, about `batch_size` frames at a time.
 
         Raises:
-            DatasetError: a file is missing or cannot be read; names it.
+            DatasetError: files are missing or cannot be read; names those of the whole shard.
         """
         step = max(1, batch_size // self.frames(distortion))
+        read = partial(self.stored, distortion)
         for start in range(shard.start, shard.stop, step):
             index = self.index[start : min(start + step, shard.stop)]
             with stage("decode"):
-                images, labels = self.stored(distortion, index)
+                later = self.index[start + step : shard.stop]
+                images, labels = read_naming_all(read, index, later)
             with stage("copy"):
                 frames = copied(images, device)
             if frames.dim() == 4:
                 frames = frames.unsqueeze(1)
             yield Batch(distortion, index, labels.numpy(), frames)
+
+
+def as_stored(distortion: Distortion) -> Distortion:
+    """Return a distortion whose pixels come from files, so that no version of ours made them."""
+    return replace(distortion, version=None, source="")
 
 
 def data_dir(request: Request, name: str, variable: str) -> Path:

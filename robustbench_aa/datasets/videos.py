@@ -17,6 +17,8 @@ from robustbench_aa.errors import DatasetError, cause
 from robustbench_aa.files import plain
 
 SUFFIX = ".mp4"
+PIXEL_FORMAT = "yuv444p"
+"""What FFmpeg chooses for the scripts' RGB pictures, since they name no format: whole chroma."""
 LONGEST = 1000
 """Frames of a sequence, where no number is expected."""
 LARGEST = 2**22
@@ -68,17 +70,22 @@ def _middles(path: Path, size: int) -> Iterator[np.ndarray]:
             yield picture.to_ndarray()[top : top + size, left : left + size].copy()
 
 
-def encode_video(frames: Tensor, path: Path, options: dict[str, str]) -> None:
-    """Writes frames [F, 3, H, W] uint8 as an H.264 video of one frame a second.
+def encode_video(
+    frames: Tensor, path: Path, options: dict[str, str], pixel_format: str = PIXEL_FORMAT
+) -> None:
+    """Write frames as an H.264 video of one frame a second.
 
     Args:
+        frames: [F, 3, H, W], uint8, RGB.
+        path: of the video.
         options: of libx264, such as its preset.
+        pixel_format: as FFmpeg calls it.
     """
     pictures = frames.permute(0, 2, 3, 1).cpu().numpy()
     with av.open(path, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1), options=options)
         stream.height, stream.width = frames.shape[-2:]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixel_format
         stream.codec_context.thread_count = 1
         for picture in pictures:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

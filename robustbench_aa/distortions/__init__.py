@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
 from robustbench_aa.distortions import reference
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
+from robustbench_aa.distortions.corruptions.corruption import check_bytes
+from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY, through_jpeg
 from robustbench_aa.distortions.draws import Draws, image_seed
 from robustbench_aa.distortions.perturbations import COUNTED, perturb, table_of
-from robustbench_aa.distortions.severities import SEVERITIES, TABLES, published_size
+from robustbench_aa.distortions.severities import SEVERITIES, TABLES, Row, published_size
+from robustbench_aa.distortions.shifts import VERSION as SHIFTS_VERSION
 from robustbench_aa.distortions.shifts import shift, shift_frames
 from robustbench_aa.types import Distortion
 
@@ -20,25 +24,37 @@ BACKENDS = ("torch", "imagecorruptions")
 
 
 def corruptions_at(size: int) -> list[Distortion]:
-    """Every corruption × severity with published parameters for images of about `size` pixels."""
-    return [
-        Distortion(CORRUPTIONS[name].family, name, severity)
-        for name in TABLES[published_size(size)]
-        for severity in SEVERITIES
-    ]
+    """Return every corruption × severity that is defined for images of about `size` pixels."""
+    table = TABLES[published_size(size)]
+    return [_corruption(name, severity, table) for name in table for severity in SEVERITIES]
+
+
+def _corruption(name: str, severity: int, table: Mapping[str, Row]) -> Distortion:
+    of = CORRUPTIONS[name]
+    source = of.source
+    if source:  # the parameters of a user's own corruption are part of its definition too
+        told = f"{source} {table[name][severity - 1]}"
+        source = hashlib.sha256(told.encode()).hexdigest()
+    return Distortion(of.family, name, severity, version=of.version, source=source)
 
 
 def perturbations_at(size: int) -> list[Distortion]:
-    """Every perturbation of images of `size` pixels, those that a mean flip rate counts first."""
+    """Return every perturbation of images of `size` pixels, those that mFR counts first."""
     return [
-        Distortion("perturbation" if name in COUNTED[size] else "perturbation_extra", name)
-        for name in table_of(size)
+        Distortion(
+            "perturbation" if name in COUNTED[size] else "perturbation_extra",
+            name,
+            compared_with=of.compared_with,
+            version=of.version,
+            source=of.source,
+        )
+        for name, of in table_of(size).items()
     ]
 
 
 def shifts_by(*protocols: str) -> list[Distortion]:
-    """Shift protocols as distortions."""
-    return [Distortion("shift", protocol) for protocol in protocols]
+    """Return shift protocols as distortions."""
+    return [Distortion("shift", protocol, version=SHIFTS_VERSION) for protocol in protocols]
 
 
 def frames(distortion: Distortion, size: int) -> int:
@@ -55,8 +71,11 @@ def distort(
     seed: int,
     size: int,
     backend: str = "torch",
+    stored_jpeg: bool = False,
 ) -> Tensor:
-    """Makes the frames that a classifier is to see.
+    """Return the frames that a classifier sees.
+
+    The images stay as they are.
 
     Args:
         images: [B, 3, H, W], uint8, clean; a perturbation also takes images of several sizes.
@@ -65,10 +84,16 @@ def distort(
         seed: the run's seed.
         size: height and width of the frames, in pixels.
         backend: what corrupts: `torch`, or the `imagecorruptions` package.
+        stored_jpeg: whether corrupted images go through a JPEG file of quality 85 at last, as the
+            published ones did.
 
     Returns:
         [B, F, 3, size, size], uint8.
+
+    Raises:
+        UsageError: the images are not uint8.
     """
+    check_bytes(images)
     draws = Draws(seed, distortion, index, images[0].device)
     if distortion.family.startswith("perturbation"):
         return perturb(images, distortion.name, size, draws)
@@ -76,8 +101,10 @@ def distort(
     if distortion.family == "shift":
         return shift(images, distortion.name, size, draws)
     if distortion.severity is None:
-        return images.unsqueeze(1)
+        return images.unsqueeze(1).clone()
     if backend == "imagecorruptions":
         seeds = [image_seed(seed, distortion, int(place)) for place in index]
-        return reference.corrupt_batch(images, distortion, seeds).unsqueeze(1)
-    return corrupt(images, distortion.name, distortion.severity, draws).unsqueeze(1)
+        corrupted = reference.corrupt_batch(images, distortion, seeds)
+    else:
+        corrupted = corrupt(images, distortion.name, distortion.severity, draws)
+    return (through_jpeg(corrupted, STORED_QUALITY) if stored_jpeg else corrupted).unsqueeze(1)

@@ -8,6 +8,7 @@ whole photograph, and its middle is seen; everything else acts on the middle.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from robustbench_aa.distortions.corruptions.corruption import (
     RandomNumbers,
+    check_bytes,
+    source_of,
     through_magick,
     to_bytes,
 )
@@ -43,11 +46,22 @@ class Perturbation:
             uint8, draws) → frames.
         whole: what makes the frames of one whole photograph: (image [3, H, W] uint8, size) →
             [F, 3, size, size] uint8. One of the two is given.
+        compared_with: the frame that each frame is compared with: the `previous` one, or the
+            `first` one, which is clean, where the frames are of independent noise.
+        version: of the definition, as a corruption's.
     """
 
     frames: int
     middle: Callable[[Tensor, RandomNumbers], Frames] | None = None
     whole: Callable[[Tensor, int], Tensor] | None = None
+    compared_with: str = "previous"
+    version: int = 1
+
+    @property
+    def source(self) -> str:
+        """SHA-256 of the file that defines it, empty for the package's own."""
+        function = self.middle or self.whole
+        return source_of(function) if function else ""
 
 
 def perturb(
@@ -65,9 +79,10 @@ def perturb(
         [B, F, 3, size, size], uint8.
 
     Raises:
-        UsageError: no perturbations were published for this size.
+        UsageError: the photographs are not uint8, or no perturbations were published for this size.
         UnknownName: no such perturbation.
     """
+    check_bytes(photographs)
     table = table_of(size)
     if name not in table:
         raise UnknownName("perturbation", name, table)
@@ -206,6 +221,11 @@ def _still(function: Callable[..., Frames], *parameters: object, frames: int = 3
     return Perturbation(frames, middle=middle)
 
 
+def _noise(function: Callable[..., Frames], strength: float) -> Perturbation:
+    """Return a perturbation whose frames are independent of each other but for the clean first."""
+    return dataclasses.replace(_still(function, strength), compared_with="first")
+
+
 _SHARED = {
     "zoom_blur": Perturbation(31, whole=_zoom_blur),
     "tilt": Perturbation(31, whole=_tilt),
@@ -213,15 +233,15 @@ _SHARED = {
     "shear": _moving("shear", range(-15, 16)),
 }
 _PX224 = _SHARED | {
-    "gaussian_noise": _still(_gaussian_noise, 0.03),
-    "gaussian_noise_2": _still(_gaussian_noise, 0.05),
-    "gaussian_noise_3": _still(_gaussian_noise, 0.08),
-    "shot_noise": _still(_shot_noise, 300),
-    "shot_noise_2": _still(_shot_noise, 120),
-    "shot_noise_3": _still(_shot_noise, 60),
-    "speckle_noise": _still(_speckle_noise, 0.05),
-    "speckle_noise_2": _still(_speckle_noise, 0.10),
-    "speckle_noise_3": _still(_speckle_noise, 0.15),
+    "gaussian_noise": _noise(_gaussian_noise, 0.03),
+    "gaussian_noise_2": _noise(_gaussian_noise, 0.05),
+    "gaussian_noise_3": _noise(_gaussian_noise, 0.08),
+    "shot_noise": _noise(_shot_noise, 300),
+    "shot_noise_2": _noise(_shot_noise, 120),
+    "shot_noise_3": _noise(_shot_noise, 60),
+    "speckle_noise": _noise(_speckle_noise, 0.05),
+    "speckle_noise_2": _noise(_speckle_noise, 0.10),
+    "speckle_noise_3": _noise(_speckle_noise, 0.15),
     "motion_blur": _still(_motion_blur, 10, 3, 31, 4),
     "snow": _still(_snow, 3, 14, 4),
     "brightness": _still(_brightness, 0.02),
@@ -231,15 +251,15 @@ _PX224 = _SHARED | {
     "scale": _moving("scale", [(40 + 2.5 * frame) / 100 for frame in range(31)]),
 }
 _PX32 = _SHARED | {
-    "gaussian_noise": _still(_gaussian_noise, 0.02),
-    "gaussian_noise_2": _still(_gaussian_noise, 0.04),
-    "gaussian_noise_3": _still(_gaussian_noise, 0.06),
-    "shot_noise": _still(_shot_noise, 700),
-    "shot_noise_2": _still(_shot_noise, 400),
-    "shot_noise_3": _still(_shot_noise, 200),
-    "speckle_noise": _still(_speckle_noise, 0.05),
-    "speckle_noise_2": _still(_speckle_noise, 0.07),
-    "speckle_noise_3": _still(_speckle_noise, 0.10),
+    "gaussian_noise": _noise(_gaussian_noise, 0.02),
+    "gaussian_noise_2": _noise(_gaussian_noise, 0.04),
+    "gaussian_noise_3": _noise(_gaussian_noise, 0.06),
+    "shot_noise": _noise(_shot_noise, 700),
+    "shot_noise_2": _noise(_shot_noise, 400),
+    "shot_noise_3": _noise(_shot_noise, 200),
+    "speckle_noise": _noise(_speckle_noise, 0.05),
+    "speckle_noise_2": _noise(_speckle_noise, 0.07),
+    "speckle_noise_3": _noise(_speckle_noise, 0.10),
     "motion_blur": _still(_motion_blur, 6, 1.8, 21, 9, frames=21),
     "snow": _still(_snow, 2, 10, 2),
     "brightness": _still(_brightness, 0.015),

@@ -17,6 +17,8 @@ MARGIN = 32
 """By how much photographs are larger than the crops of them, in pixels: 256, 224."""
 PAIRS = 5
 """Of crops, of each photograph."""
+VERSION = 1
+"""Of the protocols, as a corruption's."""
 
 
 def shift_frames(protocol: str) -> int:

@@ -6,7 +6,7 @@ its interval come from the same lines.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from robustbench_aa.metrics import corruption_error as ce
 from robustbench_aa.metrics.flip_rate import mean_rate
 from robustbench_aa.metrics.intervals import resampled_means
 from robustbench_aa.metrics.outcomes import ByKind, Outcomes
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.types import COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, CLEAN, Distortion
 
 Cells = Mapping[Distortion, np.ndarray]
 """The means of some cells, [...] each."""
@@ -36,9 +36,9 @@ class Means:
     flips: Cells = field(default_factory=dict)
     top5_distance: Cells = field(default_factory=dict)
 
-    def counted(self, of: str) -> list[Distortion]:
-        """The cells of a figure that published means count."""
-        return [cell for cell in getattr(self, of) if not cell.held_out and cell != CLEAN]
+    def with_role(self, of: str, role: str) -> list[Distortion]:
+        """The distortions of a metric's cells that have a role in published means."""
+        return [cell for cell in getattr(self, of) if cell.role == role and cell != CLEAN]
 
 
 ModelMeans = Mapping[str, Means]
@@ -82,21 +82,36 @@ def figures(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
     return found
 
 
+MEAN_ERRORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "mean_error": ("counted", COUNTED_CORRUPTIONS),
+    "holdout_error": ("holdout", HOLDOUT_CORRUPTIONS),
+    "mean_error_other": ("other", ()),
+}
+"""Mean errors by name: the role of the corruptions that each is over, and which those must be.
+
+The published means are over their published corruptions, always; a set that has only some of them
+has no such mean. `mean_error_other` is over whatever else a data set has.
+"""
+
+
 def _of_corruptions(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
     corrupted = model["corruption"]
-    counted = corrupted.counted("wrong")
-    found: Figures = {"mean_error": ce.mean_error(_errors(corrupted, counted))}
-    for name, baseline in baselines.items():
-        relative = _relative_to_errors(model, baseline)
-        found |= {f"{figure}_{name}": value for figure, value in relative.items()}
-    held_out = [cell for cell in corrupted.wrong if cell.held_out]
-    if held_out:
-        found["holdout_error"] = ce.mean_error(_errors(corrupted, held_out))
+    found: Figures = {}
+    for figure, (role, names) in MEAN_ERRORS.items():
+        cells = corrupted.with_role("wrong", role)
+        if cells:
+            mean = ce.mean_error(_errors(corrupted, cells))
+            whole = not names or {cell.name for cell in cells} == set(names)
+            found[figure] = mean if whole else np.full_like(mean, np.nan)
+        if figure == "mean_error":
+            for name, baseline in baselines.items():
+                relative = _relative_to_errors(model, baseline)
+                found |= {f"{of}_{name}": value for of, value in relative.items()}
     return found
 
 
 def _of_perturbations(perturbed: Means, baselines: Mapping[str, ModelMeans]) -> Figures:
-    counted = perturbed.counted("flips")
+    counted = perturbed.with_role("flips", "counted")
     found: Figures = {"mean_flip_probability": _stacked(perturbed.flips, counted).mean(axis=-1)}
     of_each = {
         name: _relative_to_flips(perturbed, baseline) for name, baseline in baselines.items()
@@ -122,15 +137,17 @@ def relative_figures(model: ModelMeans, baseline: ModelMeans) -> Figures:
 
 
 def _relative_to_errors(model: ModelMeans, baseline: ModelMeans) -> Figures:
-    if not _has(baseline, "corruption", "wrong", model["corruption"].counted("wrong")):
+    counted = model["corruption"].with_role("wrong", "counted")
+    whole = {cell.name for cell in counted} == set(COUNTED_CORRUPTIONS)
+    if not whole or not _has(baseline, "corruption", "wrong", counted):
         return {}
-    each = corruption_errors(model, baseline)
+    each = corruption_errors(model, baseline, counted)
     return {AGGREGATES[figure]: ce.mean_of(values) for figure, values in each.items()}
 
 
 def _relative_to_flips(perturbed: Means, baseline: ModelMeans) -> Figures:
     found: Figures = {}
-    counted = perturbed.counted("flips")
+    counted = perturbed.with_role("flips", "counted")
     for figure, of in (("mfr", "flips"), ("mt5d", "top5_distance")):
         if _has(baseline, "perturbation", of, counted):
             theirs = _stacked(getattr(baseline["perturbation"], of), counted)
@@ -142,35 +159,41 @@ AGGREGATES = {"ce": "mce", "relative_ce": "relative_mce"}
 """What the mean over corruptions is called."""
 
 
-def corruption_errors(model: ModelMeans, baseline: ModelMeans) -> Figures:
-    """`ce` and, where clean images were measured on both sides, `relative_ce`.
+def corruption_errors(
+    model: ModelMeans, baseline: ModelMeans, cells: Sequence[Distortion]
+) -> Figures:
+    """Return `ce` and, where clean images were measured on both sides, `relative_ce`.
 
-    [..., corruptions], in the order of the data set's counted corruptions.
+    Args:
+        cells: corruptions at all severities, which both sides have.
+
+    Returns:
+        [..., corruptions] each, in the order of the cells.
     """
-    ours, theirs = model["corruption"], baseline["corruption"]
-    counted = ours.counted("wrong")
-    errors, base = _errors(ours, counted), _errors(theirs, counted)
+    errors, base = (_errors(of["corruption"], cells) for of in (model, baseline))
     found = {"ce": ce.corruption_error(errors, base)}
-    clean, base_clean = clean_error(model), clean_error(baseline)
+    clean, base_clean = (clean_error(of, of_corrupted=True) for of in (model, baseline))
     if clean is not None and base_clean is not None:
         found["relative_ce"] = ce.relative_corruption_error(errors, clean, base, base_clean)
     return found
 
 
 def normalised(model: ModelMeans, baseline: ModelMeans) -> dict[tuple[str, str], np.ndarray]:
-    """What the aggregates are means of: `ce`, `relative_ce`, `fr` and `t5d` by distortion, [...].
+    """Return `ce`, `relative_ce`, `fr` and `t5d` by distortion, [...], in percent of a baseline's.
 
-    In percent of the baseline's, as far as it has the cells.
+    They are of the distortions that published means count and of those that are beside them, not
+    of hold-outs, as far as the baseline has them.
     """
     found: dict[tuple[str, str], np.ndarray] = {}
     if "corruption" in model:
-        counted = model["corruption"].counted("wrong")
-        names = dict.fromkeys(cell.name for cell in counted)
-        if _has(baseline, "corruption", "wrong", counted):
-            for figure, values in corruption_errors(model, baseline).items():
-                found |= {(figure, name): values[..., i] for i, name in enumerate(names)}
+        for role in ("counted", "other"):
+            cells = model["corruption"].with_role("wrong", role)
+            if cells and _has(baseline, "corruption", "wrong", cells):
+                names = list(dict.fromkeys(cell.name for cell in cells))
+                for figure, values in corruption_errors(model, baseline, cells).items():
+                    found |= {(figure, name): values[..., i] for i, name in enumerate(names)}
     if perturbed := model.get("perturbation"):
-        counted = perturbed.counted("flips")
+        counted = perturbed.with_role("flips", "counted")
         for figure, of in (("fr", "flips"), ("t5d", "top5_distance")):
             if not _has(baseline, "perturbation", of, counted):
                 continue
@@ -179,15 +202,31 @@ def normalised(model: ModelMeans, baseline: ModelMeans) -> dict[tuple[str, str],
                 # the mean rate over a single perturbation is that perturbation's
                 rate = mean_rate(ours[cell][..., None], theirs[cell][..., None])
                 found[figure, cell.name] = rate
-    return found
+    return dict(sorted(found.items(), key=lambda item: FIGURES_BY_DISTORTION.index(item[0][0])))
 
 
-def clean_error(model: ModelMeans) -> np.ndarray | None:
-    """The error on undistorted images, from the first data set that has them; None for none."""
-    for of in model.values():
-        if CLEAN in of.wrong:
-            return of.wrong[CLEAN]
-    return None
+FIGURES_BY_DISTORTION = ("ce", "relative_ce", "fr", "t5d")
+
+
+def clean_error(model: ModelMeans, of_corrupted: bool = False) -> np.ndarray | None:
+    """Return the error on undistorted images; None where none were measured.
+
+    A run may measure them twice, alone and as part of a set of corruptions. The order of the
+    measurements does not matter: the error is that on the set of clean images where there is one.
+
+    Args:
+        of_corrupted: whether the clean forms of the corrupted images come first, which a relative
+            corruption error is about.
+    """
+    sets = [model[kind].wrong for kind in CLEAN_FROM if kind in model]
+    found = [wrong[CLEAN] for wrong in sets if CLEAN in wrong]
+    if of_corrupted:
+        found = [of for of in found[::-1] if not np.isnan(of).any()] or found[::-1]
+    return found[0] if found else None
+
+
+CLEAN_FROM = ("clean", "corruption")
+"""The kinds of data sets that have clean images; the first one that a run has tells its error."""
 
 
 def _has(baseline: ModelMeans, kind: str, of: str, cells: Iterable[Distortion]) -> bool:

@@ -14,13 +14,8 @@ import numpy as np
 Pairs = Iterator[tuple[int, int]]
 
 
-def is_noise(perturbation: str) -> bool:
-    """Whether the frames of a perturbation are compared with the first one."""
-    return "noise" in perturbation
-
-
 def compared(frames: int, noise: bool, difficulty: int = 1) -> Pairs:
-    """The pairs (earlier, later) of frames that are compared.
+    """Yield the pairs (earlier, later) of frames that are compared.
 
     Args:
         frames: of a sequence.

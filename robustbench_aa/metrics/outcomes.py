@@ -13,13 +13,12 @@ from robustbench_aa.metrics.calibration import expected_calibration_error
 from robustbench_aa.metrics.consistency import circular_consistency, crop_consistency
 from robustbench_aa.metrics.flip_rate import (
     flip_probability,
-    is_noise,
     top5_distance,
     zipf_distance,
 )
 from robustbench_aa.predictions import RANKING
 from robustbench_aa.store import Store
-from robustbench_aa.types import Distortion, groups
+from robustbench_aa.types import Distortion, counted, groups
 
 
 @dataclass(frozen=True)
@@ -57,16 +56,12 @@ class Outcomes:
 
     @property
     def lacking(self) -> list[Distortion]:
-        """What counts and has not been evaluated on every image."""
-        return [
-            cell
-            for cell, wrong in self.wrong.items()
-            if not cell.held_out and np.isnan(wrong).any()
-        ]
+        """The distortions that count and have not been evaluated on every image."""
+        return [cell for cell in counted(self.wrong) if np.isnan(self.wrong[cell]).any()]
 
     def counted(self) -> list[Distortion]:
-        """The corruptions that published means count."""
-        return [cell for cell in self.wrong if cell.severity and not cell.held_out]
+        """The corruptions that the data set's mean counts."""
+        return [cell for cell in counted(self.wrong) if cell.severity]
 
     def mean_ece(self, cells: Iterable[Distortion]) -> float:
         """The mean of the calibration errors under some distortions."""
@@ -186,7 +181,7 @@ def _of_diagonal(
 
 
 def _of_sequences(of: Distortion, label: np.ndarray, *top: np.ndarray) -> dict[str, np.ndarray]:
-    noise = is_noise(of.name)
+    noise = of.compared_with == "first"
     return {
         "wrong": (top[0] != label).mean(axis=1),
         "flips": flip_probability(top[0], noise),
@@ -196,7 +191,7 @@ def _of_sequences(of: Distortion, label: np.ndarray, *top: np.ndarray) -> dict[s
 
 def _of_rankings(of: Distortion, label: np.ndarray, ranking: np.ndarray) -> dict[str, np.ndarray]:
     top = np.moveaxis(ranking[..., :5].astype(np.int32), -1, 0)
-    zipf = zipf_distance(ranking, is_noise(of.name))
+    zipf = zipf_distance(ranking, of.compared_with == "first")
     return _of_sequences(of, label, *top) | {"zipf_distance": zipf}
 
 

@@ -13,6 +13,7 @@ from robustbench_aa.distortions.corruptions.corruption import (
     CORRUPTIONS,
     Corruption,
     RandomNumbers,
+    check_bytes,
     to_bytes,
 )
 
@@ -35,8 +36,9 @@ def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> T
 
     Raises:
         UnknownName: no such corruption.
-        UsageError: no such severity, or no severities for this size.
+        UsageError: the images are not uint8; no such severity, or no severities for this size.
     """
+    check_bytes(images)
     corruption = CORRUPTIONS[name]
     parameters = severities.parameters(name, severity, images.shape[-1])
     if corruption.in_bytes:

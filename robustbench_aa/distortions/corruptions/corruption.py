@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
+from robustbench_aa.errors import UsageError
 from robustbench_aa.registry import Registry
 
 
@@ -32,12 +37,51 @@ class Corruption:
         function: (images [B, 3, H, W] float32 in [0, 1], draws, *parameters of the severity) →
             images of the same shape, not yet clamped.
         in_bytes: whether the function takes and returns uint8 instead.
+        version: of the definition, which a run's identity holds. A change that moves pixels needs
+            a new one; `tests/distortions/test_golden_pixels.py` proves that the old pixels stay.
+        source: SHA-256 of the file that defines it, empty for the package's own.
     """
 
     name: str
     family: str
     function: Callable[..., Tensor]
     in_bytes: bool = False
+    version: int = 1
+    source: str = ""
+
+
+PACKAGE = Path(__file__).parents[2]
+"""Where this package lies."""
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """Return the SHA-256 of the file that defines a function; empty for this package's own.
+
+    The package's definitions are known by their versions. Those of a user's script may change
+    without one, so the whole file is part of a run's identity. A function without a file, such as
+    one typed into an interpreter, is known by its bytecode.
+    """
+    try:
+        path = Path(inspect.getfile(inspect.unwrap(function)))
+        content = path.read_bytes()
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        return hashlib.sha256(repr(code and (code.co_code, code.co_consts)).encode()).hexdigest()
+    return "" if path.is_relative_to(PACKAGE) else hashlib.sha256(content).hexdigest()
+
+
+def check_bytes(images: Tensor | Sequence[Tensor]) -> None:
+    """Refuse images that are not 8-bit pixels.
+
+    Raises:
+        UsageError: an image is not uint8.
+    """
+    for image in images if isinstance(images, Sequence) else (images,):
+        if image.dtype != torch.uint8:
+            raise UsageError(
+                f"images are {str(image.dtype).removeprefix('torch.')}, not uint8; give the 8-bit "
+                "pixels, 0 to 255, before any normalisation"
+            )
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -54,13 +98,14 @@ CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 
 
 def corruption(
-    family: str, in_bytes: bool = False
+    family: str, in_bytes: bool = False, version: int = 1
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Registers a function as the corruption of its own name."""
+    """Register a function as the corruption of its own name."""
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         name = function.__name__
-        CORRUPTIONS.register(name, Corruption(name, family, function, in_bytes))
+        source = source_of(function)
+        CORRUPTIONS.register(name, Corruption(name, family, function, in_bytes, version, source))
         return function
 
     return register
