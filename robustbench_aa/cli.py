@@ -141,12 +141,35 @@ def benchmark(
     required=True,
     help="SOURCE:NAME[@WEIGHTS]; may be repeated.",
 )
-@click.option("--dataset", "-d", required=True, help="See `robustbench-aa datasets`.")
-@click.option("--corruption", "corruptions", multiple=True, help="Only this; may be repeated.")
-@click.option("--severity", "severities", multiple=True, type=int, help="Likewise, 1 to 5.")
-@click.option("--perturbation", "perturbations", multiple=True, help="Only this; likewise.")
+@click.option(
+    "--dataset",
+    "-d",
+    "datasets",
+    multiple=True,
+    required=True,
+    help="Data set to evaluate on (repeatable); see `robustbench-aa datasets`.",
+)
+@click.option(
+    "--corruption", "corruptions", multiple=True, help="Evaluate only this corruption (repeatable)."
+)
+@click.option(
+    "--severity",
+    "severities",
+    multiple=True,
+    type=int,
+    help="Evaluate only this severity, 1 to 5 (repeatable).",
+)
+@click.option(
+    "--perturbation",
+    "perturbations",
+    multiple=True,
+    help="Evaluate only this perturbation (repeatable).",
+)
 @click.option("--output-dir", default="runs/evaluate", show_default=True, help="Of the run.")
-@click.option("--data-dir", help="Of a data set that is files.")
+@click.option("--data-dir", help="Folder of a data set that is files.")
+@click.option(
+    "--classes", type=int, help="Number of classes, where class folders are numbers with gaps."
+)
 @click.option(
     "--corruption-backend", default="torch", show_default=True, help="Or imagecorruptions."
 )
@@ -156,18 +179,19 @@ def benchmark(
 @click.option("--seed", default=0, show_default=True, help="Of the distortions' randomness.")
 @click.option("--limit", type=int, help="At most this many images.")
 @running
-def evaluate(dataset: str, output_dir: str, no_stored_jpeg: bool, **given: Any) -> int:
-    """Evaluates models on one data set, prints a table and keeps the predictions."""
+def evaluate(output_dir: str, no_stored_jpeg: bool, **given: Any) -> int:
+    """Evaluate models on data sets, print a table for each and keep the predictions."""
     from robustbench_aa.report.terminal import dataset_table
     from robustbench_aa.suite import Suite
 
     asked = {of.name: given.pop(of.name) for of in dataclasses.fields(Suite) if of.name in given}
-    suite = Suite(datasets=[dataset], stored_jpeg=not no_stored_jpeg, **asked)
+    suite = Suite(stored_jpeg=not no_stored_jpeg, **asked)
     run = _carry_out(suite, output_dir, **given)
     if run is None:
         return 0
     tables = run.tables()
-    _console().print(dataset_table(tables, dataset))
+    for dataset in suite.datasets:
+        _console().print(dataset_table(tables, dataset))
     _print_warnings(tables)
     click.echo(f"predictions are in {run.directory}; robustbench-aa report {run.directory}")
     return _print_failures(run)

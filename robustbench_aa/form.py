@@ -111,6 +111,7 @@ RUN: Mapping[str, Check] = {
     "decoded": _is_table(lambda value: isinstance(value, str)),
     "command": _is_command,
     "profile": _is_table(_is_seconds),
+    "subset": lambda value: isinstance(value, bool),
 }
 MODEL: Mapping[str, Check] = {"parameters": _whole(0), "classes": _whole(1, 2**16)}
 DATASET: Mapping[str, Check] = {
@@ -134,8 +135,8 @@ DISTORTION: Mapping[str, Check] = {
     "source": _is_text,
     "frames": _whole(1, 2**15 - 1),
 }
-OPTIONAL = ("keep_ranking", "decoded", "command", "profile")
-"""What runs of earlier versions do not have."""
+OPTIONAL = ("keep_ranking", "decoded", "command", "profile", "subset")
+"""What may be left out."""
 
 
 def _check_entries(where: str, content: Any, form: Mapping[str, Check]) -> None:

@@ -148,6 +148,7 @@ def prepare(
         limit=suite.limit,
         seed=suite.seed,
         data_dir=suite.data_dir,
+        classes=suite.classes,
         backend=suite.corruption_backend,
         stored_jpeg=suite.stored_jpeg,
         workers=workers or cores(),
@@ -174,6 +175,7 @@ def prepare(
         environment={},
         keep_ranking=suite.keep_ranking,
         command=command,
+        subset=bool(suite.corruptions or suite.severities or suite.perturbations),
     )
     try:
         check_form(json.loads(manifest.to_json()))

@@ -44,6 +44,7 @@ class Manifest:
         decoded: by data set, the hash of a few of its pictures as they were decoded last.
         command: what started the latest session, as it was typed; None for one from Python.
         profile: seconds by stage of the latest session that measured them.
+        subset: whether the latest session was asked for some of the distortions only.
 
     The environment, the decoded pictures and the command are told, not compared: machines with
     other decoders may share a run, and its report says so.
@@ -61,6 +62,7 @@ class Manifest:
     decoded: dict[str, str] = field(default_factory=dict)
     command: str | None = None
     profile: dict[str, float] = field(default_factory=dict)
+    subset: bool = False
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:

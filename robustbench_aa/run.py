@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustbench_aa.directory import on_disk, open_directory
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.comparison import compare
-from robustbench_aa.metrics.outcomes import read_models
+from robustbench_aa.metrics.outcomes import Model, read_models
 from robustbench_aa.report import Tables, make_tables, write_report
 from robustbench_aa.samples import read_samples
 from robustbench_aa.store import Store
@@ -40,6 +41,7 @@ class Run:
         self.directory = open_directory(directory)
         self.failures = list(failures)
         self._store = Store.of_run(self.directory)
+        self._tables: dict[tuple[str | None, bool], Tables] = {}
 
     @property
     def profile(self) -> dict[str, float]:
@@ -47,7 +49,7 @@ class Run:
         return self._store.manifest.profile
 
     def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
-        """All tables, computed from the predictions.
+        """Return all tables, computed from the predictions once.
 
         Args:
             baseline: a model of the run for the normalised figures, or `alexnet` or `resnet50`, as
@@ -58,7 +60,15 @@ class Run:
             UnknownName: the run has no such model.
             UsageError: the published figures are not of what the run measures.
         """
-        return make_tables(self._store, baseline, with_published)
+        asked = baseline, with_published
+        if asked not in self._tables:
+            self._tables[asked] = make_tables(self._store, self._models, *asked)
+        return self._tables[asked]
+
+    @cached_property
+    def _models(self) -> dict[str, Model]:
+        """The outcomes of the run's models, read once."""
+        return read_models(self._store)
 
     def leaderboard(self, baseline: str | None = None) -> pd.DataFrame:
         """A row a model, the best first; the columns of `leaderboard.csv`."""
@@ -73,7 +83,7 @@ class Run:
         Raises:
             UnknownName: the run has no such model.
         """
-        models = read_models(self._store)
+        models = self._models
         names = [of if isinstance(of, str) else of.name for of in (a, b)]
         for name in names:
             if name not in models:

@@ -37,6 +37,8 @@ class Suite:
         corruptions: measure only these; empty for all that the data sets define.
         severities: measure only these; empty for all.
         perturbations: measure only these; empty for those that a mean flip rate counts.
+        classes: how many classes there are, where class folders are numbers with gaps; each number
+            is then a label.
         data_dir: the folder of data sets that are files; None for their environment variables.
         corruption_backend: what corrupts clean images, `torch` or `imagecorruptions`.
         stored_jpeg: whether corrupted photographs go through a JPEG of quality 85 at last, as
@@ -56,6 +58,7 @@ class Suite:
     corruptions: Sequence[str] = ()
     severities: Sequence[int] = ()
     perturbations: Sequence[str] = ()
+    classes: int | None = None
     data_dir: str | None = None
     corruption_backend: str = "torch"
     stored_jpeg: bool = True
@@ -74,7 +77,8 @@ class Suite:
             raise SuiteError(
                 f"name {self.name!r} is a path; use a name, which a folder is called by"
             )
-        for noun, number in (("limit", self.limit), ("shard_size", self.shard_size)):
+        for noun in ("limit", "shard_size", "classes"):
+            number = getattr(self, noun)
             if number is not None and number < 1:
                 raise SuiteError(f"{noun} {number} leaves nothing to measure; use at least 1")
 
@@ -129,6 +133,7 @@ _FORMS: dict[str, tuple[type[Any], type[Any] | None, str]] = {
     "corruptions": (list, str, "a list of strings"),
     "severities": (list, int, "a list of whole numbers"),
     "perturbations": (list, str, "a list of strings"),
+    "classes": (int, None, "a whole number"),
     "data_dir": (str, None, "a string"),
     "corruption_backend": (str, None, "a string"),
     "stored_jpeg": (bool, None, "true or false"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from robustbench_aa.distortions import corruptions_at, frames, perturbations_at, shifts_by
 from robustbench_aa.manifest import Manifest
+from robustbench_aa.metrics.baselines import PIXELS
 from robustbench_aa.predictions import SCHEMA
 from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import CLEAN, Distortion
@@ -41,6 +42,8 @@ def forge(
         distortions, geometry = IMAGENET[name]
         entries = [{**asdict(of), "frames": frames(of, 224)} for of in distortions]
         told = {"sha256": name, "images": images, "classes": 1000, "size": 224}
+        told |= {"collection": "photographs", "pixels": PIXELS[name]}
+        told |= {"labels": {"rule": "ImageNet wnids", "present": 1000}}
         described[name] = told | {"geometry": geometry, "distortions": entries} | changes
     identities = {name: {"parameters": 1000, "classes": 1000} for name in models}
     manifest = Manifest(None, None, 0, 5, identities, described, {})

@@ -399,7 +399,8 @@ def test_a_run_json_that_is_no_such_thing_is_refused(run: Path, text: str) -> No
             [("noise", "a", 1), ("extra", "b", 1), ("extra", "c", 2)],
             "no distortions at the same",
         ),
-        ([("extra", "a", 1)], "no distortions at the same"),
+        ([("extra", "spatter", 1)], "no distortions at the same"),
+        ([("weather", "fog", 1)], "has 1 of the 15 corruptions of a mean error; it lacks gaussian"),
         ([("perturbation", "a", None)], "sequences of a of a single frame"),
         ([("shift", "diagonal", None)], "no shifts that are compared"),
         ([("shift", "crops", None)], "crops that are no pairs"),
@@ -410,7 +411,8 @@ def test_a_run_of_which_nothing_can_be_computed_is_refused(
     run: Path, entries: list[tuple[str, str, int | None]], told: str
 ) -> None:
     keys = ("family", "name", "severity", "frames")
-    cells = [dict(zip(keys, (*entry, 1), strict=True)) for entry in entries]
+    rest = {"compared_with": "previous", "version": 1, "source": ""}
+    cells = [dict(zip(keys, (*entry, 1), strict=True)) | rest for entry in entries]
     changed(run, (*DATASET, "distortions"), cells)
     with pytest.raises(RunError, match=rf"run\.json is not readable \(.*{told}"):
         Run(run)
@@ -494,7 +496,7 @@ def test_a_ranking_that_is_none_counts_as_missing(tmp_path: Path, order: list[in
     (file,) = tmp_path.rglob("*.parquet")
     assert run.leaderboard()["complete"].all()
     rewritten(file, column("ranking", 0, [*order, 5, 6, 7, 8, 9]))
-    assert not run.leaderboard()["complete"].any()
+    assert not Run(tmp_path).leaderboard()["complete"].any()
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,16 @@ from tests.conftest import make_classifier
 HERE = Path("runs/x")
 
 
-CLEAN = {"family": "clean", "name": "clean", "severity": None, "frames": 1}
+CLEAN = {"family": "clean", "name": "clean", "severity": None, "frames": 1} | {
+    "compared_with": "previous",
+    "version": None,
+    "source": "",
+}
 DIGITS = {"sha256": "2", "images": 10, "classes": 10, "size": 32, "geometry": "as they are"} | {
-    "distortions": [CLEAN]
+    "collection": "digits",
+    "pixels": "torch",
+    "labels": {"rule": "stored", "present": 10},
+    "distortions": [CLEAN],
 }
 
 
@@ -89,7 +96,7 @@ def test_a_run_that_contradicts_is_refused_with_the_way_out(
         manifest(**changes).joined(manifest(), HERE)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 2}', "\x00"])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(RunError, match=r"run\.json is not readable"):
@@ -98,7 +105,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 def test_another_version_is_not_continued(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"schema": 99}')
-    with pytest.raises(RunError, match="has schema 99 and this version writes 1"):
+    with pytest.raises(RunError, match="has schema 99 and this version writes 2"):
         Manifest.read(tmp_path)
 
 

@@ -112,7 +112,7 @@ def test_no_flipped_byte_goes_unnoticed_where_it_matters(
         {"seed": 1},
         {"models": {MODEL: {"weights_sha256": "bb", "classes": 10}}},
         {"datasets": {"digits-c": {**manifest().datasets["digits-c"], "sha256": "ee"}}},
-        {"schema": 2},
+        {"schema": 1},
     ],
     ids=["seed", "weights", "data", "schema"],
 )

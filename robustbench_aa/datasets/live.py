@@ -74,7 +74,9 @@ class LiveDataset:
 
     @property
     def pixels(self) -> str:
-        """What makes the pixels of corrupted images."""
+        """What makes the pixels of distorted images."""
+        if not any(distortion.severity for distortion in self.distortions):
+            return "torch"
         package = "imagecorruptions"
         made = f"{package} {version(package)}" if self.backend == package else self.backend
         return f"{made}, JPEG {STORED_QUALITY}" if self.stored_jpeg else made

@@ -141,7 +141,8 @@ def _look_into(folder: Path, suffixes: Collection[str]) -> _Cell:
         for entry in sorted(entry.name for entry in os.scandir(folder / name))
         if Path(entry).suffix.lower() in suffixes
     ]
-    counts = Counter(dict.fromkeys(classes, 0)) + Counter(n.partition("/")[0] for n in names)
+    counts = Counter(dict.fromkeys(classes, 0))
+    counts.update(name.partition("/")[0] for name in names)
     cell = _Cell(names, counts)
     if not names:
         cell.problems.append("has no files")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,49 @@ from robustbench_aa.types import CLEAN
 PUBLISHED = Path(__file__).with_name("published")
 BASELINES = {"alexnet": "AlexNet", "resnet50": "ResNet-50"}
 """The networks that figures can be relative to, by the name that columns carry."""
+
+
+CLASSES, SIZE = 1000, 224
+"""What published metrics are of: ImageNet's classes, and the pixels of the square that is seen."""
+GEOMETRIES = (
+    "CenterCrop 224",
+    "Resize 256 bilinear, CenterCrop 224",
+    "Resize 256 bilinear, CenterCrop 256",
+)
+"""How published work crops photographs: stored ones, others, and those that shifts move over."""
+PIXELS: Mapping[str, str] = {
+    "image-folder": "torch",
+    "imagenet-c": "files",
+    "imagenet-c-live": "torch, JPEG 85",
+    "imagenet-p": "files",
+    "imagenet-p-live": "torch",
+    "imagenet-shift": "torch",
+}
+"""The data sets that published metrics are of, and what must make their pixels.
+
+`imagenet-c-live` and `imagenet-p-live` stand beside the released files because docs/metrics.md
+measures how close they are.
+"""
+
+
+def is_comparable(dataset: str, described: Mapping[str, Any]) -> bool:
+    """Return whether published metrics can stand beside those of a data set.
+
+    They can on ImageNet's 1,000 classes, all of which have images, at 224 px, on the sets that they
+    were published for. This one rule decides about `report --with-published`, the columns relative
+    to AlexNet and the published baselines.
+
+    Args:
+        dataset: its name.
+        described: the data set as `run.json` has it.
+    """
+    labels = described["labels"]
+    return (
+        PIXELS.get(dataset) == described["pixels"]
+        and (described["classes"], described["size"]) == (CLASSES, SIZE)
+        and (labels["rule"], labels["present"]) == ("ImageNet wnids", CLASSES)
+        and described["geometry"] in GEOMETRIES
+    )
 
 
 def published(table: str) -> pd.DataFrame:

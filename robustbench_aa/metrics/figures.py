@@ -15,7 +15,7 @@ from robustbench_aa.metrics import corruption_error as ce
 from robustbench_aa.metrics.flip_rate import mean_rate
 from robustbench_aa.metrics.intervals import resampled_means
 from robustbench_aa.metrics.outcomes import ByKind, Outcomes
-from robustbench_aa.types import COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, CLEAN, Distortion
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, Distortion
 
 Cells = Mapping[Distortion, np.ndarray]
 """The means of some cells, [...] each."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -17,16 +17,25 @@ from robustbench_aa.types import CLEAN
 Row = dict[str, Any]
 
 
-def corruptions(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
-    """The error in every cell of a data set of corruptions; 0 is the severity of clean images."""
+def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Return the error in every cell of the sets of corrupted and of clean images.
+
+    Clean images have severity 0, a row for each data set that has them.
+
+    Args:
+        kinds: the run's data set of each kind.
+    """
     rows = []
-    for model in models if dataset else ():
-        mean, seeds = model.mean["corruption"], model.of_seeds("corruption")
-        for distortion, wrong in mean.wrong.items():
-            told = {"model": model.name, "dataset": dataset, "corruption": distortion.name}
-            cell = {"severity": distortion.severity or 0, "images": mean.images}
-            error = _estimate("error", wrong, [seed.wrong[distortion] for seed in seeds])
-            rows.append(told | cell | error | {"family": distortion.family})
+    if "corruption" not in kinds:
+        return pd.DataFrame()
+    for model in models:
+        for kind in [kind for kind in ("clean", "corruption") if kind in kinds]:
+            mean, seeds = model.mean[kind], model.of_seeds(kind)
+            for distortion, wrong in mean.wrong.items():
+                told = {"model": model.name, "dataset": kinds[kind], "corruption": distortion.name}
+                cell = {"severity": distortion.severity or 0, "images": mean.images}
+                error = _estimate("error", wrong, [seed.wrong[distortion] for seed in seeds])
+                rows.append(told | cell | error | {"family": distortion.family})
     return pd.DataFrame(rows)
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from robustbench_aa.report.leaderboard import ranking_figure
 from robustbench_aa.report.tables import Tables
-from robustbench_aa.types import training_seed
+from robustbench_aa.types import COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, training_seed
 
 INK = "#010203"
 """Lines and letters, and the first colour: an own near-black, which the page can tell apart."""
@@ -162,7 +162,11 @@ def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
 
 def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     """Over the corruptions that published means count."""
-    counted = tables.corruptions[tables.corruptions["family"] != "extra"]
+    table = tables.corruptions
+    published = table["corruption"].isin(COUNTED_CORRUPTIONS)
+    if not published.any():
+        published = ~table["corruption"].isin(HOLDOUT_CORRUPTIONS)
+    counted = table[published | (table["severity"] == 0)]
     errors = counted.groupby(["model", "severity"], sort=False)["error"].mean() * 100
     for model, style in styles.items():
         of_model = errors[model].sort_index()

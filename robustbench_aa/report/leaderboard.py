@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aa.errors import UnknownName, UsageError
-from robustbench_aa.metrics.baselines import BASELINES, published_for
+from robustbench_aa.metrics.baselines import BASELINES, is_comparable, published_for
 from robustbench_aa.metrics.figures import (
     Figures,
     ModelMeans,
@@ -26,14 +26,13 @@ Row = dict[str, Any]
 
 RANKED_BY = {
     "mean_error": True,
+    "mean_error_other": True,
     "mean_flip_probability": True,
     "clean_error": True,
     "consistency_crops": False,
     "consistency_circular": False,
 }
 """The first of these figures that a leaderboard has ranks it; True where less is better."""
-ON_IMAGENET = ("imagenet-c", "imagenet-c-live", "imagenet-p", "imagenet-p-live")
-"""The data sets that published baselines are of."""
 ALWAYS = ("alexnet",)
 """The published baselines that need not be asked for."""
 
@@ -46,13 +45,20 @@ class Board:
     Args:
         models: by name.
         kinds: the run's data set of each kind.
+        datasets: by name, as `run.json` has them.
     """
 
-    def __init__(self, models: Mapping[str, Model], kinds: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        kinds: Mapping[str, str],
+        datasets: Mapping[str, Mapping[str, Any]],
+    ) -> None:
         self._models = models
         self._datasets = list(kinds.values())
         first = next(iter(models.values()))
-        on_imagenet = {kind: of for kind, of in first.mean.items() if kinds[kind] in ON_IMAGENET}
+        fitting = {kind for kind, of in kinds.items() if is_comparable(of, datasets[of])}
+        on_imagenet = {kind: of for kind, of in first.mean.items() if kind in fitting}
         self._published = {
             name: of
             for name, of in published_for(on_imagenet).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,7 @@ import itables
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from robustbench_aa.metrics.baselines import BASELINES
 from robustbench_aa.report.figures import INK, Drawn
 from robustbench_aa.report.leaderboard import ranking_figure
 from robustbench_aa.report.rounding import in_full, rounded
@@ -75,11 +77,45 @@ def render_page(title: str, tables: Tables, figures: Mapping[str, Drawn], sample
         samples=strips,
         warnings=tables.warnings,
         missing=tables.missing.to_dict("records"),
-        command=tables.command,
+        completing=_completing(tables),
+        unverified=_rests_on_unverified(tables),
         provenance={
             of: rows.to_dict("records") for of, rows in tables.provenance.groupby("of", sort=False)
         },
     )
+
+
+def _completing(tables: Tables) -> dict[str, str]:
+    """Return the command that evaluates what is missing, and what must be changed before."""
+    if not tables.command:
+        return {}
+    if not tables.subset:
+        return {"command": tables.command, "how": "The command that started the run fills them in:"}
+    words = shlex.split(tables.command)
+    whole = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if not {before, word.partition("=")[0]} & {*SUBSET_OPTIONS}
+    ]
+    if whole != words:
+        how = "The latest session was asked for a part. This command evaluates the rest:"
+    else:
+        how = "The latest session was asked for a part. Take corruptions, severities and "
+        how += "perturbations out of its suite; then this command evaluates the rest:"
+    return {"command": shlex.join(whole), "how": how}
+
+
+SUBSET_OPTIONS = ("--corruption", "--severity", "--perturbation")
+"""The options that ask for some of the distortions only; each takes a value."""
+
+
+def _rests_on_unverified(tables: Tables) -> bool:
+    """Return whether metrics are relative to AlexNet's flips, which no primary source confirms."""
+    relative = tables.relative
+    if relative.empty:
+        return False
+    flips = relative["figure"].isin(["mfr", "mt5d"])
+    return bool((flips & relative["baseline"].isin([*BASELINES])).any())
 
 
 def _leaderboard(tables: Tables) -> dict[str, Any]:
@@ -145,7 +181,7 @@ def _cell(row: Row, column: str) -> Cell:
     return Cell(text, "" if text == "–" else text, column=column)
 
 
-WHOLE = ("rank", "rank_group", "images", "seeds")
+WHOLE = ("rank", "rank_group", "images", "classes", "classes_present", "seeds")
 """Columns of whole numbers, which are read as fractions where some are missing."""
 
 
@@ -168,8 +204,8 @@ def _grids(tables: Tables) -> Iterator[dict[str, Any]]:
         yield {
             "anchor": "corruptions",
             "heading": "Error by corruption and severity",
-            "note": "Top-1 error. Family extra (speckle_noise, gaussian_blur, spatter, saturate) "
-            "is held out: no mean counts it.",
+            "note": "Top-1 error. The mean error counts ImageNet-C's 15 corruptions: neither its "
+            "hold-outs (speckle_noise, gaussian_blur, spatter, saturate) nor any other.",
             "tables": [
                 _matrix(of, "corruption", "severity", "error", name=str(model))
                 for model, of in corruptions.groupby("model", sort=False)

@@ -7,7 +7,7 @@ may have been made in another session, on another machine.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -108,6 +108,16 @@ def _lacking(store: Store, models: Iterable[Model]) -> Iterator[tuple[str, str, 
         for network, by_kind in model.seeds.items():
             for kind, outcomes in by_kind.items():
                 yield network, kinds[kind], outcomes.lacking
+
+
+def partial_classes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for every data set that has images of some of its classes only."""
+    return [
+        f"{name} has images of {of['labels']['present']} of its {of['classes']} classes; a "
+        "prediction may be any of all of them"
+        for name, of in datasets.items()
+        if of["labels"]["present"] < of["classes"]
+    ]
 
 
 def mixtures(origins: pd.DataFrame) -> list[str]:

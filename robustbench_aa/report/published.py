@@ -8,19 +8,9 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aa.errors import UsageError
-from robustbench_aa.metrics.baselines import published
-from robustbench_aa.report.leaderboard import ON_IMAGENET
+from robustbench_aa.metrics.baselines import CLASSES, SIZE, is_comparable, published
 
 Identity = Mapping[str, Any]
-COMPARABLE = (*ON_IMAGENET, "image-folder", "imagenet-shift")
-"""The data sets that published figures can stand beside."""
-CLASSES, SIZE = 1000, 224
-GEOMETRIES = (
-    "CenterCrop 224",
-    "Resize 256 bilinear, CenterCrop 224",
-    "Resize 256 bilinear, CenterCrop 256",
-)
-"""What the literature has seen of photographs: of stored ones, of others, and before crops."""
 
 
 def with_published(leaderboard: pd.DataFrame, datasets: Mapping[str, Identity]) -> pd.DataFrame:
@@ -37,7 +27,7 @@ def with_published(leaderboard: pd.DataFrame, datasets: Mapping[str, Identity]) 
         UsageError: the run is not of ImageNet's photographs as the literature has seen them, or
             nothing was published of what it measures.
     """
-    strange = [_told(*of) for of in datasets.items() if not _is_comparable(*of)]
+    strange = [_told(*of) for of in datasets.items() if not is_comparable(*of)]
     if strange:
         raise UsageError(
             f"published figures are of ImageNet's {CLASSES} classes at Resize 256, CenterCrop "
@@ -68,10 +58,9 @@ def own_rows(leaderboard: pd.DataFrame) -> pd.DataFrame:
     return leaderboard[leaderboard["source"].isna()] if "source" in leaderboard else leaderboard
 
 
-def _is_comparable(name: str, of: Identity) -> bool:
-    seen = (of["classes"], of["size"]) == (CLASSES, SIZE) and of["geometry"] in GEOMETRIES
-    return name in COMPARABLE and seen
-
-
 def _told(name: str, of: Identity) -> str:
-    return f"{name} ({of['classes']} classes, {of['size']} px, {of['geometry']})"
+    labels = of["labels"]
+    return (
+        f"{name} ({labels['present']} of {of['classes']} classes by {labels['rule']}, "
+        f"{of['size']} px, {of['geometry']}, pixels by {of['pixels']})"
+    )

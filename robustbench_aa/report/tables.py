@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aa.metrics.outcomes import read_models
+from robustbench_aa.metrics.outcomes import Model
 from robustbench_aa.report import cells
 from robustbench_aa.report.leaderboard import Board
-from robustbench_aa.report.provenance import missing, mixtures, provenance, read_origins
+from robustbench_aa.report.provenance import (
+    missing,
+    mixtures,
+    partial_classes,
+    provenance,
+    read_origins,
+)
 from robustbench_aa.report.published import with_published as beside_published
 from robustbench_aa.store import Store
 
@@ -36,6 +42,9 @@ class Tables:
         calibration: a row a model and severity; 0: clean images.
         provenance: a row a thing that figures come from; several where predictions differ in it.
         missing: a row a network and distortion that counts and lacks predictions.
+        baseline: what the normalised metrics are relative to.
+        command: what started the latest session.
+        subset: whether that session was asked for some of the distortions only.
         warnings: what may not be compared although the leaderboard shows it, a sentence each.
     """
 
@@ -53,6 +62,7 @@ class Tables:
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
     baseline: str | None = None
     command: str | None = None
+    subset: bool = False
     warnings: Sequence[str] = ()
 
     def write(self, folder: Path) -> list[Path]:
@@ -69,10 +79,17 @@ class Tables:
         return written
 
 
-def make_tables(store: Store, baseline: str | None = None, with_published: bool = False) -> Tables:
-    """Computes all tables of a run from its predictions.
+def make_tables(
+    store: Store,
+    models: Mapping[str, Model],
+    baseline: str | None = None,
+    with_published: bool = False,
+) -> Tables:
+    """Compute all tables of a run.
 
     Args:
+        store: of the run.
+        models: the run's models with their outcomes.
         baseline: a model of the run for the normalised figures, or a published one; None means the
             run's own choice.
         with_published: whether the leaderboard ends with what was published of others.
@@ -81,12 +98,18 @@ def make_tables(store: Store, baseline: str | None = None, with_published: bool 
         UnknownName: the run has no such model.
         UsageError: the published figures are not of what the run measures.
     """
-    models = read_models(store)
-    board = Board(models, store.kinds())
+    board = Board(models, store.kinds(), store.manifest.datasets)
     baseline = baseline or store.manifest.baseline
     leaderboard = board.leaderboard(baseline)
+    datasets = store.manifest.datasets
+    if partial := partial_classes(datasets):
+        # classes that have no images are answers too, which a reader of the table must know
+        place = list(leaderboard).index("images") + 1
+        present = min(of["labels"]["present"] for of in datasets.values())
+        leaderboard.insert(place, "classes_present", present)
+        leaderboard.insert(place, "classes", max(of["classes"] for of in datasets.values()))
     if with_published:
-        leaderboard = beside_published(leaderboard, store.manifest.datasets)
+        leaderboard = beside_published(leaderboard, datasets)
     of, kinds = models.values(), store.kinds()
     origins = read_origins(store)
     return Tables(
@@ -95,7 +118,7 @@ def make_tables(store: Store, baseline: str | None = None, with_published: bool 
         normalised=board.normalised(baseline),
         relative=board.relative(),
         seeds=board.seeds(baseline),
-        corruptions=cells.corruptions(of, kinds.get("corruption")),
+        corruptions=cells.corruptions(of, kinds),
         perturbations=cells.perturbations(of, kinds.get("perturbation")),
         consistency=cells.consistency(of, kinds.get("shift")),
         diagonal=cells.diagonal(of, kinds.get("shift")),
@@ -104,5 +127,6 @@ def make_tables(store: Store, baseline: str | None = None, with_published: bool 
         command=store.manifest.command,
         provenance=provenance(store, origins),
         missing=missing(store, of),
-        warnings=mixtures(origins),
+        subset=store.manifest.subset,
+        warnings=[*partial, *mixtures(origins)],
     )

@@ -9,7 +9,7 @@ import torchvision
 from PIL import Image
 
 from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, Geometry, decode, wnids
+from robustbench_aa.datasets.pictures import AS_MADE, STORED, Geometry, Labels, decode, wnids
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions.jpeg import through_jpeg
 from robustbench_aa.errors import DatasetError, UsageError
@@ -53,16 +53,57 @@ def test_labels_are_imagenets_also_on_a_subset(validation: Path) -> None:
     assert open_dataset("image-folder", Request(data_dir=str(validation))).classes == 1000
 
 
-def test_numbered_folders_are_sorted_by_their_number(tmp_path: Path) -> None:
-    for number in (0, 2, 10):
-        (tmp_path / str(number)).mkdir()
-        picture(number).save(tmp_path / str(number) / "a.png")
-    dataset = open_dataset("image-folder", Request(data_dir=str(tmp_path)))
-    assert dataset.classes == 3
-    (batch,) = dataset.read(CLEAN, Shard(0, 3), 4, CPU)
-    order = [AS_MADE.square(picture(number)) for number in (0, 2, 10)]
+def numbered(folder: Path, *numbers: int) -> Path:
+    for number in numbers:
+        (folder / str(number)).mkdir(parents=True)
+        picture(number).save(folder / str(number) / "a.png")
+    return folder
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbered_folders_are_sorted_by_their_number(tmp_path: Path, first: int) -> None:
+    numbers = range(first, first + 11)
+    dataset = open_dataset("image-folder", Request(data_dir=str(numbered(tmp_path, *numbers))))
+    assert dataset.classes == 11
+    assert dataset.labels == Labels("numbered folders", 11)
+    (batch,) = dataset.read(CLEAN, Shard(0, 11), 11, CPU)
+    order = [AS_MADE.square(picture(number)) for number in numbers]
+    assert sorted(batch.label.tolist()) == list(range(11))
     for frame, label in zip(batch.frames[:, 0], batch.label, strict=True):
         np.testing.assert_array_equal(frame.permute(1, 2, 0), np.array(order[label]))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ((3, 7, 10), "there is 10, but no 1"),
+        ((0, 1, 3), "there is 3, but no 2"),
+        ((2, 3), "there is 3, but no 1"),
+    ],
+)
+def test_numbers_with_gaps_are_refused_unless_they_are_declared(
+    tmp_path: Path, numbers: tuple[int, ...], told: str
+) -> None:
+    folder = str(numbered(tmp_path, *numbers))
+    with pytest.raises(UsageError, match=rf"gaps: {told}; .* by --classes"):
+        open_dataset("image-folder", Request(data_dir=folder))
+    dataset = open_dataset("image-folder", Request(data_dir=folder, classes=20))
+    assert (dataset.classes, dataset.labels.present) == (20, len(numbers))
+    (batch,) = dataset.read(CLEAN, Shard(0, len(numbers)), 4, CPU)
+    assert sorted(batch.label.tolist()) == list(numbers)
+    with pytest.raises(UsageError, match=f"a class folder {numbers[-1]}, and the largest of"):
+        open_dataset("image-folder", Request(data_dir=folder, classes=numbers[-1]))
+
+
+def test_a_number_of_classes_is_for_numbered_folders_alone(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    picture(0).save(tmp_path / "cat" / "a.png")
+    with pytest.raises(UsageError, match="classes 5 is for folders that are numbers"):
+        open_dataset("image-folder", Request(data_dir=str(tmp_path), classes=5))
+    (tmp_path / "cat").rename(tmp_path / "07")
+    numbered(tmp_path, 7)
+    with pytest.raises(UsageError, match="have the same number"):
+        open_dataset("image-folder", Request(data_dir=str(tmp_path), classes=9))
 
 
 @pytest.mark.parametrize("size", [(300, 260), (260, 300), (500, 333), (224, 225), (256, 256)])

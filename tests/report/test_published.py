@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ from rich.console import Console
 from robustbench_aa.datasets.pictures import AS_MADE, STORED
 from robustbench_aa.errors import UsageError
 from robustbench_aa.job import prepare
-from robustbench_aa.metrics.baselines import published
+from robustbench_aa.metrics.baselines import GEOMETRIES, published
 from robustbench_aa.metrics.outcomes import read_models
 from robustbench_aa.report.leaderboard import Board
-from robustbench_aa.report.published import GEOMETRIES
 from robustbench_aa.report.terminal import leaderboard_table
 from robustbench_aa.run import Run
 from robustbench_aa.store import Store
 from robustbench_aa.suite import Suite
+from robustbench_aa.types import Distortion
 from tests.conftest import make_classifier
 from tests.forged import forge
 
@@ -72,9 +73,11 @@ def test_only_rows_and_columns_that_the_run_has_too(tmp_path: Path) -> None:
 def test_a_mean_over_other_corruptions_does_not_stand_beside_published_ones(
     tmp_path: Path,
 ) -> None:
-    entry = {"family": "other", "name": "caustics", "severity": 1, "frames": 1}
+    entry = {**asdict(Distortion("other", "caustics", 1)), "frames": 1}
     folder = forge(tmp_path / "run", ["mine"], ["imagenet-c"], distortions=[entry])
-    assert "mean_error" in Run(folder).leaderboard()
+    columns = set(Run(folder).leaderboard())
+    assert "mean_error_other" in columns
+    assert not [of for of in columns if of == "mean_error" or of.startswith("mce_")]
     with pytest.raises(UsageError, match=r"nothing was published of what .* on imagenet-c; leave"):
         Run(folder).tables(with_published=True)
     with pytest.raises(UsageError, match="baseline resnet50 is published for"):
@@ -87,18 +90,50 @@ def test_the_geometries_are_those_of_the_data_sets() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"classes": 10}, {"size": 299}, {"geometry": "Resize 232 bilinear, CenterCrop 224"}],
+    [
+        {"classes": 10},
+        {"size": 299},
+        {"geometry": "Resize 232 bilinear, CenterCrop 224"},
+        {"pixels": "imagecorruptions 1.1.2"},
+        {"labels": {"rule": "sorted folders", "present": 1000}},
+        {"labels": {"rule": "ImageNet wnids", "present": 200}},
+    ],
     ids=str,
 )
 def test_other_photographs_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     folder = forge(tmp_path / "run", ["mine"], ["image-folder"], **changes)
-    told = str(next(iter(changes.values())))
+    value = next(iter(changes.values()))
+    told = next(str(of) for of in (value.values() if isinstance(value, dict) else [value]))
     with pytest.raises(UsageError, match=rf"image-folder \(.*{told}.*\); leave out --with-publ"):
         Run(folder).tables(with_published=True)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": 3},
+        {"size": 299, "geometry": "Resize 320 bicubic, CenterCrop 299"},
+        {"labels": {"rule": "ImageNet wnids", "present": 200}},
+        {"labels": {"rule": "numbered folders", "present": 1000}},
+        {"pixels": "torch"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dataset", ["imagenet-c", "imagenet-p"])
+def test_columns_relative_to_alexnet_need_what_alexnet_was_published_for(
+    tmp_path: Path, dataset: str, changes: dict[str, object]
+) -> None:
+    fitting = Run(forge(tmp_path / "fits", ["mine"], [dataset]))
+    assert fitting.leaderboard().filter(regex="_alexnet$").notna().all(axis=None)
+    assert not fitting.leaderboard().filter(regex="_alexnet$").empty
+    assert "alexnet" in set(fitting.tables().relative["baseline"])
+    other = Run(forge(tmp_path / "other", ["mine"], [dataset], **changes))
+    assert other.leaderboard().filter(like="_alexnet").empty
+    assert "alexnet" not in set(other.tables().relative.get("baseline", []))
+
+
 def test_digits_are_refused_by_name(digits: Run) -> None:
-    with pytest.raises(UsageError, match=r"measures digits-c \(10 classes, 32 px, .* digits-p \("):
+    with pytest.raises(UsageError, match=r"digits-c \(10 of 10 classes .*, 32 px, .* digits-p \("):
         digits.tables(with_published=True)
     for name in ("alexnet", "resnet50"):
         with pytest.raises(UsageError) as refusal:
@@ -147,7 +182,7 @@ def test_relative_figures_need_clean_images_of_any_data_set(run: Run, tmp_path: 
 
 def test_a_board_serves_every_baseline(run: Run) -> None:
     store = Store.of_run(run.directory)
-    board = Board(read_models(store), store.kinds())
+    board = Board(read_models(store), store.kinds(), store.manifest.datasets)
     assert board.baselines == ("mine", "other", "alexnet", "resnet50")
     for baseline in (None, *board.baselines):
         tables = run.tables(baseline)

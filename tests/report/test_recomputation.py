@@ -340,8 +340,7 @@ class Report:
     def corruptions(self) -> Table:
         found = {}
         cells = [(f"{c}/{s}", c, s, FAMILY[c]) for c, s in product(FAMILY, SEVERITIES)]
-        if self.datasets["clean"] == self.datasets["corruption"]:
-            cells.append(("clean", "clean", 0, "clean"))
+        cells.append(("clean", "clean", 0, "clean"))
         for model, outcomes, _ in self.each():
             for cell, corruption, severity, family in cells:
                 told = {"dataset": self.datasets["corruption"], "family": family}
