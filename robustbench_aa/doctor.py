@@ -88,6 +88,10 @@ def diagnose(tell: Callable[[str], None]) -> bool:
             for line in _lines(name, fact):
                 tell(line)
         tell("")
+    tell("pixels")
+    for line in _lines("distortions", _pixels):
+        tell(line)
+    tell("")
     tell("self-test")
     passed = [_passes(device, tell) for device in _devices()]
     return all(passed)
@@ -136,6 +140,20 @@ def _gpus() -> dict[str, str]:
         f"cuda:{place}": f"{of.name}, {of.total_memory / 2**30:.1f} GiB"
         for place, of in enumerate(found)
     }
+
+
+def _pixels() -> str:
+    """Return whether distortions make the golden pixels to the byte or within rounding."""
+    from robustbench_aa.distortions.golden import differing, golden_cells
+
+    names = dict.fromkeys(name.split(" ")[1].split("/")[0] for name in differing())
+    count = len({cell.name for cell in golden_cells()})
+    if not names:
+        return f"identical to the byte to those of the reference machine, all {count}"
+    return (
+        f"within rounding of those of the reference machine: {len(names)} of {count} differ "
+        f"({', '.join(names)}); predictions may differ on single images"
+    )
 
 
 def _hub() -> str:

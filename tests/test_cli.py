@@ -393,3 +393,23 @@ def test_a_second_run_on_a_directory_is_refused_while_the_first_is_at_work(tmp_p
         cwd=tmp_path,
     )
     assert third.returncode == 0, third.stderr
+
+
+def test_evaluate_takes_several_data_sets(tmp_path: Path) -> None:
+    model = ("-m", "digits:resnet@lpf3-seed0")
+    result = run(
+        *("evaluate", *model, "-d", "digits-shift", "-d", "digits", "--limit", 3), cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert "consistency on digits-shift" in result.stdout
+    report = run("report", "runs/evaluate", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    leaderboard = pd.read_csv(tmp_path / "runs/evaluate/report/leaderboard.csv")
+    assert leaderboard[["clean_error", "consistency_circular"]].notna().all(axis=None)
+
+
+@pytest.mark.parametrize("module", ["antialiasing", "metrics"])
+def test_public_modules_are_there_after_a_fresh_import(module: str) -> None:
+    code = f"import robustbench_aa as rb; print(rb.{module}.__name__); assert '{module}' in dir(rb)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == f"robustbench_aa.{module}\n", result.stderr

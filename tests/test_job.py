@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from torch import nn
 
 import robustbench_aa as rb
-from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.errors import RunError, SuiteError, UnknownName, UsageError
 from robustbench_aa.inference import Inference
 from robustbench_aa.job import prepare
+from robustbench_aa.store import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
 from tests.conftest import PLAIN, make_classifier
@@ -180,3 +182,53 @@ def test_cells_that_are_not_there_are_named_before_a_model_is_loaded(tmp_path: P
         prepare(Suite([model], corruptions=["fog"], **how), tmp_path / "run")  # type: ignore[arg-type]
     suite = Suite([model], corruptions=["fog"], severities=[1, 2], **how)  # type: ignore[arg-type]
     assert len(prepare(suite, tmp_path / "run", "cpu").work) == 2
+
+
+def pictures(folder: Path, count: int = 4, size: int = 260) -> Path:
+    (folder / "cat").mkdir(parents=True)
+    for place in range(count):
+        Image.new("RGB", (size, size), (place, 99, 0)).save(folder / "cat" / f"{place}.png")
+    return folder
+
+
+def test_two_kinds_of_images_do_not_share_a_leaderboard(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    prepare(Suite([A], ["digits-shift"], limit=2), run, "cpu").carry_out()
+    other = make_classifier("b", input_size=224, classes=1)
+    suite = Suite([other], ["image-folder"], data_dir=str(pictures(tmp_path / "val")))
+    told = r"digits-shift has digits of 10 classes and image-folder has photographs of 1 classes"
+    with pytest.raises(SuiteError, match=f"{told}, which cannot share a leaderboard; give them"):
+        prepare(suite, run, "cpu")
+    assert "image-folder" not in (run / "run.json").read_text()
+
+
+def test_a_run_goes_on_once_bad_pictures_are_gone(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "val")
+    (folder / "cat" / "1.png").write_text("no picture")
+    (folder / "cat" / "2.png").write_text("no picture")
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
+    model = Classifier(module, name="b", input_size=224, classes=1, preprocessing=PLAIN)
+    suite = Suite([model], ["image-folder"], data_dir=str(folder))
+    (failure,) = prepare(suite, tmp_path / "run", "cpu").carry_out().failures
+    assert "1.png cannot be read" in failure.cause
+    assert "2.png cannot be read" in failure.cause
+    assert "robustbench-aa verify" in failure.cause
+    for name in ("1.png", "2.png"):
+        (folder / "cat" / name).unlink()
+    run = prepare(suite, tmp_path / "run", "cpu").carry_out()
+    assert not run.failures
+    assert run.leaderboard()["images"].item() == 2
+    assert run.leaderboard()["complete"].item()
+    (folder / "cat" / "3.png").unlink()
+    with pytest.raises(RunError, match="holds predictions of image-folder with another sha256"):
+        prepare(suite, tmp_path / "run", "cpu")
+
+
+def test_tables_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepare(Suite([A], ["digits"], limit=3), tmp_path, "cpu").carry_out()
+    first = run.leaderboard()
+    monkeypatch.setattr(Store, "read_shard", lambda *_: pytest.fail("read again"))
+    assert run.leaderboard() is first
+    assert run.tables().leaderboard is first
+    run.compare("a", "a")
+    run.leaderboard("a")

@@ -9,9 +9,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from robustbench_aa.cli import commands
+from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.pictures import AS_MADE
 from robustbench_aa.errors import DatasetError, UsageError
 from robustbench_aa.preview import LABEL, SIZE, write_contact_sheet
+from robustbench_aa.types import Shard
 
 
 def test_the_sheet_has_a_row_a_corruption_and_a_column_a_severity(
@@ -32,6 +34,23 @@ def test_the_sheet_has_a_row_a_corruption_and_a_column_a_severity(
     ]
     assert noise == sorted(noise)
     assert noise[0] > 10
+
+
+def test_the_sheet_shows_what_models_see(tmp_path: Path, photographs: torch.Tensor) -> None:
+    """The final JPEG file included, which `imagenet-c-live` has."""
+    (tmp_path / "val" / "cat").mkdir(parents=True)
+    Image.fromarray(photographs[0].permute(1, 2, 0).numpy()).save(tmp_path / "val/cat/a.png")
+    write_contact_sheet(tmp_path / "val/cat/a.png", tmp_path / "s.png")
+    sheet = np.array(Image.open(tmp_path / "s.png"))
+    dataset = open_dataset("imagenet-c-live", Request(data_dir=str(tmp_path / "val")))
+    names = list(dict.fromkeys(cell.name for cell in dataset.distortions if cell.severity))
+    for cell in dataset.distortions[1::7]:
+        (batch,) = dataset.read(cell, Shard(0, 1), 1, torch.device("cpu"))
+        top, left = SIZE * names.index(cell.name), LABEL + SIZE * ((cell.severity or 1) - 1)
+        shown = sheet[top : top + SIZE, left : left + SIZE]
+        seen = batch.frames[0, 0].permute(1, 2, 0).numpy()
+        inside = shown[:, 8:] == seen[:, 8:]
+        assert inside.all(), cell
 
 
 def test_what_cannot_be_read_or_written_is_named(tmp_path: Path, photographs: torch.Tensor) -> None:

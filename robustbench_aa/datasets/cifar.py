@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ NAMES = (
 BATCH = Path("cifar-10-batches-py") / "test_batch"
 
 
-LIVE = {
-    "cifar10-c-live": [CLEAN, *corruptions_at(SIZE)],
-    "cifar10-p-live": perturbations_at(SIZE),
-    "cifar10-shift": shifts_by("circular"),
+LIVE: Mapping[str, Callable[[], list[Distortion]]] = {
+    "cifar10-c-live": lambda: [CLEAN, *corruptions_at(SIZE)],
+    "cifar10-p-live": lambda: perturbations_at(SIZE),
+    "cifar10-shift": lambda: shifts_by("circular"),
 }
+"""The distortions of each data set, as they are registered when it is opened."""
 
 
 def open_live(name: str, request: Request) -> LiveDataset:
@@ -72,7 +74,7 @@ def open_live(name: str, request: Request) -> LiveDataset:
         labels=how,
         collection="cifar10",
         size=SIZE,
-        distortions=tuple(LIVE[name]),
+        distortions=tuple(LIVE[name]()),
         geometry=str(geometry),
         index=spread(count, request.limit),
         clean=clean,

@@ -8,6 +8,7 @@ last 797 for testing; images are numbered within their split.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from robustbench_aa import distortions
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import LiveDataset, spread
 from robustbench_aa.datasets.pictures import Labels
-from robustbench_aa.types import CLEAN
+from robustbench_aa.types import CLEAN, Distortion
 
 ARCHIVE = Path(__file__).with_name("digits.npz")
 SIZE = 32
@@ -28,12 +29,13 @@ TRAINING_IMAGES = 1000
 SEQUENCES = 100
 """Test digits of `digits-p`, evenly spread: each becomes three hundred frames."""
 
-DISTORTIONS = {
-    "digits": [CLEAN],
-    "digits-c": [CLEAN, *distortions.corruptions_at(SIZE)],
-    "digits-shift": distortions.shifts_by("circular"),
-    "digits-p": distortions.perturbations_at(SIZE),
+DISTORTIONS: Mapping[str, Callable[[], list[Distortion]]] = {
+    "digits": lambda: [CLEAN],
+    "digits-c": lambda: [CLEAN, *distortions.corruptions_at(SIZE)],
+    "digits-shift": lambda: distortions.shifts_by("circular"),
+    "digits-p": lambda: distortions.perturbations_at(SIZE),
 }
+"""The distortions of each data set, as they are registered when it is opened."""
 
 
 def open_digits(name: str, request: Request) -> LiveDataset:
@@ -48,7 +50,7 @@ def open_digits(name: str, request: Request) -> LiveDataset:
         labels=Labels("stored", CLASSES),
         collection="digits",
         size=SIZE,
-        distortions=tuple(DISTORTIONS[name]),
+        distortions=tuple(DISTORTIONS[name]()),
         index=spread(len(images), limit),
         clean=lambda index: (images[index], labels[index]),
         clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),

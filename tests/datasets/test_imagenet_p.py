@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from data_prep import make_imagenet_p
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.pictures import wnids
 from robustbench_aa.datasets.videos import decode_video, encode_video
+from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import DatasetError, UnknownName, UsageError
 from robustbench_aa.job import prepare
 from robustbench_aa.suite import Suite
@@ -215,3 +217,58 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         make(source, to, "--seed", "1")
     with pytest.raises(UnknownName, match="unknown perturbation 'tild'; did you mean tilt"):
         make(source, to, "--perturbation", "tild")
+
+
+# as make_imagenet_p.py and make_cifar_p.py of github hendrycks/robustness call FFmpeg
+GRAIN = {"preset": "veryslow", "tune": "grain"}
+QUALITY = {"preset": "veryslow", "crf": "20"}
+AS_THE_SCRIPT = {
+    **dict.fromkeys(["gaussian_noise", "gaussian_noise_2", "gaussian_noise_3"], GRAIN),
+    **dict.fromkeys(["shot_noise", "shot_noise_2", "shot_noise_3"], GRAIN),
+    **dict.fromkeys(["speckle_noise", "speckle_noise_2", "speckle_noise_3"], GRAIN),
+    **dict.fromkeys(["motion_blur", "zoom_blur", "snow", "brightness"], QUALITY),
+    **dict.fromkeys(["translate", "rotate", "tilt", "scale"], QUALITY),
+    **dict.fromkeys(["gaussian_blur", "spatter", "shear"], QUALITY),
+}
+
+
+def test_videos_are_encoded_as_the_script_does(tmp_path: Path) -> None:
+    cells = {cell.name: cell for cell in perturbations_at(224)}
+    assert {name: make_imagenet_p.encoder_options(of) for name, of in cells.items()} == (
+        AS_THE_SCRIPT
+    )
+    source = photographs(tmp_path / "val")
+    make(source, tmp_path / "p", "--perturbation", "brightness")
+    video = tmp_path / "p" / "brightness" / wnids()[0] / "0.mp4"
+    with av.open(video) as container:
+        stream = container.streams.video[0]
+        # FFmpeg keeps whole chroma of RGB pictures, for which the script names no format
+        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv444p")
+        assert (stream.average_rate, stream.frames) == (1, 31)
+        assert (stream.width, stream.height) == (224, 224)
+
+
+def test_both_kinds_of_chroma_are_read(tmp_path: Path) -> None:
+    frames = sequence(0, 4)
+    errors = {}
+    for kind in ("yuv444p", "yuv420p"):
+        encode_video(frames, tmp_path / f"{kind}.mp4", {"crf": "1"}, kind)
+        found = decode_video(tmp_path / f"{kind}.mp4", 224, 4)
+        assert found.shape == frames.shape
+        errors[kind] = (found.float() - frames.float()).abs().mean().item()
+    assert errors["yuv444p"] < 3
+    assert errors["yuv420p"] < 15
+
+
+def test_faint_noise_survives_a_video(tmp_path: Path) -> None:
+    """It is half gone where chroma has half the resolution."""
+    clean = torch.full((3, 224, 224), 128.0)
+    noise = torch.randn(5, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 8
+    frames = (clean + noise).clamp(0, 255).byte()
+    left = {}
+    for kind in ("yuv444p", "yuv420p"):
+        encode_video(frames, tmp_path / f"{kind}.mp4", GRAIN, kind)
+        found = decode_video(tmp_path / f"{kind}.mp4", 224, 5)
+        left[kind] = (found.float() - clean).std().item() / 8
+    assert left["yuv444p"] > 0.75
+    assert left["yuv420p"] < 0.65

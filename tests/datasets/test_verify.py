@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,3 +187,14 @@ def test_what_cannot_be_verified(tmp_path: Path) -> None:
         verify("imagenet-c", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="sample 0 decodes nothing"):
         verify("imagenet-c", tmp_path, 0)
+
+
+def test_classes_without_pictures_are_counted(whole: Path, tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    shutil.copytree(whole, root)
+    shutil.rmtree(root / "fog" / "1" / CLASSES[0])
+    (root / "fog" / "1" / CLASSES[0]).mkdir()
+    table, problems = verify("imagenet-c", root, sample=1)
+    row = table.set_index("cell").loc["fog/1"]
+    assert (row["classes"], row["images_a_class"]) == (3, "0 to 2")
+    assert any("1 class (" in problem and "without files" in problem for problem in problems)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 from robustbench_aa.job import prepare
+from robustbench_aa.report.page import render_page
 from robustbench_aa.run import Run
 from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier
@@ -220,3 +222,39 @@ def test_what_is_missing_is_said_with_the_way_to_fill_it(run: Run, tmp_path: Pat
     assert "robustbench-aa benchmark mine.toml" in text
     assert not half.leaderboard()["complete"].any()
     assert half.leaderboard()["mean_error"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("command", "subset", "told", "shown"),
+    [
+        (
+            "robustbench-aa evaluate -m a -d digits-c",
+            False,
+            "The command that started the run fills them in",
+            "robustbench-aa evaluate -m a -d digits-c",
+        ),
+        (
+            "robustbench-aa evaluate -m a --corruption fog --severity=3 --corruption-backend torch",
+            True,
+            "This command evaluates the rest",
+            "robustbench-aa evaluate -m a --corruption-backend torch",
+        ),
+        (
+            "robustbench-aa benchmark mine.toml",
+            True,
+            "Take corruptions, severities and perturbations out of its suite",
+            "robustbench-aa benchmark mine.toml",
+        ),
+    ],
+)
+def test_the_page_advises_a_command_that_fills_in_what_is_missing(
+    run: Run, command: str, subset: bool, told: str, shown: str
+) -> None:
+    missing = pd.DataFrame(
+        [{"model": "a", "dataset": "digits-c", "distortion": "snow/1", "shards": 1, "missing": 1}]
+    ).assign(first_missing="0-12")
+    tables = replace(run.tables(), missing=missing, command=command, subset=subset)
+    page = render_page("a run", tables, {}, {})
+    part = page[page.index('id="missing"') : page.index("<nav")]
+    assert told in part
+    assert f"<pre><code>{shown}</code></pre>" in part

@@ -343,7 +343,8 @@ class Report:
         cells.append(("clean", "clean", 0, "clean"))
         for model, outcomes, _ in self.each():
             for cell, corruption, severity, family in cells:
-                told = {"dataset": self.datasets["corruption"], "family": family}
+                kind = "corruption" if severity else "clean"
+                told = {"dataset": self.datasets[kind], "family": family}
                 told |= {"images": len(outcomes["wrong", cell])}
                 row = told | self.estimate("error", ("wrong", cell), model)
                 found[model, corruption, severity] = row

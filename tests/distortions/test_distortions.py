@@ -1,0 +1,135 @@
+"""What distorting images promises to whoever calls it, and how distortions are identified."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from robustbench_aa.distortions import corruptions_at, distort, perturbations_at, shifts_by
+from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
+from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.perturbations import TABLES, Perturbation, perturb
+from robustbench_aa.errors import RunError, UsageError
+from robustbench_aa.job import prepare
+from robustbench_aa.suite import Suite
+from robustbench_aa.types import CLEAN, Distortion
+from tests.conftest import make_classifier
+
+EVERY = [CLEAN, *corruptions_at(32)[::5], *perturbations_at(32), *shifts_by("circular")]
+
+
+@pytest.mark.parametrize("cell", EVERY, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_images_that_are_not_bytes_are_refused_and_stay(
+    cell: Distortion, dtype: torch.dtype
+) -> None:
+    images = torch.full((1, 3, 32, 32), 0.5).mul(255).to(dtype)
+    before = images.clone()
+    with pytest.raises(UsageError, match=r"images are \w+, not uint8; give the 8-bit pixels"):
+        distort(images, cell, [0], 0, 32)
+    assert torch.equal(images, before)
+    draws = Draws(0, cell, [0])
+    if cell.severity:
+        with pytest.raises(UsageError, match="not uint8"):
+            corrupt(images, cell.name, cell.severity, draws)
+    if cell.family.startswith("perturbation"):
+        with pytest.raises(UsageError, match="not uint8"):
+            perturb(images, cell.name, 32, draws)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("cell", EVERY, ids=str)
+def test_the_result_shares_no_memory_with_the_images(cell: Distortion) -> None:
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    before = images.clone()
+    distort(images, cell, [0, 1], 0, 32).fill_(7)
+    assert torch.equal(images, before)
+
+
+def test_noise_in_a_name_does_not_decide_how_frames_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    denoise = Perturbation(3, whole=lambda image, size: image[None].expand(3, -1, -1, -1))
+    monkeypatch.setitem(TABLES[32], "denoise", denoise)
+    compared = {of.name: of.compared_with for of in perturbations_at(32)}
+    assert compared["denoise"] == "previous"
+    assert {name for name, of in compared.items() if of == "first"} == {
+        *("gaussian_noise", "gaussian_noise_2", "gaussian_noise_3"),
+        *("shot_noise", "shot_noise_2", "shot_noise_3"),
+        *("speckle_noise", "speckle_noise_2", "speckle_noise_3"),
+    }
+
+
+SCRIPT = '''
+import sys
+
+import torch
+
+from robustbench_aa.distortions.corruptions.corruption import corruption
+from robustbench_aa.distortions.severities import TABLES
+
+
+@corruption("noise")
+def dots(images, draws, every):
+    """Black dots."""
+    images = images.clone()
+    images[..., :: int(every), :: int(every)] = {level}
+    return images
+
+
+TABLES[32]["dots"] = tuple(({every} + severity,) for severity in range(5))
+
+import robustbench_aa as rb
+
+run = rb.benchmark(["digits:resnet@lpf3-seed0"], ["digits-c"], "run", limit=20)
+table = run.tables().corruptions
+print(table[table["corruption"] == "dots"]["error"].mean(), run.leaderboard()["mean_error"].item())
+'''
+
+
+def ran(folder: Path, level: float = 0.0, every: int = 2) -> subprocess.CompletedProcess[str]:
+    (folder / "mine.py").write_text(SCRIPT.format(level=level, every=every))
+    command = [sys.executable, "mine.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_corruption_of_a_users_own_is_part_of_the_identity(tmp_path: Path) -> None:
+    first = ran(tmp_path)
+    assert first.returncode == 0, first.stderr
+    again = ran(tmp_path)
+    assert again.stdout == first.stdout
+    for changed in (ran(tmp_path, level=1.0), ran(tmp_path, every=3)):
+        assert changed.returncode != 0
+        assert "another definition of dots" in changed.stderr
+
+
+@pytest.fixture
+def _next_fog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fog of the version after this one."""
+    things = CORRUPTIONS._things
+    fog = things["fog"]
+    monkeypatch.setitem(things, "fog", replace(fog, version=fog.version + 1))
+
+
+def test_a_run_is_not_continued_with_another_version(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    suite = Suite([make_classifier("a")], ["digits-c"], limit=2, corruptions=["fog", "snow"])
+    prepare(suite, tmp_path, "cpu").carry_out()
+    assert not prepare(suite, tmp_path, "cpu").work
+    request.getfixturevalue("_next_fog")
+    with pytest.raises(RunError, match=r"digits-c with another version of fog \(1, not 2\)"):
+        prepare(suite, tmp_path, "cpu")
+
+
+def test_versions_are_of_what_this_package_makes() -> None:
+    for cell in EVERY[1:]:
+        assert (cell.version, cell.source) == (1, "") or cell.version > 1, cell
+    assert set(asdict(CLEAN)) == {
+        *("family", "name", "severity", "compared_with", "version", "source")
+    }
