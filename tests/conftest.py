@@ -43,10 +43,18 @@ def classifier() -> Callable[..., Classifier]:
 @pytest.fixture(scope="session")
 def photographs() -> torch.Tensor:
     """Two real photographs, [2, 3, 224, 224] uint8 (scikit-image's and scikit-learn's)."""
+    return cut_photographs(224)
+
+
+def cut_photographs(size: int) -> torch.Tensor:
+    """Return squares of the same two, [2, 3, size, size] uint8, of at most 299 px."""
     from skimage.data import astronaut
     from sklearn.datasets import load_sample_image
 
-    pictures = [astronaut()[40:264, 100:324], load_sample_image("china.jpg")[100:324, 200:424]]
+    pictures = [
+        astronaut()[40 : 40 + size, 100 : 100 + size],
+        load_sample_image("china.jpg")[100 : 100 + size, 200 : 200 + size],
+    ]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 

@@ -199,12 +199,6 @@ def warp_by(image: Tensor, size: int, ways: Iterable[dict[str, float]]) -> Tenso
     return warp(image, np.stack([affine(image, size, **way) for way in ways]), size)
 
 
-def _tilt(image: Tensor, size: int) -> Tensor:
-    """Tilted by −15 to 15 degrees about both axes."""
-    matrices = np.stack([tilt(image, degrees, size) for degrees in range(-15, 16)])
-    return warp_perspective(image, matrices, size)
-
-
 def _moving(way: str, values: Sequence[float]) -> Perturbation:
     """One of `affine`'s arguments grows frame by frame."""
 
@@ -212,6 +206,16 @@ def _moving(way: str, values: Sequence[float]) -> Perturbation:
         return warp_by(image, size, [{way: value} for value in values])
 
     return Perturbation(len(values), whole=whole)
+
+
+def _tilting(step: float) -> Perturbation:
+    """Tilt about both axes, by −15 to 15 times `step` degrees."""
+
+    def whole(image: Tensor, size: int) -> Tensor:
+        matrices = np.stack([tilt(image, frame * step, size) for frame in range(-15, 16)])
+        return warp_perspective(image, matrices, size)
+
+    return Perturbation(31, whole=whole)
 
 
 def _still(function: Callable[..., Frames], *parameters: object, frames: int = 31) -> Perturbation:
@@ -228,7 +232,6 @@ def _noise(function: Callable[..., Frames], strength: float) -> Perturbation:
 
 _SHARED = {
     "zoom_blur": Perturbation(31, whole=_zoom_blur),
-    "tilt": Perturbation(31, whole=_tilt),
     "rotate": _moving("degrees", range(-15, 16)),
     "shear": _moving("shear", range(-15, 16)),
 }
@@ -247,6 +250,7 @@ _PX224 = _SHARED | {
     "brightness": _still(_brightness, 0.02),
     "gaussian_blur": _still(_gaussian_blur, 0.25, 0.035, 6),
     "spatter": _still(_spatter, 0.65, 0.27, 3.7, 0.69, (0.05, 0.1, 0.15, 0.7)),
+    "tilt": _tilting(1),
     "translate": _moving("right", range(-20, 21)),
     "scale": _moving("scale", [(40 + 2.5 * frame) / 100 for frame in range(31)]),
 }
@@ -265,6 +269,7 @@ _PX32 = _SHARED | {
     "brightness": _still(_brightness, 0.015),
     "gaussian_blur": _still(_gaussian_blur, 0.3, 0.015, 7),
     "spatter": _still(_spatter, 0.6, 0.265, 1.75, 0.7, (0.2, 0.8)),
+    "tilt": _tilting(0.75),
     "translate": _moving("right", range(-7, 9)),
     "scale": _moving("scale", [(70 + 2 * frame) / 100 for frame in range(31)]),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,20 @@ class Recorder:
         return drawn if size is not None else int(drawn)
 
     def poisson(self, mean: np.ndarray) -> np.ndarray:
-        return stats.poisson.ppf(self.random(mean.shape), mean).clip(0)
+        """Invert the distribution functions; an image has few levels, so one table each will do."""
+        drawn = self.random(mean.shape).ravel()
+        order = np.argsort(mean, axis=None)
+        levels, starts = np.unique(mean.ravel()[order], return_index=True)
+        counts = np.empty(mean.size)
+        for level, places in zip(levels, np.split(order, starts[1:]), strict=True):
+            counts[places] = np.searchsorted(poisson_distribution(level), drawn[places])
+        return counts.reshape(mean.shape)
+
+
+@lru_cache(maxsize=1024)
+def poisson_distribution(mean: float) -> np.ndarray:
+    """Return P(count ≤ k) for every k that a draw can reach."""
+    return stats.poisson.cdf(np.arange(mean + 10 * np.sqrt(mean) + 20), mean)
 
 
 class Replay:

@@ -1,40 +1,72 @@
-"""Our corruptions beside their references, both with the reference's own random numbers.
+"""Our corruptions beside the published scripts, both with the same random numbers.
 
-The reference is the imagecorruptions package where it does what ImageNet-C's scripts do, and a
-plain transcription of those (originals.py) where it does not.
+The scripts are restated in originals.py. The imagecorruptions package is a second yardstick where
+it does what the scripts do.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from skimage.util import random_noise
 
 from robustbench_aa.distortions import reference
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
 from robustbench_aa.distortions.draws import Draws
-from robustbench_aa.distortions.severities import SEVERITIES, TABLES
+from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
 from robustbench_aa.errors import UsageError
 from robustbench_aa.types import Distortion
+from tests.conftest import cut_photographs
 from tests.distortions.drawn import Recorder, Replay
-from tests.distortions.originals import ORIGINALS
+from tests.distortions.originals import (
+    CONSTANTS,
+    ELASTIC_LENGTH,
+    FOG_MAP,
+    FROST_SCALE,
+    ORIGINALS,
+    exchange,
+    impulse_noise,
+    motion,
+    original,
+)
 
-DRAWN_OTHERWISE = {"impulse_noise"}
+SIZES = (32, 224, 299)
+OTHERWISE_IN_THE_PACKAGE = {"motion_blur", "snow", "frost", "elastic_transform", "pixelate"}
+DRAWN_OTHERWISE_IN_THE_PACKAGE = {"impulse_noise"}
 """By scikit-image's own generator; compared by distribution."""
 
 
+@pytest.fixture(scope="session")
+def pictures() -> dict[int, torch.Tensor]:
+    """Return real photographs of each size; as in CIFAR-10, those of 32 px are larger ones shrunk.
+
+    There are three copies of those, for different random numbers.
+    """
+    small = torch.nn.functional.avg_pool2d(cut_photographs(224).float(), 7).round().byte()
+    return {32: small.repeat(3, 1, 1, 1), 224: cut_photographs(224), 299: cut_photographs(299)}
+
+
 def differences(
-    images: torch.Tensor, name: str, severity: int, original: Callable[..., np.ndarray]
+    images: torch.Tensor,
+    name: str,
+    severity: int,
+    reference: Callable[..., np.ndarray],
+    seeds: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """|ours − reference| in levels, for images [B, 3, H, W]."""
-    recorders = [Recorder(seed) for seed in range(len(images))]
-    pictures = images.permute(0, 2, 3, 1).numpy()
-    expected = [original(p.copy(), severity, r) for p, r in zip(pictures, recorders, strict=True)]
+    """Return |ours − reference| in levels, for images [B, 3, H, W]."""
+    recorders = [Recorder(seed) for seed in seeds or range(len(images))]
+    arrays = images.permute(0, 2, 3, 1).numpy()
+    expected = [
+        reference(name, array.copy(), severity, recorder)
+        for array, recorder in zip(arrays, recorders, strict=True)
+    ]
     replay = Replay(recorders)
     found = corrupt(images, name, severity, replay).permute(0, 2, 3, 1).numpy()
     replay.assert_spent()
@@ -47,11 +79,60 @@ def assert_faithful(difference: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_corruptions_do_what_the_scripts_do(
+    pictures: dict[int, torch.Tensor], name: str, size: int, severity: int
+) -> None:
+    slow = name == "glass_blur" and size > 32
+    images = pictures[size][:1] if slow else pictures[size]
+    assert_faithful(differences(images, name, severity, original))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_photograph_of_frost_is_sampled_as_the_scripts_do(
+    pictures: dict[int, torch.Tensor], size: int
+) -> None:
+    seeds = [next(s for s in count() if Recorder(s).randint(5) == number) for number in range(5)]
+    images = pictures[size][:1].expand(5, -1, -1, -1)
+    for difference in differences(images, "frost", 3, original, seeds):
+        assert_faithful(difference)
+
+
+def test_the_severities_are_the_scripts() -> None:
+    assert set(TABLES) == set(SIZES)
+    for size, table in TABLES.items():
+        assert set(table) == set(CONSTANTS)
+        for name, rows in CONSTANTS.items():
+            for severity, constants in zip(SEVERITIES, rows[size], strict=True):
+                expected = {
+                    "elastic_transform": tuple(ELASTIC_LENGTH[size] * c for c in constants),
+                    "fog": (*constants, FOG_MAP[size]),
+                    "frost": (*constants, FROST_SCALE[size]),
+                }.get(name, constants)
+                assert parameters(name, severity, size) == expected, (name, size, severity)
+
+
+def test_the_scripts_exchange_of_pixels_copies() -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    exchange(image, (0, 0), (1, 1))
+    assert image[0, 0].tolist() == image[1, 1].tolist() == [9, 10, 11]
+
+
+def test_the_restated_impulses_are_scikit_images(photographs: torch.Tensor) -> None:
+    image = photographs[0].permute(1, 2, 0).numpy()
+    found = impulse_noise(image, np.random.default_rng(7), 0.17)
+    expected = random_noise(image / 255.0, mode="s&p", amount=0.17, rng=np.random.default_rng(7))
+    np.testing.assert_array_equal(found, expected * 255)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize(
-    "name", [n for n in TABLES[224] if n not in {*ORIGINALS, *DRAWN_OTHERWISE}]
+    "name",
+    [n for n in ORIGINALS if n not in OTHERWISE_IN_THE_PACKAGE | DRAWN_OTHERWISE_IN_THE_PACKAGE],
 )
 def test_the_packages_corruptions(photographs: torch.Tensor, name: str, severity: int) -> None:
-    def package(image: np.ndarray, severity: int, random: Any) -> np.ndarray:
+    def package(name: str, image: np.ndarray, severity: int, random: Any) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the package's age shows
             return reference.corrupt(image, name, severity, random)
@@ -60,24 +141,12 @@ def test_the_packages_corruptions(photographs: torch.Tensor, name: str, severity
     assert_faithful(differences(images, name, severity, package))
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-@pytest.mark.parametrize("size", TABLES)
-@pytest.mark.parametrize("name", ORIGINALS)
-def test_the_originals_corruptions(
-    photographs: torch.Tensor, name: str, size: int, severity: int
-) -> None:
-    images = photographs.repeat(1, 1, 2, 2)[..., :size, :size].contiguous()
-    assert_faithful(differences(images, name, severity, ORIGINALS[name]))
-
-
 def test_imagemagick_blurs_motion_as_the_transcription_does(photographs: torch.Tensor) -> None:
     """With Wand, in the `peers` environment: to the last bit."""
     image_module = pytest.importorskip("wand.image", exc_type=ImportError)
     from io import BytesIO
 
     from PIL import Image
-
-    from tests.distortions.originals import motion
 
     plane = photographs[0, 1].numpy()
     for degrees in (-44.3, -20.0, 0.0, 13.3, 45.0, -100.0, -135.0):

@@ -83,7 +83,7 @@ def _affine(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     Args:
         moves: [B, 3, 2], (x, y): how far three points around the middle are moved.
     """
-    middle = torch.tensor([height / 2, width / 2], dtype=torch.float64)
+    middle = torch.tensor([height // 2, width // 2], dtype=torch.float64)  # whole, as published
     third = min(height, width) // 3
     corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
     points = middle + corners * third

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -41,8 +40,19 @@ def _read(path: Path) -> Tensor:
 
 
 def _scaled(photograph: Tensor, scale: float) -> Tensor:
+    """Scale a photograph as OpenCV's `resize` does when it is given a scale.
+
+    The places of the samples are 1 / scale apart. The lengths of the result are rounded, so their
+    ratio to the original lengths may differ from the scale.
+    """
     if scale == 1:
         return photograph
-    size = [round(length * scale) for length in photograph.shape[1:]]
-    small = F.interpolate(photograph[None].float(), size, mode="bilinear", align_corners=False)
-    return small[0].add_(0.5).byte()
+    scaled = photograph.float()
+    for dim in (1, 2):
+        length = scaled.shape[dim]
+        place = (torch.arange(round(length * scale)) + 0.5) * (1 / scale) - 0.5
+        place.clamp_(0, length - 1)
+        first = place.long().clamp_(max=length - 2)
+        share = (place - first).view((1, -1, 1) if dim == 1 else (1, 1, -1))
+        scaled = scaled.index_select(dim, first).lerp(scaled.index_select(dim, first + 1), share)
+    return scaled.add_(0.5).byte()
