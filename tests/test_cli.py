@@ -10,14 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
-from robustbench_aa import antialias, load
+from robustbench_aa import antialias, cli, load
 from tests.conftest import made_elsewhere, tree
 from tests.forged import forge
 
@@ -95,7 +99,30 @@ def test_report_needs_only_the_predictions_and_takes_another_baseline(tmp_path: 
     assert tree(folder)["corruptions.csv"] == before["corruptions.csv"]
 
 
-def test_report_reads_every_prediction_file_once(tmp_path: Path) -> None:
+def test_report_reads_every_prediction_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = forge(tmp_path / "run", ["a", "b"], ["imagenet-c", "imagenet-shift", "image-folder"])
+    reads: Counter[Path] = Counter()
+
+    class Counted(pq.ParquetFile):
+        def __init__(self, source: Path, **options: bool) -> None:
+            super().__init__(source, **options)
+            self.path = source
+
+        def read(self) -> pa.Table:
+            reads[self.path] += 1
+            return super().read()
+
+    monkeypatch.setattr(pq, "ParquetFile", Counted)
+    result = CliRunner().invoke(cli.commands, ["report", str(folder)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (folder / "report" / "leaderboard.csv").exists()
+    assert reads
+    assert reads == Counter(folder.rglob("*.parquet"))
+
+
+def test_report_tells_of_a_damaged_prediction_file_once(tmp_path: Path) -> None:
     model = "digits:resnet@lpf3-seed0"
     first = run("evaluate", "-m", model, "-d", "digits", "--limit", 5, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -276,7 +303,9 @@ def test_the_help_comes_before_torch(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
-def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [0], ids="seed={}".format)
+def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path, seed: int) -> None:
+    moments = random.Random(seed)
     (tmp_path / "small.toml").write_text(
         'models = ["digits:resnet@baseline", "digits:resnet@lpf3"]\n'
         'datasets = ["digits-c", "digits-shift"]\nbaseline = "digits:resnet@baseline"\n'
@@ -291,7 +320,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> No
         known = len(finished)
         while process.poll() is None and len(committed(tmp_path / "killed")) <= known + 30:
             time.sleep(0.02)
-        time.sleep(random.random() * 0.2)
+        time.sleep(moments.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
         process.wait()
         for path, stamp in finished.items():

@@ -147,7 +147,7 @@ def test_the_packages_corruptions(photographs: torch.Tensor, name: str, severity
 
 
 def test_imagemagick_blurs_motion_as_the_transcription_does(photographs: torch.Tensor) -> None:
-    """With Wand, in the `peers` environment: to the last bit."""
+    """With Wand and the library of ImageMagick 6: to the last bit."""
     image_module = pytest.importorskip("wand.image", exc_type=ImportError)
     from io import BytesIO
 
