@@ -17,6 +17,7 @@ from robustbench_aa.job import prepare
 from robustbench_aa.metrics.baselines import GEOMETRIES, is_comparable, published
 from robustbench_aa.metrics.outcomes import read_models
 from robustbench_aa.report.leaderboard import Board
+from robustbench_aa.report.page import render_page
 from robustbench_aa.report.terminal import leaderboard_table
 from robustbench_aa.run import Run
 from robustbench_aa.store import Store
@@ -213,6 +214,13 @@ def test_a_terminal_marks_published_rows(run: Run) -> None:
     assert row[:7] == ["–", "ResNet-50", "Stylized", "ImageNet", "†", "0.2541", "–"]
     (own,) = [line.split() for line in lines if " other " in line]
     assert own[1:3] == ["other", "0.7500"]
+
+
+def test_the_page_says_which_constants_are_unverified(tmp_path: Path) -> None:
+    for dataset, told in (("imagenet-p", True), ("imagenet-c", False)):
+        run = Run(forge(tmp_path / dataset, ["mine"], [dataset]))
+        page = render_page("a run", run.tables(), {}, {})
+        assert ("constants of AlexNet that are unverified" in page) == told
 
 
 @pytest.mark.parametrize(
