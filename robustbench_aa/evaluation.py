@@ -13,7 +13,7 @@ import torch
 
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.directory import each
-from robustbench_aa.errors import DatasetError, ModelError, cause
+from robustbench_aa.errors import DatasetError, RobustbenchError, cause
 from robustbench_aa.inference import Predictor, halved, is_out_of_memory
 from robustbench_aa.overlap import ahead, behind
 from robustbench_aa.predictions import RANKING
@@ -125,14 +125,12 @@ def _read(
                 if start < stop:
                     missing = f"{stop - start} of {item.shard.stop - item.shard.start} images"
                     raise DatasetError(f"{item.cell.dataset} did not give {missing}")
-            except (DatasetError, RuntimeError, MemoryError) as error:
+            except Exception as error:  # a data set may be anybody's code
                 if is_out_of_memory(error) and batch_size > 1:
                     batch_size = halved(batch_size, str(item.cell))
-                elif is_out_of_memory(error) or isinstance(error, DatasetError):
+                else:
                     yield item, error
                     break
-                else:
-                    raise
 
 
 def _fill(
@@ -146,7 +144,7 @@ def _fill(
     failures = []
 
     def fail(name: str, error: Exception) -> None:
-        failures.append(Failure(name, item.cell, item.shard, cause(error)))
+        failures.append(Failure(name, item.cell, item.shard, _told(error)))
         del rows[name]
 
     done = 0
@@ -160,7 +158,7 @@ def _fill(
             try:
                 with stage("forward"):
                     prediction = predictors[name].predict(part, RANKING in rows[name])
-            except (ModelError, RuntimeError, ValueError, TypeError) as error:
+            except Exception as error:  # a model may be anybody's code
                 fail(name, error)
             else:
                 for column, kept in rows[name].items():
@@ -168,6 +166,14 @@ def _fill(
             progress(item.cell, frames)
         done += frames
     return failures
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, and its kind where it is not one of ours."""
+    if isinstance(error, RobustbenchError | RuntimeError | ValueError):
+        return cause(error)
+    kind = type(error).__name__
+    return kind if cause(error) == kind else f"{kind}: {cause(error)}"
 
 
 def _commit(store: Store, item: Work, rows: Mapping[str, Mapping[str, np.ndarray]]) -> None:

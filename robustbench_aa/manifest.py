@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import platform
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 """Of `run.json` and of the prediction files; files of another version are never mixed in."""
 
+RUN = "run.json"
+"""The file of a manifest."""
 Identity = dict[str, Any]
 
 
@@ -71,7 +74,7 @@ class Manifest:
         Raises:
             RunError: `run.json` cannot be read, or is of another version.
         """
-        path = directory / "run.json"
+        path = directory / RUN
         try:
             content = json.loads(read_text(path, LARGEST), parse_constant=_refuse)
             if content["schema"] == SCHEMA_VERSION:
@@ -80,8 +83,13 @@ class Manifest:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            damaged = not isinstance(error, OSError) or error.errno in (errno.EFBIG, errno.EINVAL)
             raise RunError(
-                f"{path} is not readable ({cause(error)}); delete it to start anew"
+                f"{path} is not readable ({cause(error)}); restore it, or choose another --output-dir"
+                if damaged
+                # nothing is known to be wrong with the file: never advise to give it up
+                else f"{path} cannot be read now ({error.strerror or cause(error)}); when that is "
+                "mended, the same command continues"
             ) from error
         raise RunError(
             f"{path} has schema {content['schema']} and this version writes {SCHEMA_VERSION}; "
@@ -171,6 +179,7 @@ def model_identity(classifier: Classifier) -> Identity:
     """Everything about a model that its predictions depend on."""
     return {
         "weights_sha256": classifier.weights_sha256,
+        "source_sha256": classifier.source_sha256,
         "architecture_sha256": hashlib.sha256(classifier.architecture().encode()).hexdigest(),
         "parameters": classifier.parameters,
         "input_size": classifier.input_size,

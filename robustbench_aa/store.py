@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from robustbench_aa.directory import each, is_on_disk, readable, write_whole
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
 from robustbench_aa.form import distortion_of, folder_of
-from robustbench_aa.manifest import Manifest
+from robustbench_aa.manifest import RUN, Manifest
 from robustbench_aa.predictions import are_distinct, as_table, empty_rows, fault_of, schema_of
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
@@ -35,6 +35,8 @@ FILES_A_FILE, OUTCOMES_A_BYTE = 1000, 100
 _METADATA_KEY = b"robustbench_aa"
 _UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
 """What reading a file of somebody else's raises, and what is told in it."""
+LOCK = ".lock"
+"""The file that one writer of a run holds."""
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +54,40 @@ class Cell(NamedTuple):
 def _images(described: Mapping[str, Any]) -> str:
     """Return which images a data set has, in words."""
     return f"{described['collection']} of {described['classes']} classes"
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run, also on other machines that share it.
+
+    Whatever is written under the lock must have been read under it. Object storage knows no locks:
+    there, whoever starts two sees to it that they differ.
+
+    Raises:
+        RunError: another process is at work on it, or the directory cannot be written.
+    """
+    if not is_on_disk(directory):
+        yield
+        return
+    lock = FileLock(directory / LOCK, timeout=0)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"another process is at work on {directory}; wait for it, or choose another "
+            "--output-dir"
+        ) from error
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unwritable(directory: Path, error: OSError) -> RunError:
+    return RunError(f"cannot write to {directory} ({error.strerror}); choose another --output-dir")
 
 
 class Store:
@@ -136,44 +172,11 @@ class Store:
         text = self.manifest.to_json()
         try:
             write_whole(
-                self.directory / "run.json",
+                self.directory / RUN,
                 lambda beside: beside.write_text(text, encoding="utf-8"),
             )
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> RunError:
-        return RunError(
-            f"cannot write to {self.directory} ({error.strerror}); choose another --output-dir"
-        )
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from writing to the run, also on other machines that share it.
-
-        Object storage knows no locks: there, whoever starts two sees to it that they differ.
-
-        Raises:
-            RunError: another process is at work on it, or the directory cannot be written.
-        """
-        if not is_on_disk(self.directory):
-            yield
-            return
-        lock = FileLock(self.directory / ".lock", timeout=0)
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise RunError(
-                f"another process is at work on {self.directory}; wait for it, or choose another "
-                "--output-dir"
-            ) from error
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            yield
-        finally:
-            lock.release()
+            raise _unwritable(self.directory, error) from error
 
     def cells(self, dataset: str) -> list[Cell]:
         """All that a data set defines, whether or not it has been evaluated."""
@@ -360,4 +363,5 @@ class Store:
             "version": cell.distortion.version,
             "source": cell.distortion.source,
             "shard": list(shard),
+            "images": self.manifest.datasets[cell.dataset]["images"],
         }

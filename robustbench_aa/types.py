@@ -181,6 +181,8 @@ class Classifier:
         classes: how many logits it returns.
         preprocessing: what is done to 8-bit pixels before the module sees them.
         weights_sha256: of all parameters and buffers; computed when left out.
+        source_sha256: of the code or the file that the module was made from, which can change what
+            it does while weights and printed form stay; empty where that is this package's own.
     """
 
     module: nn.Module
@@ -190,6 +192,7 @@ class Classifier:
     classes: int
     preprocessing: Preprocessing
     weights_sha256: str = ""
+    source_sha256: str = ""
     parameters: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:

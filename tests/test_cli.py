@@ -442,3 +442,77 @@ def test_public_modules_are_there_after_a_fresh_import(module: str) -> None:
     code = f"import robustbench_aa as rb; print(rb.{module}.__name__); assert '{module}' in dir(rb)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == f"robustbench_aa.{module}\n", result.stderr
+
+
+ENDING = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.zeros_(__import__("torch").empty(10)))
+
+    def forward(self, x):
+        if x.abs().sum() > 0:
+            raise SystemExit(0)
+        return self.weight.expand(len(x), 10)
+
+def make():
+    import robustbench_aa as rb
+    how = rb.Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3)
+    return rb.Classifier(Net(), name="x", input_size=32, classes=10, preprocessing=how)
+"""
+
+
+def test_a_model_that_ends_the_program_does_not_end_it_with_status_0(tmp_path: Path) -> None:
+    (tmp_path / "ending.py").write_text(ENDING)
+    result = run("evaluate", "-m", "python:ending:make", "-d", "digits", "--limit", 3, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("error: ended by SystemExit(0)")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status", "said"),
+    [
+        (signal.SIGINT, signal.SIGTERM, 130, "interrupted"),
+        (signal.SIGTERM, signal.SIGINT, 143, "terminated"),
+        (signal.SIGINT, signal.SIGINT, 130, "interrupted"),
+    ],
+)
+def test_of_signals_in_a_row_the_first_one_counts(
+    tmp_path: Path, first: signal.Signals, second: signal.Signals, status: int, said: str
+) -> None:
+    code = (
+        "import os, signal, time, click\n"
+        "from robustbench_aa.cli import run_command\n"
+        "@click.command()\n"
+        "def wait():\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), {int(first)})\n"
+        "        time.sleep(9)\n"
+        "    finally:\n"
+        f"        os.kill(os.getpid(), {int(second)})\n"
+        f"        os.kill(os.getpid(), {int(second)})\n"
+        "run_command(wait)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        # a background command of a shell is born to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert result.returncode == status
+    assert result.stderr.strip() == f"error: {said}; the same command resumes"
+
+
+def test_too_little_memory_is_told_in_a_line(tmp_path: Path) -> None:
+    command = f"ulimit -v 1500000; exec {sys.executable} -m robustbench_aa evaluate "
+    command += "-m digits:resnet@lpf3-seed0 -d digits --limit 3"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode not in (0, None)
+    assert "Traceback" not in result.stderr
+    assert "error: " in result.stderr.splitlines()[-1]

@@ -121,7 +121,7 @@ def open_stored(name: str, request: Request) -> StoredDataset:
         distortions=tuple(arrays),
         missing={cell: file for cell, file in arrays.items() if file not in opened},
         geometry="as they are",
-        sha256=digest.hexdigest(),
+        files_sha256=digest.hexdigest(),
         index=spread(images, request.limit),
         stored=stored,
     )

@@ -108,7 +108,7 @@ def open_stored(request: Request) -> StoredDataset:
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=str(STORED),
-        sha256=f"{pictures.sha256(root)} {told}",
+        files_sha256=f"{pictures.sha256(root)} {told}",
         index=spread(len(pictures.files), request.limit),
         stored=stored,
     )

@@ -57,7 +57,7 @@ def open_sequences(request: Request) -> StoredDataset:
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=f"CenterCrop {SIZE}",
-        sha256=f"{videos.sha256(root)} {told}",
+        files_sha256=f"{videos.sha256(root)} {told}",
         index=spread(len(videos.files), request.limit),
         stored=stored,
         lengths=lengths,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,8 +25,8 @@ class StoredDataset:
     """Distorted images in files.
 
     Attributes:
-        name, classes, size, distortions, missing, geometry, sha256, labels, collection: as in
-            `Dataset`.
+        name, classes, size, distortions, missing, geometry, labels, collection: as in `Dataset`.
+        files_sha256: of what the files are.
         index: [images], int64: which images of the whole data set are measured.
         stored: (distortion, index) → (images [B, 3, size, size] or sequences
             [B, F, 3, size, size] uint8, labels [B] int64).
@@ -38,7 +39,7 @@ class StoredDataset:
     distortions: tuple[Distortion, ...]
     missing: Mapping[Distortion, Path]
     geometry: str
-    sha256: str
+    files_sha256: str
     labels: Labels
     collection: str
     index: np.ndarray
@@ -50,6 +51,13 @@ class StoredDataset:
     def images(self) -> int:
         """How many images are measured."""
         return len(self.index)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what the files are and of which images are measured."""
+        digest = hashlib.sha256(self.files_sha256.encode())
+        digest.update(self.index.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def frames(self, distortion: Distortion) -> int:
         """How many frames an image has under a distortion."""
