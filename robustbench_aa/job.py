@@ -187,7 +187,9 @@ def prepare(
         name: [cell for cell in store.cells(name) if cell.distortion in asked[name]]
         for name in datasets
     }
-    work = [item for name in datasets for item in plan(classifiers, cells[name], store)]
+    work = [
+        item for name in datasets for item in plan(classifiers, cells[name], store, datasets[name])
+    ]
     return Job(store, classifiers, datasets, [*chain(*cells.values())], work, device)
 
 

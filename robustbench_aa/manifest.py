@@ -82,15 +82,16 @@ class Manifest:
                 return cls(**content)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            damaged = not isinstance(error, OSError) or error.errno in (errno.EFBIG, errno.EINVAL)
+        except OSError as error:
+            if error.errno in (errno.EFBIG, errno.EINVAL):
+                raise _unreadable(path, error) from error
+            # nothing is known to be wrong with the file: never advise to give it up
             raise RunError(
-                f"{path} is not readable ({cause(error)}); restore it, or choose another --output-dir"
-                if damaged
-                # nothing is known to be wrong with the file: never advise to give it up
-                else f"{path} cannot be read now ({error.strerror or cause(error)}); when that is "
+                f"{path} cannot be read now ({error.strerror or cause(error)}); when that is "
                 "mended, the same command continues"
             ) from error
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise _unreadable(path, error) from error
         raise RunError(
             f"{path} has schema {content['schema']} and this version writes {SCHEMA_VERSION}; "
             "choose another --output-dir"
@@ -156,6 +157,12 @@ class Manifest:
                 if changed:
                     return f"holds predictions of {name} with another {', '.join(changed)}"
         return None
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path} is not readable ({cause(error)}); restore it, or choose another --output-dir"
+    )
 
 
 def _changed_distortions(ours: list[Identity], theirs: list[Identity]) -> list[str]:

@@ -41,18 +41,26 @@ def merge_runs(
     """
     output = open_directory(output_dir)
     folders = [open_directory(run) for run in runs]
-    _opened(folders, output)  # what cannot be merged is refused before the lock makes a folder
+    merged, chosen = _planned(folders, output, command)  # refuses before anything is written
     with locked(output):
-        # an evaluation may have ended while the lock was waited for: read again what it left
-        stores = _opened(folders, output)
-        merged = Store(output, _joined(stores, command))
-        merged.check_kinds()
-        chosen = [*_chosen(stores, merged)]
+        if (output / RUN).exists():
+            # an evaluation may have ended meanwhile; what is written must be read under the lock
+            merged, chosen = _planned(folders, output, command)
         merged.write_manifest()
         for file, place in chosen:
             if file != merged.path(*place):
                 merged.adopt(file, *place)
     return Run(output)
+
+
+def _planned(
+    folders: Sequence[Path], output: Path, command: str | None
+) -> tuple[Store, list[tuple[Path, Place]]]:
+    """Return the run that is to be, and every file that is to be in it."""
+    stores = _opened(folders, output)
+    merged = Store(output, _joined(stores, command))
+    merged.check_kinds()
+    return merged, [*_chosen(stores, merged)]
 
 
 def _opened(runs: Sequence[Path], output: Path) -> list[Store]:

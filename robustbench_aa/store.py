@@ -25,7 +25,14 @@ from robustbench_aa.directory import each, is_on_disk, readable, write_whole
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
 from robustbench_aa.form import distortion_of, folder_of
 from robustbench_aa.manifest import RUN, Manifest
-from robustbench_aa.predictions import are_distinct, as_table, empty_rows, fault_of, schema_of
+from robustbench_aa.predictions import (
+    Content,
+    are_distinct,
+    as_table,
+    empty_rows,
+    fault_of,
+    schema_of,
+)
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
 PROMISED_FILES, PROMISED_OUTCOMES = 100_000, 20_000_000
@@ -35,6 +42,9 @@ FILES_A_FILE, OUTCOMES_A_BYTE = 1000, 100
 _METADATA_KEY = b"robustbench_aa"
 _UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
 """What reading a file of somebody else's raises, and what is told in it."""
+RECENT = ("command", "decoded_sha256")
+"""What the footers of prediction files may lack."""
+NOTHING = Content()
 LOCK = ".lock"
 """The file that one writer of a run holds."""
 _log = logging.getLogger(__name__)
@@ -226,18 +236,37 @@ class Store:
         return folder / str(cell.distortion) / f"{shard}.parquet"
 
     def has(self, model: str, cell: Cell, shard: Shard) -> bool:
-        """Whether the predictions of a shard are there and whole; a damaged file is told of."""
+        """Return whether the predictions of a shard are there and whole."""
+        return self.content(model, cell, shard) is not None
+
+    def content(self, model: str, cell: Cell, shard: Shard) -> Content | None:
+        """Return what the predictions of a shard were made from; None unless they are whole.
+
+        A damaged file is warned of.
+        """
         try:
-            return self.read_shard(model, cell, shard) is not None
+            table = self.read_shard(model, cell, shard)
         except DamagedShard as error:
             _log.warning("%s; the shard counts as missing and is evaluated again", error)
-            return False
+            return None
+        if table is None:
+            return None
+        told = json.loads(table.schema.metadata[_METADATA_KEY])
+        return Content(*(str(told.get(name, "")) for name in Content._fields))
 
-    def commit(self, model: str, cell: Cell, shard: Shard, rows: Mapping[str, np.ndarray]) -> None:
+    def commit(
+        self,
+        model: str,
+        cell: Cell,
+        shard: Shard,
+        rows: Mapping[str, np.ndarray],
+        content: Content = NOTHING,
+    ) -> None:
         """Stores the predictions of a shard: afterwards they are there whole, or not at all.
 
         Args:
             rows: the columns of the store's `schema`.
+            content: what they were made from.
 
         Raises:
             StoreError: the disk is full, or the directory cannot be written any more.
@@ -247,6 +276,7 @@ class Store:
             "environment": self.manifest.environment,
             "decoded_sha256": self.manifest.decoded.get(cell.dataset, ""),
             "command": self.manifest.command or "",
+            **content._asdict(),
         }
         metadata = {_METADATA_KEY: json.dumps(told)}
         table = as_table(rows, self._schema(model)).replace_schema_metadata(metadata)
@@ -273,8 +303,9 @@ class Store:
         """What the predictions of a shard were made with, by its file's footer alone.
 
         Returns:
-            The environment, the command (empty for a session from Python) and the hash of a few
-            decoded pictures; None where the file is missing, truncated or of another run.
+            The environment, the command (empty for a session from Python), the hash of a few
+            decoded pictures and the parts of a `Content`; None where the file is missing,
+            truncated or of another run.
         """
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
@@ -283,7 +314,7 @@ class Store:
             told = json.loads((pq.read_metadata(source).metadata or {})[_METADATA_KEY])
             if told["identity"] != self._identity(model, cell, shard):
                 return None
-            recent = {key: told[key] for key in ("command", "decoded_sha256") if key in told}
+            recent = {key: told[key] for key in (*RECENT, *Content._fields) if key in told}
             origin = {**told["environment"], **recent}
             json.dumps(origin, ensure_ascii=False).encode()  # halves of characters are no text
         except _UNREADABLE:

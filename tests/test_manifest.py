@@ -227,6 +227,6 @@ def test_a_file_that_cannot_be_read_now_is_not_given_up(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(RunError, match="cannot be read now .* the same command continues") as told:
+    with pytest.raises(RunError, match=r"cannot be read now .* the same command continues") as told:
         Manifest.read(tmp_path)
     assert "delete" not in str(told.value)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from robustbench_aa.job import prepare
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.merge import merge_runs
 from robustbench_aa.run import Run
+from robustbench_aa.store import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
 from tests.conftest import made_elsewhere, make_classifier, tree
@@ -226,7 +228,7 @@ def test_what_an_evaluation_leaves_while_a_merge_waits_is_not_lost(
     output = tmp_path / "run"
     shutil.copytree(halves[0], output)
     first = Store.of_run(output).manifest.models
-    lock = merge.locked
+    lock = merge_module.locked
 
     @contextmanager
     def after_an_evaluation(directory: Path) -> Iterator[None]:
@@ -236,7 +238,7 @@ def test_what_an_evaluation_leaves_while_a_merge_waits_is_not_lost(
             store.write_manifest()
             yield
 
-    monkeypatch.setattr(merge, "locked", after_an_evaluation)
+    monkeypatch.setattr(merge_module, "locked", after_an_evaluation)
     merge_runs([halves[1]], output)
     models = Store.of_run(output).manifest.models
     assert "late" in models
