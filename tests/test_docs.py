@@ -70,6 +70,7 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "python -m benchmarks.evaluation_speed": "--help",
     "python -m benchmarks.faults": "--help",
     "python -m benchmarks.fuzz": "--cases=10",
+    "python -m benchmarks.gpu": "--help",
     "python -m benchmarks.scaling": "--help",
     "python -m benchmarks.switches": "--help",
     "python -m benchmarks.synthetic_run": "--help",
