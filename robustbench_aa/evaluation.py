@@ -84,25 +84,22 @@ def plan(
 
 def _lacking(item: Work, store: Store, dataset: Dataset | None) -> Work:
     """Return the same for those models alone whose predictions are not there."""
-    pending, sources = [], ""
-    for name in item.pending:
-        content = store.content(name, item.cell, item.shard)
-        if content is None:
-            pending.append(name)
-        elif dataset is not None and content.stamp_sha256 not in ("", _stamp(item, dataset)):
+    found = {name: store.content(name, item.cell, item.shard) for name in item.pending}
+    if dataset is not None and any(content and content.stamp_sha256 for content in found.values()):
+        place = item.cell.distortion, item.shard
+        stamp, sources = dataset.stamp(*place), ""
+        for name, content in found.items():
+            if content is None or content.stamp_sha256 in ("", stamp):
+                continue
             # sizes or times have changed: only then is the content read and compared
-            sources = sources or dataset.sources(item.cell.distortion, item.shard)
+            sources = sources or dataset.sources(*place)
             if sources != content.sources_sha256:
                 raise RunError(
                     f"the pictures of {item.cell}, images {item.shard}, have changed since "
                     f"{store.path(name, item.cell, item.shard)} was made from them; choose another "
                     "--output-dir, or delete that file and others of its age"
                 )
-    return replace(item, pending=tuple(pending))
-
-
-def _stamp(item: Work, dataset: Dataset) -> str:
-    return dataset.stamp(item.cell.distortion, item.shard)
+    return replace(item, pending=tuple(name for name in found if found[name] is None))
 
 
 def evaluate(
@@ -186,7 +183,7 @@ def _fill(
             for name in list(rows):
                 fail(name, part)
             break
-        content.add(part.sources, part.frames)
+        content.add_batch(part)
         frames = part.frames.shape[0] * part.frames.shape[1]
         for name in list(rows):
             try:

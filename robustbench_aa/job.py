@@ -188,7 +188,9 @@ def prepare(
         for name in datasets
     }
     work = [
-        item for name in datasets for item in plan(classifiers, cells[name], store, datasets[name])
+        item
+        for name, dataset in datasets.items()
+        for item in plan(classifiers, cells[name], store, dataset)
     ]
     return Job(store, classifiers, datasets, [*chain(*cells.values())], work, device)
 

@@ -134,14 +134,15 @@ class Batch:
         index: [B], int64, each image's place in the whole data set.
         label: [B], int64, the true classes.
         frames: [B, F, 3, H, W], uint8. A still image has F = 1.
-        sources: [B], uint64, digests of the bytes that each image was read from.
+        sources: [B], uint64, digests of the bytes that each image was read from; None where only
+            its frames tell.
     """
 
     distortion: Distortion
     index: np.ndarray
     label: np.ndarray
     frames: Tensor
-    sources: np.ndarray
+    sources: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ ARROWS = {
     },
     "engines": {"datasets", "evaluation", "inference", "store"},
     "metrics": {"predictions", "store"},
-    "report": {"directory", "files", "metrics", "store"},
+    "report": {"directory", "files", "metrics", "predictions", "store"},
     "samples": {"datasets", "directory", "files", "store"},
     "run": {"directory", "metrics", "report", "samples", "store", "evaluation"},
     "merge": {"directory", "manifest", "run", "store"},

@@ -244,6 +244,9 @@ def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> Non
         def read(self, *arguments: object) -> object:
             return iter(list(dataset.read(*arguments))[:-1])  # type: ignore[arg-type]
 
+        def stamp(self, *_: object) -> str:
+            return ""
+
     dataset = open_dataset("digits", Request(limit=12))
     job = prepare(Suite([make_classifier("a")], ["digits"], limit=12), tmp_path, "cpu")
     (failure,) = evaluate(

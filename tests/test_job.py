@@ -167,8 +167,8 @@ def test_photographs_are_seen_as_the_models_ask_for(
 
 def test_corruptions_need_a_size_with_severities(photographs_folder: str, tmp_path: Path) -> None:
     own = {"data_dir": photographs_folder, "own_preprocessing": True}
-    with pytest.raises(UsageError, match="no severities were published for 64-px images"):
-        prepare(Suite([sized("a", 64, 80)], ["imagenet-c-live"], **own), tmp_path / "run")
+    with pytest.raises(UsageError, match="no severities were published for 16-px images"):
+        prepare(Suite([sized("a", 16, 20)], ["imagenet-c-live"], **own), tmp_path / "run")
 
 
 def test_cells_that_are_not_there_are_named_before_a_model_is_loaded(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_what_an_evaluation_leaves_while_a_merge_waits_is_not_lost(
     @contextmanager
     def after_an_evaluation(directory: Path) -> Iterator[None]:
         with lock(directory):
-            suite = Suite([make_classifier("late")], ["digits"], limit=3)
+            suite = Suite([make_classifier("late")], ["digits-c"], limit=20, shard_size=10)
             store = prepare(suite, output, "cpu").store
             store.write_manifest()
             yield

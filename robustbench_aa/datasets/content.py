@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustbench_aa.distortions.draws import hashes
+from robustbench_aa.types import Batch
 
 
 def digest(content: bytes) -> int:
@@ -68,11 +69,15 @@ class Digest:
     def __init__(self) -> None:
         self._sources, self._frames = hashlib.sha256(), hashlib.sha256()
 
-    def add(self, sources: np.ndarray, frames: Tensor | None = None) -> None:
-        """Add the images of a batch: their sources' digests and what models see of them."""
+    def add(self, sources: np.ndarray) -> None:
+        """Add what the images of a batch were read from, [B] uint64."""
         self._sources.update(sources.astype("<u8").tobytes())
-        if frames is not None:
-            self._frames.update(of_frames(frames).astype("<i8").tobytes())
+
+    def add_batch(self, batch: Batch) -> None:
+        """Add the images of a batch: what they were read from and what models see of them."""
+        frames = of_frames(batch.frames)
+        self._frames.update(frames.astype("<i8").tobytes())
+        self.add(frames.view(np.uint64) if batch.sources is None else batch.sources)
 
     @property
     def sources(self) -> str:

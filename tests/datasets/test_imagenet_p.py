@@ -203,7 +203,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     content = decode_video(lost, 224).float()
     lost.unlink()
     assert "1 sequences written" in make(source, to, *names).output
-    assert (decode_video(lost, 224, 31) - content).abs().mean() < 1
+    assert (decode_video(lost, 224, 31) - content).abs().mean() < 2
     stored = open_dataset("imagenet-p", Request(data_dir=str(to)))
     live = open_dataset("imagenet-p-live", Request(data_dir=str(source)))
     for name, frames in (("brightness", 31), ("translate", 41)):
@@ -261,14 +261,18 @@ def test_both_kinds_of_chroma_are_read(tmp_path: Path) -> None:
 
 
 def test_faint_noise_survives_a_video(tmp_path: Path) -> None:
-    """It is half gone where chroma has half the resolution."""
+    """Its colour is mostly gone where chroma has half the resolution."""
     clean = torch.full((3, 224, 224), 128.0)
     noise = torch.randn(5, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 8
     frames = (clean + noise).clamp(0, 255).byte()
+
+    def colour(pictures: torch.Tensor) -> float:
+        return (pictures - pictures.mean(1, keepdim=True)).std().item()
+
     left = {}
     for kind in ("yuv444p", "yuv420p"):
         encode_video(frames, tmp_path / f"{kind}.mp4", GRAIN, kind)
         found = decode_video(tmp_path / f"{kind}.mp4", 224, 5)
-        left[kind] = (found.float() - clean).std().item() / 8
-    assert left["yuv444p"] > 0.75
-    assert left["yuv420p"] < 0.65
+        left[kind] = colour(found.float()) / colour(clean + noise)
+    assert left["yuv444p"] > 0.85
+    assert left["yuv420p"] < 0.45

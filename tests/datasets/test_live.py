@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.live import LiveDataset
+from robustbench_aa.datasets.live import Clean, LiveDataset
 from robustbench_aa.datasets.pictures import Labels
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.errors import DatasetError
@@ -26,10 +25,11 @@ class Decoder:
     def __init__(self) -> None:
         self.reads: Counter[int] = Counter()
 
-    def __call__(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+    def __call__(self, index: np.ndarray) -> Clean:
         self.reads.update(index.tolist())
         pixels = (torch.from_numpy(index) % 256).to(torch.uint8).view(-1, 1, 1, 1)
-        return pixels.expand(-1, 3, 32, 32).contiguous(), torch.from_numpy(index) % 10
+        label = torch.from_numpy(index) % 10
+        return pixels.expand(-1, 3, 32, 32).contiguous(), label, index.astype(np.uint64)
 
 
 def dataset(decoder: Decoder, images: int, keep: int) -> LiveDataset:
