@@ -18,7 +18,7 @@ from robustbench_aa.types import Batch
 
 def digest(content: bytes) -> int:
     """Return a digest of some bytes, 64 bits."""
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
 
 
 def of_pixels(images: Iterable[Tensor]) -> np.ndarray:
@@ -39,8 +39,14 @@ def of_frames(frames: Tensor) -> np.ndarray:
         [B] int64.
     """
     flat = frames.reshape(len(frames), -1)
-    words = F.pad(flat, (0, -flat.shape[1] % 8)).contiguous().view(torch.int64)
-    return (words * _odd(words.shape[1], frames.device)).sum(1).cpu().numpy()
+    if missing := -flat.shape[1] % 8:
+        flat = F.pad(flat, (0, missing))
+    words = flat.contiguous().view(torch.int64)
+    odd = _odd(words.shape[1], frames.device)
+    if frames.device.type == "cpu":  # NumPy adds up thirty times as fast as torch
+        sums: np.ndarray = np.einsum("bw,w->b", words.numpy(), odd.numpy())
+        return sums
+    return (words * odd).sum(1).cpu().numpy()
 
 
 @lru_cache(maxsize=8)
