@@ -23,6 +23,8 @@ from robustbench_aa.extras import extra
 from robustbench_aa.files import is_plain
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+ATTEMPTS = 6
+"""How often an object storage is asked before its failure is one."""
 REQUESTS = 32
 """How many answers of an object storage are waited for at a time; each takes some 50 ms."""
 T = TypeVar("T")
@@ -46,7 +48,7 @@ def open_directory(name: str | os.PathLike[str]) -> Path:
     try:
         # other processes write too, so that no list of files is to be remembered
         path: Path = upath.UPath(text, use_listings_cache=False)
-        path.exists()
+        patiently(path, path.exists)
     except Exception as error:  # each storage's own
         raise UsageError(
             f"{text} cannot be reached ({cause(error)}); check the URL and its credentials"
@@ -68,13 +70,35 @@ def readable(path: Path) -> Path | io.BytesIO | None:
     if is_on_disk(path):
         return path if is_plain(path) else None
     try:
-        return io.BytesIO(path.read_bytes())
+        return io.BytesIO(patiently(path, path.read_bytes))
     except FileNotFoundError:
         return None
     except Exception as error:  # each storage's own
         raise StoreError(
             f"cannot read {path} ({cause(error)}); when that is mended, try again"
         ) from error
+
+
+def patiently(path: Path, ask: Callable[[], T]) -> T:
+    """Return an answer about a path; ask an object storage again where it fails for the moment.
+
+    Waits twice as long before each further attempt. What is not there is an answer. A disk is asked
+    once: its errors do not pass by themselves.
+
+    Raises:
+        Exception: what the last attempt raised.
+    """
+    if is_on_disk(path):
+        return ask()
+    tenacity = extra("tenacity", "objects")
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+        retry=tenacity.retry_if_not_exception_type((FileNotFoundError, NotADirectoryError)),
+        reraise=True,
+    )
+    answer: T = retrying(ask)
+    return answer
 
 
 def each(of: Path, ask: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
@@ -130,7 +154,7 @@ def _flush(path: Path) -> None:
 def _upload(file: Path, to: Any) -> None:
     """Puts a file into an object storage, where it appears when the last byte has arrived."""
     try:
-        to.fs.put_file(os.fspath(file), to.path)
+        patiently(to, lambda: to.fs.put_file(os.fspath(file), to.path))
     except OSError:
         raise
     except Exception as error:  # each storage's own

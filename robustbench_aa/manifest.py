@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustbench_aa.directory import patiently
 from robustbench_aa.errors import DatasetError, RunError, cause
 from robustbench_aa.files import read_text
 from robustbench_aa.form import LARGEST, check_form
@@ -76,7 +77,8 @@ class Manifest:
         """
         path = directory / RUN
         try:
-            content = json.loads(read_text(path, LARGEST), parse_constant=_refuse)
+            text = patiently(path, lambda: read_text(path, LARGEST))
+            content = json.loads(text, parse_constant=_refuse)
             if content["schema"] == SCHEMA_VERSION:
                 check_form(content)
                 return cls(**content)

@@ -30,7 +30,7 @@ ARROWS = {
     "profile": set(),
     "overlap": {"profile"},
     "datasets": {"distortions", "files", "profile"},
-    "manifest": {"datasets", "files", "form"},
+    "manifest": {"datasets", "directory", "files", "form"},
     "predictions": set(),
     "store": {"directory", "form", "manifest", "predictions"},
     "inference": {"predictions"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from robustbench_aa.directory import on_disk, open_directory
+from robustbench_aa.directory import on_disk, open_directory, readable
 from robustbench_aa.errors import RunError, StoreError, UsageError
 from robustbench_aa.job import Job, prepare
 from robustbench_aa.merge import merge_runs
@@ -218,3 +219,43 @@ def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
     assert told.returncode in (1, 2)
     assert told.stderr.startswith("error: ")
     assert told.stderr.count("\n") == 1
+
+
+class Failing:
+    """An object storage's file, which answers after some failures."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        self.failures = list(failures)
+
+    def read_bytes(self) -> bytes:
+        if self.failures:
+            raise self.failures.pop(0)
+        return b"whole"
+
+
+@pytest.fixture
+def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    nap = pytest.importorskip("tenacity.nap")
+    monkeypatch.setattr(nap.time, "sleep", lambda _: None)
+
+
+@pytest.mark.usefixtures("_no_sleep")
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "403"), OSError(5, "500"), OSError("503"), TimeoutError()]
+)
+def test_an_object_storage_is_asked_again(error: OSError) -> None:
+    path = Failing(*[error] * 5)
+    content = readable(path)  # type: ignore[arg-type]
+    assert isinstance(content, io.BytesIO)
+    assert content.read() == b"whole"
+    path = Failing(*[error] * 6)
+    with pytest.raises(StoreError, match="when that is mended, try again"):
+        readable(path)  # type: ignore[arg-type]
+    assert not path.failures
+
+
+@pytest.mark.usefixtures("_no_sleep")
+def test_what_is_not_there_is_an_answer() -> None:
+    path = Failing(FileNotFoundError(), OSError(5, "asked again"))
+    assert readable(path) is None  # type: ignore[arg-type]
+    assert len(path.failures) == 1
