@@ -212,7 +212,10 @@ LOOPBACK = {
 def test_a_ray_that_is_started_here_listens_on_loopback_alone(place: Path) -> None:
     environment = {name: of for name, of in os.environ.items() if name != "RAY_ADDRESS"}
     process = subprocess.Popen(
-        command("sockets", "--engine", "ray", "--limit", "4"), cwd=place, stderr=subprocess.DEVNULL, env=environment
+        command("sockets", "--engine", "ray", "--limit", "4"),
+        cwd=place,
+        stderr=subprocess.DEVNULL,
+        env=environment,
     )
     found: set[str] = set()
     at_work = False
