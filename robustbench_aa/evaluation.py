@@ -201,7 +201,8 @@ def _fill(
 
 def _told(error: Exception) -> str:
     """Return what an error says, and its kind where it is not one of ours."""
-    if isinstance(error, RobustbenchError) or type(error) in (RuntimeError, ValueError):
+    plain = isinstance(error, RobustbenchError) or type(error) in (RuntimeError, ValueError)
+    if plain or is_out_of_memory(error):
         return cause(error)
     kind = type(error).__name__
     return kind if cause(error) == kind else f"{kind}: {cause(error)}"
