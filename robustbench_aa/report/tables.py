@@ -19,6 +19,7 @@ from robustbench_aa.report.provenance import (
     read_origins,
 )
 from robustbench_aa.report.published import with_published as beside_published
+from robustbench_aa.report.rounding import in_full
 from robustbench_aa.store import Store
 
 
@@ -74,7 +75,7 @@ class Tables:
             path.unlink(missing_ok=True)
             table = getattr(self, of.name)
             if isinstance(table, pd.DataFrame) and not table.empty:
-                table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
+                table.to_csv(path, index=False, float_format=in_full, lineterminator="\n")
                 written.append(path)
         return written
 
