@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test test-matrix lint docs bench train-digits clean
+.PHONY: help setup benchmark test test-matrix lint docs bench gpu train-digits clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: $(READY) ## measure speed, into results/performance/
 	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.synthetic_run
 	$(BIN)/python -m benchmarks.cluster_simulation
+
+gpu: $(READY) ## test and measure on a GPU for at most 20 minutes, into results/gpu/
+	$(BIN)/python -m benchmarks.gpu
 
 train-digits: $(READY) ## train the embedded models anew
 	$(BIN)/python -m data_prep.train_digits

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from benchmarks.rows import device_name, write_table
 from robustbench_aa.antialiasing import BlurPool, Conversion, convert
 from robustbench_aa.antialiasing.blurpool import PaddingMode
 
@@ -102,7 +103,9 @@ def layer_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, 
 
 def _check_agreement(candidates: dict[str, nn.Module], x: Tensor) -> None:
     """A faster layer that computes something else would be none: 1e-5, or the type's last bits."""
-    with torch.inference_mode():
+    # a GPU's convolutions would keep ten bits of float32 values otherwise
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    with torch.inference_mode(), exact:
         outputs = {name: module(x).float() for name, module in candidates.items()}
     atol = 1e-5 if x.dtype == torch.float32 else 8 * torch.finfo(x.dtype).eps
     for output in outputs.values():
@@ -147,19 +150,23 @@ def _installed(name: str) -> Any:
 @click.option("--batch", default=8, show_default=True)
 @click.option("--repetitions", default=7, show_default=True)
 @click.option("--layers-only", is_flag=True)
-def main(device: str, batch: int, repetitions: int, layers_only: bool) -> None:
-    """Measures layers and networks and writes a row for each comparison."""
-    rows = list(layer_rows(device, batch, repetitions))
+@click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
+def main(device: str, batch: int, repetitions: int, layers_only: bool, output: Path) -> None:
+    """Measure layers and networks and write a row for each comparison."""
+    measured = layer_rows(device, batch, repetitions)
     if not layers_only:
-        rows += network_rows(device, batch, max(3, repetitions // 2))
-    table = pd.DataFrame(rows)
-    table["ours_over_reference"] = table["ours_ms"] / table["reference_ms"]
-    table["device"] = torch.cuda.get_device_name() if device != "cpu" else "cpu"
-    table["threads"], table["batch"] = torch.get_num_threads(), batch
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.3f")
+        measured = chain(measured, network_rows(device, batch, max(3, repetitions // 2)))
+    rows: list[dict[str, Any]] = []
+    table = pd.DataFrame()
+    for row in measured:
+        rows.append(row)
+        table = pd.DataFrame(rows).astype({"reference_ms": float})  # empty without a peer
+        table["ours_over_reference"] = table["ours_ms"] / table["reference_ms"]
+        table["device"] = device_name(device)
+        table["threads"], table["batch"] = torch.get_num_threads(), batch
+        write_table(table, output)
     click.echo(table.to_string(index=False))
-    click.echo(OUTPUT)
+    click.echo(output)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import click
 import numpy as np
 import pandas as pd
 import torch
-from skimage.data import astronaut
-from sklearn.datasets import load_sample_image
 
+from benchmarks.photographs import originals
+from benchmarks.rows import device_name, write_table
 from robustbench_aa.distortions import corruptions_at, distort, reference
 from robustbench_aa.types import Distortion
 
@@ -29,8 +29,7 @@ SIZE = 224
 
 def photographs(count: int) -> torch.Tensor:
     """[count, 3, 224, 224] uint8: crops of three photographs, again and again."""
-    whole = (astronaut(), load_sample_image("china.jpg"), load_sample_image("flower.jpg"))
-    crops = [picture[40 : 40 + SIZE, 100 : 100 + SIZE] for picture in whole]
+    crops = [picture[40 : 40 + SIZE, 100 : 100 + SIZE] for picture in originals()]
     batch = np.stack([crops[place % len(crops)] for place in range(count)])
     return torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous()
 
@@ -56,13 +55,15 @@ def _corrupt(images: torch.Tensor, cell: Distortion) -> None:
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 @click.option("--batch", default=16, show_default=True)
 @click.option("--repetitions", default=3, show_default=True)
-def main(device: str, batch: int, repetitions: int) -> None:
-    """Measures every corruption at every severity and writes a row for each."""
+@click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
+def main(device: str, batch: int, repetitions: int, output: Path) -> None:
+    """Measure every corruption at every severity and write a row for each."""
     warnings.simplefilter("ignore")
     cores = torch.get_num_threads()
     images = photographs(batch).to(device)
     picture = images[0].permute(1, 2, 0).cpu().numpy()
-    rows = []
+    rows: list[dict[str, object]] = []
+    table = pd.DataFrame()
     for cell in corruptions_at(SIZE):
         name, severity = cell.name, cell.severity or 0
 
@@ -81,20 +82,20 @@ def main(device: str, batch: int, repetitions: int) -> None:
                 "ours_all_cores_ms": found["all_cores"],
                 "imagecorruptions_ms": package,
                 "ours_over_imagecorruptions": found["one_core"] / package,
+                "device": device_name(device),
+                "cores": cores,
+                "batch": batch,
             }
         )
-    table = pd.DataFrame(rows)
-    table["device"] = torch.cuda.get_device_name() if device != "cpu" else "cpu"
-    table["cores"], table["batch"] = cores, batch
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.3f")
+        table = pd.DataFrame(rows)
+        write_table(table, output)
     click.echo(table.groupby("corruption", sort=False).mean(numeric_only=True).to_string())
     sums = table[["ours_one_core_ms", "ours_all_cores_ms", "imagecorruptions_ms"]].sum()
     click.echo(f"sum over all cells, ms an image:\n{sums.to_string()}")
     without = table[table.corruption != "glass_blur"]
     ratio = without.imagecorruptions_ms.sum() / without.ours_one_core_ms.sum()
     click.echo(f"without glass_blur the package takes {ratio:.1f} times as long")
-    click.echo(OUTPUT)
+    click.echo(output)
 
 
 if __name__ == "__main__":

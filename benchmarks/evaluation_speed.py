@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +24,10 @@ import click
 import pandas as pd
 import torch
 from PIL import Image
-from skimage.data import astronaut
-from sklearn.datasets import load_sample_image
 
 from benchmarks import peers
+from benchmarks.photographs import originals
+from benchmarks.rows import device_name, write_table
 from data_prep.make_imagenet_c import main as make_imagenet_c
 from data_prep.make_imagenet_p import main as make_imagenet_p
 from robustbench_aa.datasets.imagenet import LIVE
@@ -59,7 +59,7 @@ Routes = dict[str, Callable[[], float]]
 
 def write_photographs(folder: Path, count: int = PHOTOGRAPHS) -> None:
     """Crops of three photographs, each in a class of its own."""
-    whole = (astronaut(), load_sample_image("china.jpg"), load_sample_image("flower.jpg"))
+    whole = originals()
     for place in range(count):
         left = 100 * place // count
         crop = whole[place % len(whole)][:375, left : left + 500]
@@ -87,23 +87,28 @@ class Files:
     videos: Path
 
     @classmethod
-    def written(cls, place: Path, count: int) -> Files:
-        """Makes them in a folder; only a few photographs are corrupted."""
+    def written(cls, place: Path, count: int, datasets: Iterable[str]) -> Files:
+        """Make what the data sets need in a folder; only a few photographs are corrupted."""
         of = cls(*(place / name for name in ("clean", "few", "stored", "severities", "videos")))
-        write_photographs(of.clean)
+        write_photographs(of.clean, max(PHOTOGRAPHS, count))
         some(of.clean, count, of.few)
+        if "imagenet-c" in datasets:
+            of._write_corrupted()
+        if VIDEOS in datasets:
+            chosen = [word for name in PERTURBATIONS for word in ("--perturbation", name)]
+            how = ["--source", str(of.few), "--to", str(of.videos), *chosen]
+            make_imagenet_p.main(how, standalone_mode=False)
+        return of
+
+    def _write_corrupted(self) -> None:
         chosen = [word for name in CORRUPTIONS for word in ("--corruption", name)]
-        how = ["--source", str(of.few), "--to", str(of.stored), *chosen]
+        how = ["--source", str(self.few), "--to", str(self.stored), *chosen]
         make_imagenet_c.main(how, standalone_mode=False)
         for severity in SEVERITIES:
             for name in CORRUPTIONS:
-                link = of.by_severity / str(severity) / name
+                link = self.by_severity / str(severity) / name
                 link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(of.stored / name / str(severity))
-        chosen = [word for name in PERTURBATIONS for word in ("--perturbation", name)]
-        how = ["--source", str(of.few), "--to", str(of.videos), *chosen]
-        make_imagenet_p.main(how, standalone_mode=False)
-        return of
+                link.symlink_to(self.stored / name / str(severity))
 
 
 def asked(dataset: str, model: str, files: Files, repetition: int, count: int) -> Suite:
@@ -219,7 +224,7 @@ def measure(
             "highest": max(shares),
             "frames": frames,
             "repetitions": REPETITIONS,
-            "device": torch.cuda.get_device_name() if "cuda" in job.device else "cpu",
+            "device": device_name(job.device),
             "threads": torch.get_num_threads(),
         }
 
@@ -238,15 +243,14 @@ def _setting(job: Job, amp_dtype: str | None) -> peers.Setting:
     )
 
 
-def _write(rows: list[dict[str, object]], earlier: pd.DataFrame | None) -> None:
-    """Writes all rows, those of earlier measurements of other cases before the new ones."""
+def _write(rows: list[dict[str, object]], earlier: pd.DataFrame | None, output: Path) -> None:
+    """Write all rows, those of earlier measurements of other cases before the new ones."""
     table = pd.DataFrame(rows)
     if earlier is not None:
         case = ["dataset", "model", "dtype", "device"]
         again = pd.MultiIndex.from_frame(earlier[case]).isin(pd.MultiIndex.from_frame(table[case]))
         table = pd.concat([earlier[~again], table])
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.3f")
+    write_table(table, output)
 
 
 @click.command()
@@ -255,28 +259,33 @@ def _write(rows: list[dict[str, object]], earlier: pd.DataFrame | None) -> None:
 @click.option("--dataset", "datasets", multiple=True, help="Likewise.")
 @click.option("--dtype", "dtypes", multiple=True, default=("float32", "bfloat16"))
 @click.option("--no-peers", is_flag=True, help="Only the bare model and ours.")
+@click.option("--photographs", type=int, help="How many; by default few for a slow model.")
+@click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
 def main(
     device: str | None,
     models: tuple[str, ...],
     datasets: tuple[str, ...],
     dtypes: tuple[str, ...],
     no_peers: bool,
+    photographs: int | None,
+    output: Path,
 ) -> None:
-    """Measures every case, writes a row for each route, and keeps the rows of other cases."""
+    """Measure every case, write a row for each route, and keep the rows of other cases."""
     rows: list[dict[str, object]] = []
-    earlier = pd.read_csv(OUTPUT) if OUTPUT.exists() else None
+    earlier = pd.read_csv(output) if output.exists() else None
+    datasets = datasets or (*DATASETS, VIDEOS)
     for model in models or MODELS:
         with tempfile.TemporaryDirectory() as place:
-            count = MODELS[model]
-            files = Files.written(Path(place), count)
+            count = photographs or MODELS[model]
+            files = Files.written(Path(place), count, datasets)
             for dtype in dtypes:
-                for dataset in datasets or (*DATASETS, VIDEOS):
+                for dataset in datasets:
                     case = (dataset, model, dtype)
                     found = list(measure(*case, files, count, device, not no_peers))
                     click.echo(pd.DataFrame(found).iloc[:, :8].to_string(index=False))
                     rows += found
-                    _write(rows, earlier)
-    click.echo(OUTPUT)
+                    _write(rows, earlier, output)
+    click.echo(output)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 A model sees the same photographs under all corruptions that count, at one severity, once as it is
 and once with each switch. All but mixed precision should leave every class as it was, up to ties.
+An embedded model (`-m digits:resnet@baseline-seed0`) sees the embedded digits and needs no DIR.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import click
 import pandas as pd
 
 from benchmarks.evaluation_speed import CORRUPTIONS
+from benchmarks.rows import write_table
 from robustbench_aa.cli import run_command
 from robustbench_aa.inference import Inference
 from robustbench_aa.job import prepare
@@ -20,7 +22,8 @@ from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN
 
 OUTPUT = Path("results/performance/switches.csv")
-DATASET = "imagenet-c-live"
+PHOTOGRAPHS = ("image-folder", "imagenet-c-live")
+DIGITS = ("digits", "digits-c")
 PLAIN = "none"
 SWITCHES: dict[str, tuple[Inference, int | None]] = {
     PLAIN: (Inference(), None),
@@ -33,11 +36,11 @@ SWITCHES: dict[str, tuple[Inference, int | None]] = {
 """How frames go through the model, and how many threads decode."""
 
 
-def predictions(suite: Suite, switch: str) -> pd.DataFrame:
+def predictions(suite: Suite, switch: str, device: str | None) -> pd.DataFrame:
     """A row a frame: `label`, `top1`, `corrupted`."""
     inference, workers = SWITCHES[switch]
     with tempfile.TemporaryDirectory() as folder:
-        job = prepare(suite, folder, workers=workers)
+        job = prepare(suite, folder, device, workers=workers)
         run = job.carry_out(inference)
         if run.failures:
             raise click.ClickException(str(run.failures[0]))
@@ -68,31 +71,35 @@ def row(switch: str, found: pd.DataFrame, plain: pd.DataFrame) -> dict[str, obje
 
 @click.command()
 @click.option("--model", "-m", default="torchvision:mobilenet_v2@IMAGENET1K_V1", show_default=True)
-@click.option("--data-dir", required=True, help="Clean photographs in class folders.")
+@click.option("--data-dir", help="Clean photographs in class folders.")
 @click.option("--limit", default=200, show_default=True, help="Of them.")
 @click.option("--severity", default=3, show_default=True)
-def main(model: str, data_dir: str, limit: int, severity: int) -> None:
-    """Evaluates with each switch and writes a row for it."""
+@click.option("--device", default=None, help="A GPU if there is one by default.")
+@click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
+def main(
+    model: str, data_dir: str | None, limit: int, severity: int, device: str | None, output: Path
+) -> None:
+    """Evaluate with each switch and write a row for it."""
+    clean_set, corrupted_set = DIGITS if model.startswith("digits:") else PHOTOGRAPHS
     corrupted = Suite(
         [model],
-        [DATASET],
+        [corrupted_set],
         data_dir=data_dir,
         limit=limit,
         corruptions=CORRUPTIONS,
         severities=[severity],
     )
-    clean = Suite([model], ["image-folder"], data_dir=data_dir, limit=limit)
+    clean = Suite([model], [clean_set], data_dir=data_dir, limit=limit)
     rows = []
     plain = pd.DataFrame()
     for switch in SWITCHES:
-        parts = [predictions(suite, switch) for suite in (clean, corrupted)]
+        parts = [predictions(suite, switch, device) for suite in (clean, corrupted)]
         found = pd.concat(parts, ignore_index=True)
         plain = found if switch == PLAIN else plain
         rows.append(row(switch, found, plain))
         click.echo(rows[-1])
-        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows).to_csv(OUTPUT, index=False, float_format="%.4f")
-    click.echo(OUTPUT)
+        write_table(pd.DataFrame(rows), output, digits=4)
+    click.echo(output)
 
 
 if __name__ == "__main__":

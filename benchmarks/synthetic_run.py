@@ -65,9 +65,10 @@ def synthetic_manifest() -> Manifest:
         distortions=cells,
         missing={},
         geometry=str(STORED),
-        sha256=f"{_sha256('imagenet-c')} {' '.join(map(str, cells))}",
+        files_sha256=f"{_sha256('imagenet-c')} {' '.join(map(str, cells))}",
         index=np.arange(max(IMAGES)),
         stored=lambda _cell, _index: sys.exit("there are no pictures"),
+        files=lambda _cell, _index: [],
     )
     return Manifest(
         suite=None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_aa.errors import RobustbenchError, UnknownName, UsageError, one_line
+from robustbench_aa.errors import RobustbenchError, UnknownName, UsageError, cause, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,15 +32,21 @@ def main() -> None:
 
 
 def run_command(command: click.Command, prog_name: str | None = None) -> None:
-    """Runs a command; every error is one line on standard error, with its exit status."""
-    received = signal.SIGINT
+    """Run a command; every error is one line on standard error, with its exit status.
 
-    def terminate(*_: object) -> None:
-        nonlocal received
-        received = signal.SIGTERM
-        raise KeyboardInterrupt  # as Ctrl-C does: Ray would change the status of an exit
+    Of several signals in a row the first one counts: it interrupts, and the others are ignored
+    while files are put in order.
+    """
+    received: list[int] = []
 
-    signal.signal(signal.SIGTERM, terminate)
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        if len(received) == 1:
+            raise KeyboardInterrupt  # also for SIGTERM: Ray would change the status of an exit
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a shell
+        signal.signal(signal.SIGINT, interrupt)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
     try:
@@ -51,10 +57,22 @@ def run_command(command: click.Command, prog_name: str | None = None) -> None:
         _quit(error.format_message(), error.exit_code)
     except OSError as error:
         _quit(str(error), 1)
+    except (ImportError, MemoryError) as error:
+        memory = "; is there too little memory (ulimit -v)?" if _is_short_of_memory(error) else ""
+        _quit(f"{cause(error)}{memory}", 1)
     except (click.Abort, KeyboardInterrupt):
-        how = "terminated" if received == signal.SIGTERM else "interrupted"
-        _quit(f"{how}; the same command resumes", 128 + received)
+        first = received[0] if received else signal.SIGINT
+        how = "terminated" if first == signal.SIGTERM else "interrupted"
+        _quit(f"{how}; the same command resumes", 128 + first)
+    except SystemExit as error:  # of a model's or a data set's code
+        code = error.code if isinstance(error.code, int) and error.code else 1
+        _quit(f"ended by SystemExit({error.code!r}), which a model or a data set raised", code)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _is_short_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "memory" in text or "map segment" in text
 
 
 def _quit(message: str, status: int) -> None:

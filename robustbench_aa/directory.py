@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -137,6 +138,47 @@ def _upload(file: Path, to: Any) -> None:
 
 
 @contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """Give an empty folder, which takes the place of another one once all of it is written.
+
+    A process that is stopped, or a disk that is full, leaves the other one as it was.
+
+    Args:
+        folder: on a disk; need not be there.
+
+    Raises:
+        OSError: something cannot be written.
+    """
+    new, old = (folder.with_name(f"{folder.name}.{age}") for age in ("new", "old"))
+    restore(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    for path in new.rglob("*"):
+        if path.is_file():
+            _flush(path)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(folder: Path) -> None:
+    """Bring back a folder that was being replaced when its process was stopped."""
+    old = folder.with_name(f"{folder.name}.old")
+    if old.is_dir() and not old.is_symlink():
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(folder)
+
+
+@contextmanager
 def on_disk(folder: Path) -> Iterator[Path]:
     """The folder, or a copy of one in an object storage, which becomes what is made of the copy.
 
@@ -157,8 +199,9 @@ def on_disk(folder: Path) -> Iterator[Path]:
             there.fs.get_file(there.path, os.fspath(here / name))
         yield here
         after = _files(here)
-        for name, file in after.items():
-            _upload(file, folder / name)
+        # the page comes last, so that it never shows what is not there yet
+        for name in sorted(after, key=lambda name: name == "index.html"):
+            _upload(after[name], folder / name)
         for name in before.keys() - after:
             before[name].unlink()
 

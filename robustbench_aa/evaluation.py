@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from robustbench_aa.datasets import Dataset
+from robustbench_aa.datasets.content import Digest
 from robustbench_aa.directory import each
-from robustbench_aa.errors import DatasetError, ModelError, cause
+from robustbench_aa.errors import DatasetError, RobustbenchError, RunError, cause
 from robustbench_aa.inference import Predictor, halved, is_out_of_memory
 from robustbench_aa.overlap import ahead, behind
-from robustbench_aa.predictions import RANKING
+from robustbench_aa.predictions import RANKING, Content
 from robustbench_aa.profile import stage
 from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import Batch, Shard
@@ -60,19 +61,48 @@ class Failure:
         return f"{self.model} failed on {where}: {self.cause}"
 
 
-def plan(models: Iterable[str], cells: Sequence[Cell], store: Store) -> list[Work]:
-    """What is still to be done on one data set, shard by shard so that each is decoded once."""
+def plan(
+    models: Iterable[str], cells: Sequence[Cell], store: Store, dataset: Dataset | None = None
+) -> list[Work]:
+    """Return what is still to be done on one data set, shard by shard so that each is decoded once.
+
+    Args:
+        models: by name.
+        cells: of the data set.
+        store: of the run.
+        dataset: whose pictures must be those that predictions were made from, if given.
+
+    Raises:
+        RunError: pictures have changed since their predictions were made.
+    """
     models = tuple(models)
     shards = store.shards(cells[0].dataset)
     everything = [Work(cell, shard, models) for shard in shards for cell in cells]
-    work = each(store.directory, lambda item: _lacking(item, store), everything)
+    work = each(store.directory, lambda item: _lacking(item, store, dataset), everything)
     return [item for item in work if item.pending]
 
 
-def _lacking(item: Work, store: Store) -> Work:
-    """The same for those models alone whose predictions are not there."""
-    names = [name for name in item.pending if not store.has(name, item.cell, item.shard)]
-    return replace(item, pending=tuple(names))
+def _lacking(item: Work, store: Store, dataset: Dataset | None) -> Work:
+    """Return the same for those models alone whose predictions are not there."""
+    pending, sources = [], ""
+    for name in item.pending:
+        content = store.content(name, item.cell, item.shard)
+        if content is None:
+            pending.append(name)
+        elif dataset is not None and content.stamp_sha256 not in ("", _stamp(item, dataset)):
+            # sizes or times have changed: only then is the content read and compared
+            sources = sources or dataset.sources(item.cell.distortion, item.shard)
+            if sources != content.sources_sha256:
+                raise RunError(
+                    f"the pictures of {item.cell}, images {item.shard}, have changed since "
+                    f"{store.path(name, item.cell, item.shard)} was made from them; choose another "
+                    "--output-dir, or delete that file and others of its age"
+                )
+    return replace(item, pending=tuple(pending))
+
+
+def _stamp(item: Work, dataset: Dataset) -> str:
+    return dataset.stamp(item.cell.distortion, item.shard)
 
 
 def evaluate(
@@ -105,8 +135,10 @@ def evaluate(
         for item, of_item in groupby(parts, key=itemgetter(0)):
             rows = {name: store.empty_rows(name, item.frames) for name in item.pending}
             batches = (batch for _, batch in of_item)
-            failures += _fill(rows, item, batches, predictors, progress)
-            later(_commit, store, item, rows)
+            content = Digest()
+            failures += _fill(rows, item, batches, predictors, content, progress)
+            stamp = dataset.stamp(item.cell.distortion, item.shard)
+            later(_commit, store, item, rows, Content(content.sources, content.frames, stamp))
     return failures
 
 
@@ -125,14 +157,12 @@ def _read(
                 if start < stop:
                     missing = f"{stop - start} of {item.shard.stop - item.shard.start} images"
                     raise DatasetError(f"{item.cell.dataset} did not give {missing}")
-            except (DatasetError, RuntimeError, MemoryError) as error:
+            except Exception as error:  # a data set may be anybody's code
                 if is_out_of_memory(error) and batch_size > 1:
                     batch_size = halved(batch_size, str(item.cell))
-                elif is_out_of_memory(error) or isinstance(error, DatasetError):
+                else:
                     yield item, error
                     break
-                else:
-                    raise
 
 
 def _fill(
@@ -140,13 +170,14 @@ def _fill(
     item: Work,
     parts: Iterable[Batch | Exception],
     predictors: Mapping[str, Predictor],
+    content: Digest,
     progress: Progress,
 ) -> list[Failure]:
     """Fills the models' columns of predictions; those of models that fail are taken away."""
     failures = []
 
     def fail(name: str, error: Exception) -> None:
-        failures.append(Failure(name, item.cell, item.shard, cause(error)))
+        failures.append(Failure(name, item.cell, item.shard, _told(error)))
         del rows[name]
 
     done = 0
@@ -155,12 +186,13 @@ def _fill(
             for name in list(rows):
                 fail(name, part)
             break
+        content.add(part.sources, part.frames)
         frames = part.frames.shape[0] * part.frames.shape[1]
         for name in list(rows):
             try:
                 with stage("forward"):
                     prediction = predictors[name].predict(part, RANKING in rows[name])
-            except (ModelError, RuntimeError, ValueError, TypeError) as error:
+            except Exception as error:  # a model may be anybody's code
                 fail(name, error)
             else:
                 for column, kept in rows[name].items():
@@ -170,7 +202,17 @@ def _fill(
     return failures
 
 
-def _commit(store: Store, item: Work, rows: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+def _told(error: Exception) -> str:
+    """Return what an error says, and its kind where it is not one of ours."""
+    if isinstance(error, RobustbenchError) or type(error) in (RuntimeError, ValueError):
+        return cause(error)
+    kind = type(error).__name__
+    return kind if cause(error) == kind else f"{kind}: {cause(error)}"
+
+
+def _commit(
+    store: Store, item: Work, rows: Mapping[str, Mapping[str, np.ndarray]], content: Content
+) -> None:
     with stage("commit"):
         for name, columns in rows.items():
-            store.commit(name, item.cell, item.shard, columns)
+            store.commit(name, item.cell, item.shard, columns, content)

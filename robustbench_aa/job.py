@@ -27,7 +27,7 @@ from robustbench_aa.models import expand, load
 from robustbench_aa.profile import profiled
 from robustbench_aa.run import Run
 from robustbench_aa.samples import write_samples
-from robustbench_aa.store import Cell, Store
+from robustbench_aa.store import Cell, Store, locked
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier, Distortion, groups, kind
 
@@ -73,7 +73,7 @@ class Job:
         run = ENGINES[engine]
         compute_in_full()
         directory, manifest = self.store.directory, self.store.manifest
-        with self.store.locked():
+        with locked(directory):
             told = manifest.made_here(self.datasets, self.device, inference.told())
             store = Store.continued(directory, told)  # another run may have ended meanwhile
             store.write_manifest()
@@ -187,7 +187,9 @@ def prepare(
         name: [cell for cell in store.cells(name) if cell.distortion in asked[name]]
         for name in datasets
     }
-    work = [item for name in datasets for item in plan(classifiers, cells[name], store)]
+    work = [
+        item for name in datasets for item in plan(classifiers, cells[name], store, datasets[name])
+    ]
     return Job(store, classifiers, datasets, [*chain(*cells.values())], work, device)
 
 

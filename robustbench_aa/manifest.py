@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import platform
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 """Of `run.json` and of the prediction files; files of another version are never mixed in."""
 
+RUN = "run.json"
+"""The file of a manifest."""
 Identity = dict[str, Any]
 
 
@@ -71,7 +74,7 @@ class Manifest:
         Raises:
             RunError: `run.json` cannot be read, or is of another version.
         """
-        path = directory / "run.json"
+        path = directory / RUN
         try:
             content = json.loads(read_text(path, LARGEST), parse_constant=_refuse)
             if content["schema"] == SCHEMA_VERSION:
@@ -79,10 +82,16 @@ class Manifest:
                 return cls(**content)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except OSError as error:
+            if error.errno in (errno.EFBIG, errno.EINVAL):
+                raise _unreadable(path, error) from error
+            # nothing is known to be wrong with the file: never advise to give it up
             raise RunError(
-                f"{path} is not readable ({cause(error)}); delete it to start anew"
+                f"{path} cannot be read now ({error.strerror or cause(error)}); when that is "
+                "mended, the same command continues"
             ) from error
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise _unreadable(path, error) from error
         raise RunError(
             f"{path} has schema {content['schema']} and this version writes {SCHEMA_VERSION}; "
             "choose another --output-dir"
@@ -150,6 +159,12 @@ class Manifest:
         return None
 
 
+def _unreadable(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path} is not readable ({cause(error)}); restore it, or choose another --output-dir"
+    )
+
+
 def _changed_distortions(ours: list[Identity], theirs: list[Identity]) -> list[str]:
     """Return what differs between the distortions of two descriptions of a data set, in words."""
     by_name = [{entry["name"]: entry for entry in entries} for entries in (ours, theirs)]
@@ -171,6 +186,7 @@ def model_identity(classifier: Classifier) -> Identity:
     """Everything about a model that its predictions depend on."""
     return {
         "weights_sha256": classifier.weights_sha256,
+        "source_sha256": classifier.source_sha256,
         "architecture_sha256": hashlib.sha256(classifier.architecture().encode()).hexdigest(),
         "parameters": classifier.parameters,
         "input_size": classifier.input_size,

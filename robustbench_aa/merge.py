@@ -10,9 +10,9 @@ from pathlib import Path
 
 from robustbench_aa.directory import open_directory
 from robustbench_aa.errors import DamagedShard, RunError
-from robustbench_aa.manifest import Manifest
+from robustbench_aa.manifest import RUN, Manifest
 from robustbench_aa.run import Run
-from robustbench_aa.store import Cell, Store
+from robustbench_aa.store import LOCK, Cell, Store, locked
 from robustbench_aa.types import Shard
 
 Place = tuple[str, Cell, Shard]
@@ -40,11 +40,12 @@ def merge_runs(
         SuiteError: together they have two data sets of a kind.
     """
     output = open_directory(output_dir)
-    stores = _opened([open_directory(run) for run in runs], output)
-    merged = Store(output, _joined(stores, command))
-    merged.check_kinds()
-    chosen = [*_chosen(stores, merged)]
-    with merged.locked():
+    folders = [open_directory(run) for run in runs]
+    merged, chosen = _planned(folders, output, command)  # refuses before anything is written
+    with locked(output):
+        if (output / RUN).exists():
+            # an evaluation may have ended meanwhile; what is written must be read under the lock
+            merged, chosen = _planned(folders, output, command)
         merged.write_manifest()
         for file, place in chosen:
             if file != merged.path(*place):
@@ -52,12 +53,23 @@ def merge_runs(
     return Run(output)
 
 
+def _planned(
+    folders: Sequence[Path], output: Path, command: str | None
+) -> tuple[Store, list[tuple[Path, Place]]]:
+    """Return the run that is to be, and every file that is to be in it."""
+    stores = _opened(folders, output)
+    merged = Store(output, _joined(stores, command))
+    merged.check_kinds()
+    return merged, [*_chosen(stores, merged)]
+
+
 def _opened(runs: Sequence[Path], output: Path) -> list[Store]:
     """The runs, the one in the output directory first."""
     stores = [Store.of_run(run) for run in runs if run.resolve() != output.resolve()]
-    if (output / "run.json").exists():
+    if (output / RUN).exists():
         return [Store.of_run(output), *stores]
-    if output.is_dir() and any(output.iterdir()):
+    left = {LOCK, f"{RUN}.tmp"}  # what a merge that was stopped at once leaves
+    if output.is_dir() and any(entry.name not in left for entry in output.iterdir()):
         raise RunError(f"{output} is not empty and holds no run; choose another --output-dir")
     return stores
 

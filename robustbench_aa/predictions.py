@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,20 @@ RANKING = "ranking"
 """A further column of runs that keep it: all classes, the likeliest first."""
 ROUNDING = 1e-5
 """By how much a probability may exceed 1."""
+
+
+class Content(NamedTuple):
+    """What the predictions of a shard were made from.
+
+    Attributes:
+        sources_sha256: of the bytes that its images were read from.
+        frames_sha256: of the frames that the models saw, which rounding can change.
+        stamp_sha256: of its files' sizes and times; empty where there are no files.
+    """
+
+    sources_sha256: str = ""
+    frames_sha256: str = ""
+    stamp_sha256: str = ""
 
 
 def schema_of(ranked: int) -> pa.Schema:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from robustbench_aa.directory import write_whole
-from robustbench_aa.errors import DatasetError, one_line
+from robustbench_aa.errors import DatasetError, cause, one_line
 from robustbench_aa.files import is_plain
 from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import Shard
@@ -48,11 +48,15 @@ def write_samples(directory: Path, cells: Iterable[Cell], datasets: Mapping[str,
         if path.exists() or path.is_symlink():  # a link would be written through
             continue
         first = Shard(0, 1)
-        with suppress(DatasetError):  # the cell has failed, and its failure names the cause
+        try:
             batches = datasets[cell.dataset].read(cell.distortion, first, 1, torch.device("cpu"))
             frames = next(iter(batches)).frames[0].permute(0, 2, 3, 1).numpy()
             strip = _strip(frames)
             write_whole(path, partial(Path.write_bytes, data=strip))
+        except DatasetError:  # the cell has failed, and its failure names the cause
+            continue
+        except Exception as error:  # a small picture is not worth a run
+            _log.warning("%s is not written (%s)", path, cause(error))
 
 
 def read_samples(store: Store) -> Samples:

@@ -24,8 +24,15 @@ from filelock import FileLock, Timeout
 from robustbench_aa.directory import each, is_on_disk, readable, write_whole
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
 from robustbench_aa.form import distortion_of, folder_of
-from robustbench_aa.manifest import Manifest
-from robustbench_aa.predictions import are_distinct, as_table, empty_rows, fault_of, schema_of
+from robustbench_aa.manifest import RUN, Manifest
+from robustbench_aa.predictions import (
+    Content,
+    are_distinct,
+    as_table,
+    empty_rows,
+    fault_of,
+    schema_of,
+)
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
 PROMISED_FILES, PROMISED_OUTCOMES = 100_000, 20_000_000
@@ -35,6 +42,11 @@ FILES_A_FILE, OUTCOMES_A_BYTE = 1000, 100
 _METADATA_KEY = b"robustbench_aa"
 _UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
 """What reading a file of somebody else's raises, and what is told in it."""
+RECENT = ("command", "decoded_sha256")
+"""What the footers of prediction files may lack."""
+NOTHING = Content()
+LOCK = ".lock"
+"""The file that one writer of a run holds."""
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +64,40 @@ class Cell(NamedTuple):
 def _images(described: Mapping[str, Any]) -> str:
     """Return which images a data set has, in words."""
     return f"{described['collection']} of {described['classes']} classes"
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run, also on other machines that share it.
+
+    Whatever is written under the lock must have been read under it. Object storage knows no locks:
+    there, whoever starts two sees to it that they differ.
+
+    Raises:
+        RunError: another process is at work on it, or the directory cannot be written.
+    """
+    if not is_on_disk(directory):
+        yield
+        return
+    lock = FileLock(directory / LOCK, timeout=0)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"another process is at work on {directory}; wait for it, or choose another "
+            "--output-dir"
+        ) from error
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unwritable(directory: Path, error: OSError) -> RunError:
+    return RunError(f"cannot write to {directory} ({error.strerror}); choose another --output-dir")
 
 
 class Store:
@@ -136,44 +182,11 @@ class Store:
         text = self.manifest.to_json()
         try:
             write_whole(
-                self.directory / "run.json",
+                self.directory / RUN,
                 lambda beside: beside.write_text(text, encoding="utf-8"),
             )
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> RunError:
-        return RunError(
-            f"cannot write to {self.directory} ({error.strerror}); choose another --output-dir"
-        )
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from writing to the run, also on other machines that share it.
-
-        Object storage knows no locks: there, whoever starts two sees to it that they differ.
-
-        Raises:
-            RunError: another process is at work on it, or the directory cannot be written.
-        """
-        if not is_on_disk(self.directory):
-            yield
-            return
-        lock = FileLock(self.directory / ".lock", timeout=0)
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise RunError(
-                f"another process is at work on {self.directory}; wait for it, or choose another "
-                "--output-dir"
-            ) from error
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            yield
-        finally:
-            lock.release()
+            raise _unwritable(self.directory, error) from error
 
     def cells(self, dataset: str) -> list[Cell]:
         """All that a data set defines, whether or not it has been evaluated."""
@@ -223,18 +236,37 @@ class Store:
         return folder / str(cell.distortion) / f"{shard}.parquet"
 
     def has(self, model: str, cell: Cell, shard: Shard) -> bool:
-        """Whether the predictions of a shard are there and whole; a damaged file is told of."""
+        """Return whether the predictions of a shard are there and whole."""
+        return self.content(model, cell, shard) is not None
+
+    def content(self, model: str, cell: Cell, shard: Shard) -> Content | None:
+        """Return what the predictions of a shard were made from; None unless they are whole.
+
+        A damaged file is warned of.
+        """
         try:
-            return self.read_shard(model, cell, shard) is not None
+            table = self.read_shard(model, cell, shard)
         except DamagedShard as error:
             _log.warning("%s; the shard counts as missing and is evaluated again", error)
-            return False
+            return None
+        if table is None:
+            return None
+        told = json.loads(table.schema.metadata[_METADATA_KEY])
+        return Content(*(str(told.get(name, "")) for name in Content._fields))
 
-    def commit(self, model: str, cell: Cell, shard: Shard, rows: Mapping[str, np.ndarray]) -> None:
+    def commit(
+        self,
+        model: str,
+        cell: Cell,
+        shard: Shard,
+        rows: Mapping[str, np.ndarray],
+        content: Content = NOTHING,
+    ) -> None:
         """Stores the predictions of a shard: afterwards they are there whole, or not at all.
 
         Args:
             rows: the columns of the store's `schema`.
+            content: what they were made from.
 
         Raises:
             StoreError: the disk is full, or the directory cannot be written any more.
@@ -244,6 +276,7 @@ class Store:
             "environment": self.manifest.environment,
             "decoded_sha256": self.manifest.decoded.get(cell.dataset, ""),
             "command": self.manifest.command or "",
+            **content._asdict(),
         }
         metadata = {_METADATA_KEY: json.dumps(told)}
         table = as_table(rows, self._schema(model)).replace_schema_metadata(metadata)
@@ -270,8 +303,9 @@ class Store:
         """What the predictions of a shard were made with, by its file's footer alone.
 
         Returns:
-            The environment, the command (empty for a session from Python) and the hash of a few
-            decoded pictures; None where the file is missing, truncated or of another run.
+            The environment, the command (empty for a session from Python), the hash of a few
+            decoded pictures and the parts of a `Content`; None where the file is missing,
+            truncated or of another run.
         """
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
@@ -280,7 +314,7 @@ class Store:
             told = json.loads((pq.read_metadata(source).metadata or {})[_METADATA_KEY])
             if told["identity"] != self._identity(model, cell, shard):
                 return None
-            recent = {key: told[key] for key in ("command", "decoded_sha256") if key in told}
+            recent = {key: told[key] for key in (*RECENT, *Content._fields) if key in told}
             origin = {**told["environment"], **recent}
             json.dumps(origin, ensure_ascii=False).encode()  # halves of characters are no text
         except _UNREADABLE:
@@ -360,4 +394,5 @@ class Store:
             "version": cell.distortion.version,
             "source": cell.distortion.source,
             "shard": list(shard),
+            "images": self.manifest.datasets[cell.dataset]["images"],
         }

@@ -134,12 +134,14 @@ class Batch:
         index: [B], int64, each image's place in the whole data set.
         label: [B], int64, the true classes.
         frames: [B, F, 3, H, W], uint8. A still image has F = 1.
+        sources: [B], uint64, digests of the bytes that each image was read from.
     """
 
     distortion: Distortion
     index: np.ndarray
     label: np.ndarray
     frames: Tensor
+    sources: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ class Classifier:
         classes: how many logits it returns.
         preprocessing: what is done to 8-bit pixels before the module sees them.
         weights_sha256: of all parameters and buffers; computed when left out.
+        source_sha256: of the code or the file that the module was made from, which can change what
+            it does while weights and printed form stay; empty where that is this package's own.
     """
 
     module: nn.Module
@@ -190,6 +194,7 @@ class Classifier:
     classes: int
     preprocessing: Preprocessing
     weights_sha256: str = ""
+    source_sha256: str = ""
     parameters: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ ARROWS = {
         *("datasets", "directory", "distortions", "engines", "evaluation", "form", "inference"),
         *("manifest", "models", "profile", "run", "samples", "store", "suite"),
     },
-    "doctor": {"datasets", "job", "manifest", "metrics", "store", "suite"},
+    "doctor": {"datasets", "distortions", "job", "manifest", "metrics", "store", "suite"},
     "features": {"antialiasing", "datasets", "models", "report"},
     "preview": {"datasets", "distortions"},
     "progress": set(),

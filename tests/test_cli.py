@@ -10,14 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
-from robustbench_aa import antialias, load
+from robustbench_aa import antialias, cli, load
 from tests.conftest import made_elsewhere, tree
 from tests.forged import forge
 
@@ -95,7 +99,30 @@ def test_report_needs_only_the_predictions_and_takes_another_baseline(tmp_path: 
     assert tree(folder)["corruptions.csv"] == before["corruptions.csv"]
 
 
-def test_report_reads_every_prediction_file_once(tmp_path: Path) -> None:
+def test_report_reads_every_prediction_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = forge(tmp_path / "run", ["a", "b"], ["imagenet-c", "imagenet-shift", "image-folder"])
+    reads: Counter[Path] = Counter()
+
+    class Counted(pq.ParquetFile):
+        def __init__(self, source: Path, **options: bool) -> None:
+            super().__init__(source, **options)
+            self.path = source
+
+        def read(self) -> pa.Table:
+            reads[self.path] += 1
+            return super().read()
+
+    monkeypatch.setattr(pq, "ParquetFile", Counted)
+    result = CliRunner().invoke(cli.commands, ["report", str(folder)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (folder / "report" / "leaderboard.csv").exists()
+    assert reads
+    assert reads == Counter(folder.rglob("*.parquet"))
+
+
+def test_report_tells_of_a_damaged_prediction_file_once(tmp_path: Path) -> None:
     model = "digits:resnet@lpf3-seed0"
     first = run("evaluate", "-m", model, "-d", "digits", "--limit", 5, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -276,7 +303,9 @@ def test_the_help_comes_before_torch(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
-def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [0], ids="seed={}".format)
+def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path, seed: int) -> None:
+    moments = random.Random(seed)
     (tmp_path / "small.toml").write_text(
         'models = ["digits:resnet@baseline", "digits:resnet@lpf3"]\n'
         'datasets = ["digits-c", "digits-shift"]\nbaseline = "digits:resnet@baseline"\n'
@@ -291,7 +320,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path) -> No
         known = len(finished)
         while process.poll() is None and len(committed(tmp_path / "killed")) <= known + 30:
             time.sleep(0.02)
-        time.sleep(random.random() * 0.2)
+        time.sleep(moments.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
         process.wait()
         for path, stamp in finished.items():
@@ -413,3 +442,77 @@ def test_public_modules_are_there_after_a_fresh_import(module: str) -> None:
     code = f"import robustbench_aa as rb; print(rb.{module}.__name__); assert '{module}' in dir(rb)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == f"robustbench_aa.{module}\n", result.stderr
+
+
+ENDING = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.zeros_(__import__("torch").empty(10)))
+
+    def forward(self, x):
+        if x.abs().sum() > 0:
+            raise SystemExit(0)
+        return self.weight.expand(len(x), 10)
+
+def make():
+    import robustbench_aa as rb
+    how = rb.Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3)
+    return rb.Classifier(Net(), name="x", input_size=32, classes=10, preprocessing=how)
+"""
+
+
+def test_a_model_that_ends_the_program_does_not_end_it_with_status_0(tmp_path: Path) -> None:
+    (tmp_path / "ending.py").write_text(ENDING)
+    result = run("evaluate", "-m", "python:ending:make", "-d", "digits", "--limit", 3, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("error: ended by SystemExit(0)")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status", "said"),
+    [
+        (signal.SIGINT, signal.SIGTERM, 130, "interrupted"),
+        (signal.SIGTERM, signal.SIGINT, 143, "terminated"),
+        (signal.SIGINT, signal.SIGINT, 130, "interrupted"),
+    ],
+)
+def test_of_signals_in_a_row_the_first_one_counts(
+    tmp_path: Path, first: signal.Signals, second: signal.Signals, status: int, said: str
+) -> None:
+    code = (
+        "import os, signal, time, click\n"
+        "from robustbench_aa.cli import run_command\n"
+        "@click.command()\n"
+        "def wait():\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), {int(first)})\n"
+        "        time.sleep(9)\n"
+        "    finally:\n"
+        f"        os.kill(os.getpid(), {int(second)})\n"
+        f"        os.kill(os.getpid(), {int(second)})\n"
+        "run_command(wait)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        # a background command of a shell is born to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert result.returncode == status
+    assert result.stderr.strip() == f"error: {said}; the same command resumes"
+
+
+def test_too_little_memory_is_told_in_a_line(tmp_path: Path) -> None:
+    command = f"ulimit -v 1500000; exec {sys.executable} -m robustbench_aa evaluate "
+    command += "-m digits:resnet@lpf3-seed0 -d digits --limit 3"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode not in (0, None)
+    assert "Traceback" not in result.stderr
+    assert "error: " in result.stderr.splitlines()[-1]

@@ -7,10 +7,11 @@ import torch
 
 from robustbench_aa.datasets import DATASETS, Request, open_dataset
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
+from robustbench_aa.distortions.corruptions.corruption import to_bytes
 from robustbench_aa.distortions.draws import Draws
 from robustbench_aa.distortions.perturbations import TABLES as PERTURBATIONS
 from robustbench_aa.distortions.perturbations import perturb
-from robustbench_aa.distortions.severities import SEVERITIES, TABLES
+from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
 from robustbench_aa.models import known_models, load
 from robustbench_aa.types import Distortion, Shard, training_seed
 from tests.conftest import threads
@@ -40,9 +41,12 @@ def images(request: pytest.FixtureRequest, photographs: torch.Tensor) -> torch.T
 
 
 def corrupted(images: torch.Tensor, name: str, severity: int, first: int = 0) -> torch.Tensor:
+    return corrupt(images, name, severity, drawn(images, name, severity, first))
+
+
+def drawn(images: torch.Tensor, name: str, severity: int, first: int = 0) -> Draws:
     index = range(first, first + len(images))
-    draws = Draws(0, Distortion(CORRUPTIONS[name].family, name, severity), index)
-    return corrupt(images, name, severity, draws)
+    return Draws(0, Distortion(CORRUPTIONS[name].family, name, severity), index)
 
 
 @every_corruption
@@ -80,11 +84,24 @@ def test_a_corruption_grows_with_its_severity(images: torch.Tensor, name: str) -
 
 
 @every_corruption
-@pytest.mark.parametrize("level", [0, 255])
-def test_a_corruption_survives_black_and_white(name: str, level: int) -> None:
-    flat = torch.full((1, 3, 32, 32), level, dtype=torch.uint8)
-    for severity in SEVERITIES:
-        assert corrupted(flat, name, severity).dtype == torch.uint8
+def test_a_corruption_of_extreme_images_is_finite(name: str) -> None:
+    """What is not a number would become some byte; tests of each corruption say which is right."""
+    corruption = CORRUPTIONS[name]
+    for size in TABLES:
+        extremes = torch.zeros(5, 3, size, size, dtype=torch.uint8)
+        extremes[1] = 255
+        extremes[2] = 128
+        extremes[3, 0] = 255  # red
+        extremes[4, :, size // 2, size // 2] = 255  # black but for one pixel
+        for severity in SEVERITIES:
+            result = corrupted(extremes, name, severity)
+            assert result.dtype == torch.uint8
+            if not corruption.in_bytes:
+                draws = drawn(extremes, name, severity)
+                how = parameters(name, severity, size)
+                values = corruption.function(extremes.float() / 255, draws, *how)
+                assert values.isfinite().all()
+                assert torch.equal(to_bytes(values), result)
 
 
 @every_perturbation

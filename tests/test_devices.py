@@ -24,7 +24,10 @@ from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, Batch, Distortion
 
 GPU = "cuda"
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
 CELLS = [of for of in corruptions_at(224) if of.severity in (1, 3, 5)]
 MODELS = ["digits:resnet@baseline-seed0", "digits:resnet@lpf3-seed0"]
 

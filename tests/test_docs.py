@@ -70,11 +70,14 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "python -m benchmarks.evaluation_speed": "--help",
     "python -m benchmarks.faults": "--help",
     "python -m benchmarks.fuzz": "--cases=10",
+    "python -m benchmarks.gpu": "--help",
     "python -m benchmarks.scaling": "--help",
     "python -m benchmarks.switches": "--help",
     "python -m benchmarks.synthetic_run": "--help",
     "python -m data_prep.download": "",
+    "python -m benchmarks.video_agreement": "",
     "python -m data_prep.make_imagenet_c": "",
+    "python -m data_prep.make_imagenet_p": "",
     "python -m pytest": "-q",
 }
 """`--help` stands for what takes minutes: its options are checked nevertheless."""

@@ -43,7 +43,11 @@ def test_a_sound_machine_is_told_of_and_passes() -> None:
     for name in ("platform", "libjpeg", "cores", "temporary directory", "torch hub cache"):
         assert any(line.startswith(f"{name}: ") for line in lines), name
     headings = [line for line in lines if line and ": " not in line]
-    assert headings == [*doctor.SECTIONS, "self-test"]
+    assert headings == [*doctor.SECTIONS, "pixels", "self-test"]
+    assert any(
+        re.fullmatch(r"distortions: (identical to the byte|within rounding) .*\b30\b.*", line)
+        for line in lines
+    )
     assert re.fullmatch(r"\w+: ok \(\d+\.\d s\)", lines[-1])
     assert not any("cannot be told" in line for line in lines)
 

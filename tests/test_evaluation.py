@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_aa import evaluation
+from robustbench_aa import evaluation, samples
 from robustbench_aa.datasets import Request, open_dataset
+from robustbench_aa.distortions.corruptions import CORRUPTIONS
 from robustbench_aa.errors import RunError
 from robustbench_aa.evaluation import evaluate, plan
 from robustbench_aa.inference import Inference, Predictor
@@ -296,3 +299,71 @@ def test_whole_rankings_are_kept_when_asked_for(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         other.set_index("perturbation")[figures], table[figures], check_dtype=False
     )
+
+
+EXCEPTIONS = [
+    of
+    for of in vars(builtins).values()
+    if isinstance(of, type) and issubclass(of, Exception) and not issubclass(of, Warning)
+    # these need arguments of their own
+    if not issubclass(of, UnicodeError | BaseExceptionGroup)
+]
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda of: of.__name__)
+def test_whatever_a_model_raises_is_told_and_the_others_go_on(
+    tmp_path: Path, kind: type[Exception]
+) -> None:
+    def forward(_: torch.Tensor) -> torch.Tensor:
+        raise kind("a kernel failed")
+
+    broken = make_classifier("broken")
+    broken.module.forward = forward
+    suite = Suite([broken, make_classifier("sound")], ["digits"], limit=3)
+    run = prepare(suite, tmp_path, "cpu").carry_out()
+    (failure,) = run.failures
+    assert failure.model == "broken"
+    assert "a kernel failed" in failure.cause
+    assert kind in (RuntimeError, ValueError) or kind.__name__ in failure.cause
+    board = run.leaderboard().set_index("model")
+    assert board["complete"].to_dict() == {"broken": False, "sound": True}
+
+
+@pytest.mark.parametrize("kind", [KeyError, StopIteration, OSError, RuntimeError, MemoryError])
+def test_whatever_a_data_set_raises_is_told_and_other_cells_go_on(
+    tmp_path: Path, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(images: torch.Tensor, _draws: object, *_: float) -> torch.Tensor:
+        raise kind("no fog today")
+
+    fog = replace(CORRUPTIONS["fog"], function=refusing)
+    monkeypatch.setitem(CORRUPTIONS._things, "fog", fog)
+    suite = Suite([make_classifier("a")], ["digits-c"], limit=3, severities=[1])
+    run = prepare(suite, tmp_path, "cpu").carry_out()
+    assert {str(failure.cell.distortion) for failure in run.failures} == {"fog/1"}
+    errors = run.tables().corruptions.query("severity == 1").set_index("corruption")["error"]
+    assert errors[errors.isna()].index.tolist() == ["fog"]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_in_a_model_is_one(tmp_path: Path, kind: type[BaseException]) -> None:
+    def forward(_: torch.Tensor) -> torch.Tensor:
+        raise kind
+
+    broken = make_classifier("broken")
+    broken.module.forward = forward
+    with pytest.raises(kind):
+        prepare(Suite([broken], ["digits"], limit=3), tmp_path, "cpu").carry_out()
+
+
+def test_a_thumbnail_that_fails_costs_nothing_but_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: np.ndarray) -> bytes:
+        raise OSError("no encoder for WEBP")
+
+    monkeypatch.setattr(samples, "_strip", refuse)
+    run = prepare(Suite([make_classifier("a")], ["digits"], limit=3), tmp_path, "cpu").carry_out()
+    assert not run.failures
+    assert "no encoder for WEBP" in caplog.text
+    assert run.report()

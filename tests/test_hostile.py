@@ -375,7 +375,7 @@ def run(tmp_path: Path) -> Path:
 def test_whatever_is_wrong_in_a_run_json_is_refused(run: Path, place: Any, value: Any) -> None:
     Run(run)
     changed(run, place, value)
-    with pytest.raises(RunError, match=r"run\.json is not readable \(.*\); delete it") as caught:
+    with pytest.raises(RunError, match=r"run\.json is not readable \(.*\); restore it") as caught:
         Run(run)
     assert len(str(caught.value)) < 1000
 

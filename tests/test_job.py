@@ -72,9 +72,12 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_two_data_sets_of_a_kind_need_a_run_each(tmp_path: Path) -> None:
-    other = rb.datasets.DATASETS["digits-c"]
-    rb.datasets.DATASETS.register("digits-c-again", lambda request: renamed(other(request)))
+def test_two_data_sets_of_a_kind_need_a_run_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = rb.datasets.DATASETS._things
+    other = registered["digits-c"]
+    monkeypatch.setitem(registered, "digits-c-again", lambda request: renamed(other(request)))
     with pytest.raises(SuiteError, match="digits-c and digits-c-again both measure corruption"):
         prepare(Suite([A], ["digits-c", "digits-c-again"]), tmp_path)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +215,18 @@ def test_run_json_tells_how_the_session_was_started_and_carried_out(tmp_path: Pa
     told = Manifest.read(tmp_path)
     assert told is not None
     assert told.command is None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ETIMEDOUT])
+def test_a_file_that_cannot_be_read_now_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "run.json").write_text(manifest().to_json())
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(RunError, match=r"cannot be read now .* the same command continues") as told:
+        Manifest.read(tmp_path)
+    assert "delete" not in str(told.value)

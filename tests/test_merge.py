@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from robustbench_aa.job import prepare
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.merge import merge_runs
 from robustbench_aa.run import Run
+from robustbench_aa.store import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
 from tests.conftest import made_elsewhere, make_classifier, tree
@@ -209,3 +211,35 @@ def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
     (tmp_path / "empty").mkdir()
     assert merge_runs([run], tmp_path / "empty").leaderboard()["complete"].all()
+
+
+def test_a_merge_that_was_stopped_before_its_run_json_goes_on(
+    whole: Path, halves: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / ".lock").write_text("")
+    (tmp_path / "run.json.tmp").write_text("{")
+    assert_same(merge_runs(halves, tmp_path), whole)
+
+
+def test_what_an_evaluation_leaves_while_a_merge_waits_is_not_lost(
+    halves: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The merge reads the run again once it has the lock."""
+    output = tmp_path / "run"
+    shutil.copytree(halves[0], output)
+    first = Store.of_run(output).manifest.models
+    lock = merge_module.locked
+
+    @contextmanager
+    def after_an_evaluation(directory: Path) -> Iterator[None]:
+        with lock(directory):
+            suite = Suite([make_classifier("late")], ["digits"], limit=3)
+            store = prepare(suite, output, "cpu").store
+            store.write_manifest()
+            yield
+
+    monkeypatch.setattr(merge_module, "locked", after_an_evaluation)
+    merge_runs([halves[1]], output)
+    models = Store.of_run(output).manifest.models
+    assert "late" in models
+    assert set(first) <= set(models)

@@ -13,7 +13,7 @@ from robustbench_aa import store as store_module
 from robustbench_aa.errors import RunError, StoreError
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.predictions import SCHEMA
-from robustbench_aa.store import Cell, Store
+from robustbench_aa.store import Cell, Store, locked
 from robustbench_aa.types import Distortion, Shard
 
 NOISE = Distortion("noise", "gaussian_noise", 3)
@@ -180,9 +180,9 @@ def test_a_full_disk_leaves_nothing_behind_and_is_named(
 def test_one_process_writes_at_a_time(store: Store) -> None:
     other = Store(store.directory, manifest())
     refused = pytest.raises(RunError, match="another process is at work on")
-    with store.locked(), refused, other.locked():
+    with locked(store.directory), refused, locked(other.directory):
         pass
-    with other.locked():
+    with locked(other.directory):
         pass
 
 

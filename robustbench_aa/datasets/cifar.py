@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aa.datasets.content import of_pixels
 from robustbench_aa.datasets.dataset import Request
-from robustbench_aa.datasets.live import LiveDataset, spread
+from robustbench_aa.datasets.live import Clean, LiveDataset, spread
 from robustbench_aa.datasets.pictures import Geometry, Labels, find_pictures
 from robustbench_aa.datasets.stored import StoredDataset, as_stored, data_dir
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
@@ -56,8 +57,11 @@ def open_live(name: str, request: Request) -> LiveDataset:
         count, digest = len(images), _sha256(root / BATCH)
         how = Labels("stored", len(NAMES))
 
-        def clean(index: np.ndarray) -> tuple[Tensor, Tensor]:
-            return images[index], labels[index]
+        def clean(index: np.ndarray) -> Clean:
+            return images[index], labels[index], of_pixels(images[index])
+
+        def files(index: np.ndarray) -> list[Path]:
+            return [root / BATCH] if len(index) else []
     else:
         pictures = find_pictures(root, NAMES)
         if pictures.classes != len(NAMES):
@@ -67,6 +71,7 @@ def open_live(name: str, request: Request) -> LiveDataset:
             )
         pictures = replace(pictures, geometry=geometry, workers=request.workers)
         count, digest, clean = len(pictures.files), pictures.sha256(root), pictures.read
+        files = pictures.at
         how = pictures.labels
     return LiveDataset(
         name=name,
@@ -78,6 +83,7 @@ def open_live(name: str, request: Request) -> LiveDataset:
         geometry=str(geometry),
         index=spread(count, request.limit),
         clean=clean,
+        files=files,
         clean_sha256=digest,
         seed=request.seed,
         backend=request.backend,
@@ -104,10 +110,11 @@ def open_stored(name: str, request: Request) -> StoredDataset:
     opened = {file: read_array(file, len(labels)) for file in set(arrays.values()) if file.exists()}
     images = len(labels) // len(SEVERITIES)
 
-    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
+    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
         rows = index + images * SEVERITIES.index(cell.severity or 1)
         pixels = torch.from_numpy(opened[arrays[cell]][rows])
-        return pixels.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels[rows])
+        label = torch.from_numpy(labels[rows])
+        return pixels.permute(0, 3, 1, 2).contiguous(), label, of_pixels(pixels)
 
     digest = hashlib.sha256(labels.tobytes())
     for file in sorted(opened):
@@ -121,9 +128,10 @@ def open_stored(name: str, request: Request) -> StoredDataset:
         distortions=tuple(arrays),
         missing={cell: file for cell, file in arrays.items() if file not in opened},
         geometry="as they are",
-        sha256=digest.hexdigest(),
+        files_sha256=digest.hexdigest(),
         index=spread(images, request.limit),
         stored=stored,
+        files=lambda cell, _index: [arrays[cell]],
     )
 
 

@@ -88,6 +88,16 @@ class Dataset(Protocol):
     def sha256(self) -> str:
         """Of all that predictions depend on: pixels, labels, which images, how distorted."""
 
+    def stamp(self, distortion: Distortion, shard: Shard) -> str:
+        """SHA-256 of the sizes and times of a shard's files; empty where there are none."""
+
+    def sources(self, distortion: Distortion, shard: Shard) -> str:
+        """SHA-256 of what a shard's images are read from, as `content.Digest` computes it.
+
+        Raises:
+            DatasetError: files cannot be read.
+        """
+
     def frames(self, distortion: Distortion) -> int:
         """How many frames an image has under a distortion."""
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa import distortions
+from robustbench_aa.datasets.content import of_pixels
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.live import LiveDataset, spread
 from robustbench_aa.datasets.pictures import Labels
@@ -52,7 +53,7 @@ def open_digits(name: str, request: Request) -> LiveDataset:
         size=SIZE,
         distortions=tuple(DISTORTIONS[name]()),
         index=spread(len(images), limit),
-        clean=lambda index: (images[index], labels[index]),
+        clean=lambda index: (images[index], labels[index], of_pixels(images[index])),
         clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),
         seed=request.seed,
         backend=request.backend,

@@ -66,6 +66,7 @@ def open_live(name: str, request: Request) -> LiveDataset:
         seed=request.seed,
         backend=request.backend,
         stored_jpeg=request.stored_jpeg,
+        files=pictures.at,
         keep=KEPT,
     )
 
@@ -93,9 +94,12 @@ def open_stored(request: Request) -> StoredDataset:
     names = [file.relative_to(first) for file in pictures.files]
     decode(pictures.files[0], STORED.square)  # is it of the size that it should be?
 
-    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        there = [folders[cell] / names[place] for place in index]
-        of_cell = dataclasses.replace(pictures, files=there, label=pictures.label[index])
+    def files(cell: Distortion, index: np.ndarray) -> list[Path]:
+        return [folders[cell] / names[place] for place in index]
+
+    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
+        label = pictures.label[index]
+        of_cell = dataclasses.replace(pictures, files=files(cell, index), label=label)
         return of_cell.read(np.arange(len(index)))
 
     told = " ".join(map(str, present))
@@ -108,9 +112,10 @@ def open_stored(request: Request) -> StoredDataset:
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=str(STORED),
-        sha256=f"{pictures.sha256(root)} {told}",
+        files_sha256=f"{pictures.sha256(root)} {told}",
         index=spread(len(pictures.files), request.limit),
         stored=stored,
+        files=files,
     )
 
 

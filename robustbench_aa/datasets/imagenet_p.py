@@ -14,7 +14,7 @@ from robustbench_aa.datasets.imagenet import COLLECTION
 from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.pictures import find_pictures, read_all
 from robustbench_aa.datasets.stored import StoredDataset, as_stored, data_dir
-from robustbench_aa.datasets.videos import SUFFIX, decode_video
+from robustbench_aa.datasets.videos import SUFFIX, decode_content, decode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UsageError
 from robustbench_aa.types import Distortion
@@ -42,10 +42,13 @@ def open_sequences(request: Request) -> StoredDataset:
     lengths = {cell: len(decode_video(folders[cell] / names[0], SIZE)) for cell in present}
     lengths = dict.fromkeys(folders, lengths[present[0]]) | lengths
 
-    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        there = [folders[cell] / names[place] for place in index]
-        sequences = decode_videos(there, lengths[cell], request.workers)
-        return sequences, torch.from_numpy(videos.label[index])
+    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
+        there = files(cell, index)
+        sequences, sources = decode_videos(there, lengths[cell], request.workers)
+        return sequences, torch.from_numpy(videos.label[index]), sources
+
+    def files(cell: Distortion, index: np.ndarray) -> list[Path]:
+        return [folders[cell] / names[place] for place in index]
 
     told = " ".join(map(str, present))
     return StoredDataset(
@@ -57,9 +60,10 @@ def open_sequences(request: Request) -> StoredDataset:
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=f"CenterCrop {SIZE}",
-        sha256=f"{videos.sha256(root)} {told}",
+        files_sha256=f"{videos.sha256(root)} {told}",
         index=spread(len(videos.files), request.limit),
         stored=stored,
+        files=files,
         lengths=lengths,
     )
 
@@ -86,10 +90,15 @@ def find_sequences(root: Path) -> dict[Distortion, Path]:
     }
 
 
-def decode_videos(files: Sequence[Path], frames: int, workers: int) -> Tensor:
-    """Return the sequences in some files, [B, frames, 3, 224, 224] uint8.
+def decode_videos(files: Sequence[Path], frames: int, workers: int) -> tuple[Tensor, np.ndarray]:
+    """Return the sequences in some files, [B, frames, 3, 224, 224] uint8, and the files' digests.
 
     Raises:
         DatasetError: some cannot be read or have another length; its `faults` are of all of them.
     """
-    return torch.stack(read_all(files, lambda file: decode_video(file, SIZE, frames), workers))
+
+    def decode(content: bytes, file: Path) -> Tensor:
+        return decode_content(content, file, SIZE, frames)
+
+    sequences, sources = read_all(files, decode, workers)
+    return torch.stack(sequences), sources

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -13,14 +13,18 @@ import torch
 from torch import Tensor
 
 from robustbench_aa import distortions
+from robustbench_aa.datasets.content import Digest, stamp
 from robustbench_aa.datasets.dataset import copied
 from robustbench_aa.datasets.pictures import Labels, read_naming_all
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.profile import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
-Clean = tuple[Tensor | list[Tensor], Tensor]
-"""Images, [B, 3, H, W] uint8 or [3, H, W] each, and their labels, [B] int64."""
+Clean = tuple[Tensor | list[Tensor], Tensor, np.ndarray]
+"""Images, [B, 3, H, W] uint8 or [3, H, W] each, labels, [B] int64, and sources, [B] uint64."""
+
+READ_AT_ONCE = 256
+"""Images whose files are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,14 @@ class LiveDataset:
     Attributes:
         name, classes, size, distortions, missing, geometry: as in `Dataset`.
         index: [images], int64: which images of the whole data set are measured.
-        clean: index → images, as large as the distortions need them, and labels.
+        clean: index → images, as large as the distortions need them, labels, and digests of the
+            bytes that each was read from.
         clean_sha256: of the clean images and labels.
         labels, collection: as in `Dataset`.
         seed: of the distortions' randomness.
         backend: what corrupts, as in `Request`.
         stored_jpeg: as in `Request`.
+        files: index → the files that images are read from; None where they have none.
         keep: bytes of clean images that are kept, so that the distortions of a shard share its
             decoding.
     """
@@ -54,8 +60,12 @@ class LiveDataset:
     stored_jpeg: bool = False
     geometry: str = "as they are"
     missing: Mapping[Distortion, Path] = field(default_factory=dict)
+    files: Callable[[np.ndarray], Sequence[Path]] | None = None
     keep: int = 0
-    _kept: dict[int, tuple[Tensor, int]] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[int, tuple[Tensor, int, int]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    _stamps: dict[Shard, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def images(self) -> int:
@@ -99,13 +109,29 @@ class LiveDataset:
             index = self.index[start : min(start + step, shard.stop)]
             with stage("decode"):
                 later = self.index[start + step : shard.stop]
-                images, labels = read_naming_all(self._clean, index, later)
+                images, labels, sources = read_naming_all(self._clean, index, later)
             with stage("copy"):
                 there = _on(images, device)
             with stage("distort"):
                 how = (self.seed, self.size, self.backend, self.stored_jpeg)
                 frames = distortions.distort(there, distortion, index, *how)
-            yield Batch(distortion, index, labels.numpy(), frames)
+            yield Batch(distortion, index, labels.numpy(), frames, sources)
+
+    def stamp(self, distortion: Distortion, shard: Shard) -> str:
+        """SHA-256 of the sizes and times of a shard's files, which all distortions share."""
+        if self.files is None:
+            return ""
+        if shard not in self._stamps:
+            self._stamps[shard] = stamp(self.files(self.index[slice(*shard)]))
+        return self._stamps[shard]
+
+    def sources(self, distortion: Distortion, shard: Shard) -> str:
+        """SHA-256 of what a shard's images are read from."""
+        found = Digest()
+        for start in range(*shard, READ_AT_ONCE):
+            index = self.index[start : min(start + READ_AT_ONCE, shard.stop)]
+            found.add(self.clean(index)[2])
+        return found.sources
 
     def _forget_all_but(self, shard: Shard) -> None:
         places = set(self.index[slice(*shard)].tolist())
@@ -120,20 +146,21 @@ class LiveDataset:
         missing = [place for place in places if place not in self._kept]
         found = dict(self._kept)
         if missing:
-            images, labels = self.clean(np.array(missing))
-            read = zip(missing, images, labels.tolist(), strict=True)
-            found |= {place: (image, label) for place, image, label in read}
-        room = self.keep - sum(image.nbytes for image, _ in self._kept.values())
+            images, labels, sources = self.clean(np.array(missing))
+            read = zip(images, labels.tolist(), sources.tolist(), strict=True)
+            found |= dict(zip(missing, read, strict=True))
+        room = self.keep - sum(image.nbytes for image, _, _ in self._kept.values())
         for place in missing:
             room -= found[place][0].nbytes
             if room >= 0:
                 self._kept[place] = found[place]
         chosen = [found[place] for place in places]
-        pictures = [image for image, _ in chosen]
+        pictures = [image for image, _, _ in chosen]
         alike = len({image.shape for image in pictures}) == 1
         return (
             torch.stack(pictures) if alike else pictures,
-            torch.tensor([label for _, label in chosen]),
+            torch.tensor([label for _, label, _ in chosen]),
+            np.array([source for _, _, source in chosen], dtype=np.uint64),
         )
 
 

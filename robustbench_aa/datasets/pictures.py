@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
+from robustbench_aa.datasets.content import digest
 from robustbench_aa.errors import DatasetError, UsageError, cause
 from robustbench_aa.files import plain
 
@@ -134,26 +136,35 @@ class Pictures:
     geometry: Geometry = STORED
     workers: int = field(default_factory=cores)
 
-    def read(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return the squares of some pictures, [B, 3, size, size] uint8, and their labels [B].
+    def read(self, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Return the squares of some pictures, their labels and the digests of their files.
+
+        [B, 3, size, size] uint8, [B] int64 and [B] uint64.
 
         Raises:
             DatasetError: some cannot be read; its `faults` are of all of them.
         """
-        squares = self._decoded(index, self.geometry.square)
-        return torch.stack(squares), torch.from_numpy(self.label[index])
+        squares, sources = self._decoded(index, self.geometry.square)
+        return torch.stack(squares), torch.from_numpy(self.label[index]), sources
 
-    def read_whole(self, index: np.ndarray) -> tuple[list[Tensor], Tensor]:
-        """Return some pictures, resized, [3, H, W] uint8 each, and their labels [B].
+    def read_whole(self, index: np.ndarray) -> tuple[list[Tensor], Tensor, np.ndarray]:
+        """Return some pictures, resized, [3, H, W] uint8 each; labels and digests as in `read`.
 
         Raises:
             DatasetError: some cannot be read; its `faults` are of all of them.
         """
-        return self._decoded(index, self.geometry.whole), torch.from_numpy(self.label[index])
+        pictures, sources = self._decoded(index, self.geometry.whole)
+        return pictures, torch.from_numpy(self.label[index]), sources
 
-    def _decoded(self, index: np.ndarray, part: Part) -> list[Tensor]:
-        files = [self.files[place] for place in index.tolist()]
-        return read_all(files, lambda file: decode(file, part), self.workers)
+    def at(self, index: np.ndarray) -> list[Path]:
+        """Return the files of some pictures."""
+        return [self.files[place] for place in index.tolist()]
+
+    def _decoded(self, index: np.ndarray, part: Part) -> tuple[list[Tensor], np.ndarray]:
+        def decoded(content: bytes, file: Path) -> Tensor:
+            return _decode(content, file, part)
+
+        return read_all(self.at(index), decoded, self.workers)
 
     def sha256(self, root: Path) -> str:
         """Return the SHA-256 of the pictures' names, sizes and labels.
@@ -290,37 +301,64 @@ def read_naming_all(
     raise DatasetError(f"{len(faults)} files cannot be used: {listed}{more}; {way_out}", faults)
 
 
-def read_all(files: Sequence[Path], read: Callable[[Path], Tensor], workers: int) -> list[Tensor]:
-    """Read files in threads.
+def read_all(
+    files: Sequence[Path], decode: Callable[[bytes, Path], Tensor], workers: int
+) -> tuple[list[Tensor], np.ndarray]:
+    """Read files in threads, each once.
+
+    Args:
+        files: their paths.
+        decode: makes pixels of a file's content.
+        workers: how many threads.
+
+    Returns:
+        The pixels of each, and a digest of each file's content, [N] uint64.
 
     Raises:
         DatasetError: some cannot be read; its `faults` are of all of them.
     """
     faults: list[str] = []
 
-    def tried(file: Path) -> Tensor | None:
+    def tried(file: Path) -> tuple[Tensor, int] | None:
         try:
-            return read(file)
+            content = content_of(file)
+            return decode(content, file), digest(content)
         except DatasetError as error:
             faults.extend(error.faults)
             return None
 
     with ThreadPoolExecutor(workers) as threads:
-        found = [tensor for tensor in threads.map(tried, files) if tensor is not None]
+        found = [read for read in threads.map(tried, files) if read is not None]
     if faults:
         raise DatasetError(min(faults), sorted(faults))
-    return found
+    return [pixels for pixels, _ in found], np.array([of for _, of in found], dtype=np.uint64)
+
+
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        DatasetError: it is missing, no plain file or cannot be read; names it.
+    """
+    try:
+        return plain(path).read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
 
 
 def decode(path: Path, part: Part) -> Tensor:
-    """A part of a picture, [3, H, W] uint8 RGB; grey, palette and CMYK are converted.
+    """Return a part of a picture, [3, H, W] uint8 RGB; grey, palette and CMYK are converted.
 
     Raises:
         DatasetError: it is missing, truncated, of more than 8 bits, too small or too large; names
             it.
     """
+    return _decode(content_of(path), path, part)
+
+
+def _decode(content: bytes, path: Path, part: Part) -> Tensor:
     try:
-        with Image.open(plain(path), formats=FORMATS) as picture:
+        with Image.open(BytesIO(content), formats=FORMATS) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise DatasetError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
             if picture.width * picture.height > LARGEST:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aa.datasets.content import Digest, stamp
 from robustbench_aa.datasets.dataset import Request, copied
 from robustbench_aa.datasets.pictures import Labels, read_naming_all
 from robustbench_aa.errors import UsageError
 from robustbench_aa.profile import stage
 from robustbench_aa.types import Batch, Distortion, Shard
+
+READ_AT_ONCE = 256
+"""Images whose files are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,13 @@ class StoredDataset:
     """Distorted images in files.
 
     Attributes:
-        name, classes, size, distortions, missing, geometry, sha256, labels, collection: as in
-            `Dataset`.
+        name, classes, size, distortions, missing, geometry, labels, collection: as in `Dataset`.
+        files_sha256: of what the files are.
         index: [images], int64: which images of the whole data set are measured.
         stored: (distortion, index) → (images [B, 3, size, size] or sequences
-            [B, F, 3, size, size] uint8, labels [B] int64).
+            [B, F, 3, size, size] uint8, labels [B] int64, digests of what each was read from [B]
+            uint64).
+        files: (distortion, index) → the files that images are read from.
         lengths: how many frames an image has, where it is not one.
     """
 
@@ -38,11 +45,12 @@ class StoredDataset:
     distortions: tuple[Distortion, ...]
     missing: Mapping[Distortion, Path]
     geometry: str
-    sha256: str
+    files_sha256: str
     labels: Labels
     collection: str
     index: np.ndarray
-    stored: Callable[[Distortion, np.ndarray], tuple[Tensor, Tensor]]
+    stored: Callable[[Distortion, np.ndarray], tuple[Tensor, Tensor, np.ndarray]]
+    files: Callable[[Distortion, np.ndarray], Sequence[Path]]
     lengths: Mapping[Distortion, int] = field(default_factory=dict)
     pixels: str = "files"
 
@@ -50,6 +58,13 @@ class StoredDataset:
     def images(self) -> int:
         """How many images are measured."""
         return len(self.index)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what the files are and of which images are measured."""
+        digest = hashlib.sha256(self.files_sha256.encode())
+        digest.update(self.index.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def frames(self, distortion: Distortion) -> int:
         """How many frames an image has under a distortion."""
@@ -69,12 +84,24 @@ class StoredDataset:
             index = self.index[start : min(start + step, shard.stop)]
             with stage("decode"):
                 later = self.index[start + step : shard.stop]
-                images, labels = read_naming_all(read, index, later)
+                images, labels, sources = read_naming_all(read, index, later)
             with stage("copy"):
                 frames = copied(images, device)
             if frames.dim() == 4:
                 frames = frames.unsqueeze(1)
-            yield Batch(distortion, index, labels.numpy(), frames)
+            yield Batch(distortion, index, labels.numpy(), frames, sources)
+
+    def stamp(self, distortion: Distortion, shard: Shard) -> str:
+        """SHA-256 of the sizes and times of a shard's files."""
+        return stamp(self.files(distortion, self.index[slice(*shard)]))
+
+    def sources(self, distortion: Distortion, shard: Shard) -> str:
+        """SHA-256 of what a shard's images are read from."""
+        found = Digest()
+        for start in range(*shard, READ_AT_ONCE):
+            index = self.index[start : min(start + READ_AT_ONCE, shard.stop)]
+            found.add(self.stored(distortion, index)[2])
+        return found.sources
 
 
 def as_stored(distortion: Distortion) -> Distortion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import torch
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
+from robustbench_aa.datasets.pictures import content_of
 from robustbench_aa.errors import DatasetError, cause
-from robustbench_aa.files import plain
 
 SUFFIX = ".mp4"
 PIXEL_FORMAT = "yuv444p"
@@ -37,9 +38,14 @@ def decode_video(path: Path, size: int, frames: int | None = None) -> Tensor:
         DatasetError: it is missing, truncated, no video, too small, too large, or of another
             length; names it.
     """
+    return decode_content(content_of(path), path, size, frames)
+
+
+def decode_content(content: bytes, path: Path, size: int, frames: int | None = None) -> Tensor:
+    """Return what `decode_video` does, of a file whose content has been read already."""
     most = LONGEST if frames is None else frames
     try:
-        middles = list(islice(_middles(path, size), most + 1))
+        middles = list(islice(_middles(content, path, size), most + 1))
     except (DatasetError, MemoryError):
         raise
     except Exception as error:  # FFmpeg's errors are of many kinds
@@ -51,10 +57,10 @@ def decode_video(path: Path, size: int, frames: int | None = None) -> Tensor:
     return torch.from_numpy(np.stack(middles)).permute(0, 3, 1, 2).contiguous()
 
 
-def _middles(path: Path, size: int) -> Iterator[np.ndarray]:
-    """The middle of each frame, [size, size, 3], as it is decoded."""
+def _middles(content: bytes, path: Path, size: int) -> Iterator[np.ndarray]:
+    """Yield the middle of each frame, [size, size, 3], as it is decoded."""
     # by its content, FFmpeg would also take a file for a list of others to open
-    with av.open(plain(path), format="mp4", options=LIMITS) as container:
+    with av.open(BytesIO(content), "r", format="mp4", options=LIMITS) as container:
         if not container.streams.video:
             raise DatasetError(f"{path} has no video in it; fetch it again")
         container.streams.video[0].codec_context.options = LIMITS

@@ -86,7 +86,7 @@ class Draws:
         step = CHUNK if result.device.type == "cpu" else max(half, 1)
         for start in range(0, half, step):
             stop = min(start + step, half)
-            bits = self._hashes(self._position + start, self._position + stop)
+            bits = hashes(self._keys, self._position + start, self._position + stop)
             fill(
                 _shifted(bits, 32),
                 bits.bitwise_and_(0xFFFFFFFF),
@@ -96,16 +96,17 @@ class Draws:
         self._position += half
         return result[:, :count].reshape(-1, *shape)
 
-    def _hashes(self, start: int, stop: int) -> Tensor:
-        """[B, stop − start] int64: SplitMix64 of the keys and positions."""
-        position = torch.arange(start, stop, device=self._keys.device)
-        bits = self._keys + position * _GOLDEN_GAMMA
-        bits ^= _shifted(bits, 30)
-        bits *= _MIX_1
-        bits ^= _shifted(bits, 27)
-        bits *= _MIX_2
-        bits ^= _shifted(bits, 31)
-        return bits
+
+def hashes(keys: Tensor, start: int, stop: int) -> Tensor:
+    """Return SplitMix64 of keys [B, 1] int64 at a range of positions, [B, stop − start] int64."""
+    position = torch.arange(start, stop, device=keys.device)
+    bits = keys + position * _GOLDEN_GAMMA
+    bits ^= _shifted(bits, 30)
+    bits *= _MIX_1
+    bits ^= _shifted(bits, 27)
+    bits *= _MIX_2
+    bits ^= _shifted(bits, 31)
+    return bits
 
 
 def _shifted(bits: Tensor, places: int) -> Tensor:

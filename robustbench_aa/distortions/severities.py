@@ -1,9 +1,9 @@
 """What each severity means: the published parameters of every corruption, by image size in pixels.
 
 224 and 299: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations" (ICLR 2019), the generation scripts of ImageNet-C. 32: those of
-CIFAR-10-C. A row holds severities 1 to 5; a tuple is passed as separate arguments. The order is the
-published one, hold-out corruptions last.
+Corruptions and Perturbations" (ICLR 2019), the generation scripts of ImageNet-C. 64: those of
+Tiny-ImageNet-C. 32: those of CIFAR-10-C. A row holds severities 1 to 5; a tuple is passed as
+separate arguments. The order is the published one, hold-out corruptions last.
 """
 
 from __future__ import annotations
@@ -133,7 +133,47 @@ _PX32 = {
     "saturate": _row((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
 }
 
-TABLES: dict[int, dict[str, Row]] = {32: _PX32, 224: _PX224, 299: _PX299}
+_PX64 = {
+    "gaussian_noise": _row(0.04, 0.08, 0.12, 0.15, 0.18),
+    "shot_noise": _row(250, 100, 50, 30, 15),
+    "impulse_noise": _row(0.01, 0.02, 0.05, 0.08, 0.14),
+    "defocus_blur": _row((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
+    "glass_blur": _row((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
+    "motion_blur": _row((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
+    "zoom_blur": _PX32["zoom_blur"],
+    "snow": _row(
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+    ),
+    "frost": _row(
+        (1, 0.3, 0.3), (0.9, 0.4, 0.3), (0.8, 0.45, 0.3), (0.75, 0.5, 0.3), (0.7, 0.55, 0.3)
+    ),
+    "fog": _fog(64, (0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
+    "brightness": _PX224["brightness"],
+    "contrast": _PX224["contrast"],
+    "elastic_transform": _elastic(
+        64,
+        *((0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03)),
+        (0.16, 0.03, 0.02),
+    ),
+    "pixelate": _row(0.9, 0.8, 0.7, 0.6, 0.5),
+    "jpeg_compression": _row(65, 58, 50, 40, 25),
+    "speckle_noise": _row(0.15, 0.2, 0.25, 0.3, 0.35),
+    "gaussian_blur": _row(0.5, 0.75, 1, 1.25, 1.5),
+    "spatter": _row(
+        (0.62, 0.1, 0.7, 0.7, 0.6, 0),
+        (0.65, 0.1, 0.8, 0.7, 0.6, 0),
+        (0.65, 0.3, 1, 0.69, 0.6, 0),
+        (0.65, 0.1, 0.7, 0.68, 0.6, 1),
+        (0.65, 0.1, 0.5, 0.67, 0.6, 1),
+    ),
+    "saturate": _row((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)),
+}
+
+TABLES: dict[int, dict[str, Row]] = {32: _PX32, 64: _PX64, 224: _PX224, 299: _PX299}
 
 
 def published_size(size: int) -> int:

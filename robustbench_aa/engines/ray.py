@@ -7,14 +7,19 @@ has loaded the models keeps them for its next tasks.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import os
+import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from importlib.metadata import version
 from itertools import groupby
+from pathlib import Path
 from typing import Any, TypeVar
 
 from robustbench_aa.datasets import Dataset
@@ -28,6 +33,8 @@ from robustbench_aa.store import Store
 from robustbench_aa.types import Classifier
 
 T = TypeVar("T")
+PACKAGE = Path(__file__).parents[1]
+"""Where this package lies."""
 TASKS = 8
 """How many tasks a worker has at least, so that none waits long for the others in the end."""
 RETRIES = 3
@@ -56,6 +63,12 @@ def run(
         UsageError: Ray is not installed, no cluster answers, or a model cannot be sent to another
             process.
     """
+    with _private():
+        return _run(work, (datasets, classifiers, store, inference, device), progress)
+
+
+def _run(work: Sequence[Work], session: Session, progress: Progress) -> list[Failure]:
+    datasets, classifiers, store, inference, device = session
     ray = extra("ray", "ray")
     started = not ray.is_initialized()
     if started:
@@ -65,18 +78,55 @@ def run(
         gpus = 0 if device == "cpu" else 1
         inference = dataclasses.replace(inference, threads=threads)
         store = Store(store.directory.resolve(), store.manifest)
-        session = _sent(ray, (datasets, classifiers, store, inference, device))
+        sent = _sent(ray, (signature(datasets), (datasets, classifiers, store, inference, device)))
         evaluate = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(
             _evaluate
         )
         tasks = {
-            evaluate.remote([session], task): task
+            evaluate.remote([sent], task): task
             for task in tasks_of(work, _workers(ray, threads, gpus))
         }
         return _gathered(ray, tasks, progress)
     finally:
         if started:
             ray.shutdown()
+
+
+def signature(datasets: Mapping[str, Dataset]) -> dict[str, str]:
+    """Return what the pixels of this process depend on: its package's version, code, distortions.
+
+    What else differs between machines, such as torch or the device, moves pixels by rounding at
+    most; every prediction file says it, and a report warns of it.
+    """
+    found = {"package version": version("robustbench-aa"), "package code": code_digest()}
+    for name, dataset in datasets.items():
+        told = [f"{of} {of.version} {of.source}" for of in dataset.distortions]
+        found[f"distortions of {name}"] = hashlib.sha256("\n".join(told).encode()).hexdigest()
+    return found
+
+
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 of this package's source files."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def check_signature(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Refuse a worker that would make other pixels than the process that asked it to.
+
+    Raises:
+        UsageError: something differs; names the machine and what.
+    """
+    for what, value in expected.items():
+        if found.get(what) != value:
+            raise UsageError(
+                f"a Ray worker on {socket.gethostname()} has another {what} "
+                f"({found.get(what, 'none')[:12]}, not {value[:12]}) in {PACKAGE}; install the "
+                "same robustbench-aa on all machines"
+            )
 
 
 def tasks_of(work: Sequence[Work], workers: int) -> list[list[Work]]:
@@ -110,9 +160,38 @@ def _parts(things: Sequence[T], parts: int) -> list[Sequence[T]]:
     return [things[start : start + size] for start in range(0, len(things), size)]
 
 
+@contextmanager
+def _private() -> Iterator[None]:
+    """Let a Ray that this process starts listen on loopback alone, and to those with its token.
+
+    Otherwise whoever reaches the machine could run code on it. Nothing changes for a cluster that
+    `RAY_ADDRESS` names, nor for the environment afterwards.
+    """
+    asked = {
+        # Ray reads it when it is imported; without clusters it binds to loopback
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+    if os.environ.get("RAY_ADDRESS"):
+        asked = {}
+    before = {name: os.environ.get(name) for name in asked}
+    os.environ.update(asked)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def _start(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS")
-    here = {} if address else {"num_cpus": cores(), "include_dashboard": False}
+    here: dict[str, Any] = {}
+    if not address:
+        here = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     # Ray takes SIGTERM for a crash
     ours = signal.getsignal(signal.SIGTERM)
     try:
@@ -133,7 +212,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _sent(ray: Any, session: Session) -> Any:
+def _sent(ray: Any, session: tuple[dict[str, str], Session]) -> Any:
     try:
         return ray.put(session)
     except Exception as error:  # whatever a module's own pickling raises
@@ -185,8 +264,9 @@ def _loaded(session: Any) -> Callable[[Sequence[Work]], list[Failure]]:
     """A process that is ready for all tasks of a session."""
     import ray
 
-    found: Session = ray.get(session)
+    expected, found = ray.get(session)
     datasets, classifiers, store, inference, device = found
+    check_signature(expected, signature(datasets))
     compute_in_full()
     manifest = store.manifest.made_here(datasets, device, inference.told())
     store = Store(store.directory, manifest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,4 +56,6 @@ def load(name: str, weights: str | None) -> Classifier:
     if found.shape[1:] == own[head].shape[1:] and len(found) != len(own[head]):
         module = build(architecture, len(found))
     module = load_weights(module, Path(weights), INPUT_SIZE)
-    return bare(module, f"file:{name}@{weights}")
+    with Path(weights).open("rb") as file:
+        source = hashlib.file_digest(file, "sha256").hexdigest()
+    return dataclasses.replace(bare(module, f"file:{name}@{weights}"), source_sha256=source)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -48,14 +51,57 @@ def load(name: str, weights: str | None) -> Classifier:
             f"{specification} raised {type(error).__name__} ({cause(error)}); "
             "it is called without arguments"
         ) from error
+    source = source_sha256(sys.modules[module])
     if isinstance(made, Classifier):
-        return dataclasses.replace(made, name=specification, module=made.module.eval())
+        return dataclasses.replace(
+            made, name=specification, module=made.module.eval(), source_sha256=source
+        )
     if not isinstance(made, nn.Module):
         raise UsageError(
             f"{specification} returned {type(made).__name__}; "
             "return a torch.nn.Module or a robustbench_aa.Classifier"
         )
-    return bare(made, specification)
+    return dataclasses.replace(bare(made, specification), source_sha256=source)
+
+
+def source_sha256(module: ModuleType) -> str:
+    """Return the SHA-256 of a module's source and of what it imports from the same folder.
+
+    A change of code can change predictions while weights and printed form stay as they are.
+    """
+    if not module.__file__:
+        return ""
+    first = Path(module.__file__)
+    digest = hashlib.sha256()
+    waiting, seen = [first], {first}
+    while waiting:
+        path = waiting.pop(0)
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(first.parent)} {len(content)}\n".encode() + content)
+        found = sorted({*_imported(content, path, first.parent)} - seen)
+        seen.update(found)
+        waiting += found
+    return digest.hexdigest()
+
+
+def _imported(content: bytes, path: Path, folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that a file's import statements may load."""
+    if path.suffix != ".py":
+        return
+    for node in ast.walk(ast.parse(content)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module or ''}.{a.name}" for a in node.names)]
+        for name in names:
+            parts = [part for part in name.split(".") if part]
+            # absolute from the folder or its parent, or relative to the file
+            for base in (folder, folder.parent, path.parent):
+                for place in (base.joinpath(*parts), base.joinpath(*parts, "__init__")):
+                    file = place.with_name(f"{place.name}.py")
+                    if parts and file.is_relative_to(folder) and file.is_file():
+                        yield file
 
 
 def _find(module: str, function: str) -> Any:

@@ -13,7 +13,9 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aa.directory import each
+from robustbench_aa.errors import RunError
 from robustbench_aa.metrics.outcomes import Model
+from robustbench_aa.predictions import Content
 from robustbench_aa.store import Store
 from robustbench_aa.types import Distortion
 
@@ -22,6 +24,8 @@ WATCHED = (
     *("float32_matmul_precision", "matmul_tf32", "cudnn_tf32", "decoded_sha256"),
 )
 """What moves predictions without being part of a model's or a data set's identity."""
+PLACE = ("model", "dataset", "cell", "shard", "file")
+"""What says which predictions a row of origins is of."""
 UNKNOWN = "not recorded"
 """What files of an earlier version say of what they did not record."""
 LISTED = 5
@@ -39,12 +43,15 @@ def read_origins(store: Store) -> pd.DataFrame:
     ]
     told = each(store.directory, lambda place: store.origin(*place), places)
     rows = [
-        origin | {"model": model, "dataset": cell.dataset}
-        for (model, cell, _), origin in zip(places, told, strict=True)
+        origin
+        | {"model": model, "dataset": cell.dataset}
+        | {"cell": str(cell.distortion), "shard": str(shard)}
+        | {"file": str(store.path(model, cell, shard))}
+        for (model, cell, shard), origin in zip(places, told, strict=True)
         if origin is not None
     ]
     origins = pd.DataFrame(rows)
-    columns = dict.fromkeys(["model", "dataset", *origins, *WATCHED, "command"])
+    columns = dict.fromkeys([*PLACE, *origins, *WATCHED, *Content._fields, "command"])
     return origins.reindex(columns=[*columns]).astype(object).fillna(UNKNOWN)
 
 
@@ -57,7 +64,8 @@ def provenance(store: Store, origins: pd.DataFrame) -> pd.DataFrame:
     manifest = store.manifest
     asked = ("suite", "baseline", "seed", "shard_size", "keep_ranking", "command")
     rows = [("run", what, getattr(manifest, what)) for what in asked]
-    made_with = [str(of) for of in origins if of not in ("model", "dataset", "decoded_sha256")]
+    apart = {*PLACE, *Content._fields, "decoded_sha256"}
+    made_with = [str(of) for of in origins if of not in apart]
     rows += [("run", what, value) for what in made_with for value in origins[what].unique()]
     rows += [("profile", of, f"{seconds:.1f} s") for of, seconds in manifest.profile.items()]
     for dataset, identity in manifest.datasets.items():
@@ -108,6 +116,44 @@ def _lacking(store: Store, models: Iterable[Model]) -> Iterator[tuple[str, str, 
         for network, by_kind in model.seeds.items():
             for kind, outcomes in by_kind.items():
                 yield network, kinds[kind], outcomes.lacking
+
+
+def check_sources(origins: pd.DataFrame) -> None:
+    """Refuse predictions that stand in one cell and were made from different pictures.
+
+    Raises:
+        RunError: there are such; names two files, and what to do.
+    """
+    known = origins[~origins["sources_sha256"].isin(["", UNKNOWN])]
+    for (dataset, cell, shard), files in known.groupby(["dataset", "cell", "shard"], sort=False):
+        different = files.drop_duplicates("sources_sha256")
+        if len(different) > 1:
+            one, two = different[["model", "file"]].to_numpy()[:2]
+            raise RunError(
+                f"{one[0]} and {two[0]} were evaluated on different pictures under {dataset} "
+                f"{cell}, images {shard}: the files of the data set have changed in between; "
+                f"delete {one[1]} or {two[1]}, whichever is older, with others of its age, and "
+                "evaluate again"
+            )
+
+
+def other_frames(origins: pd.DataFrame) -> list[str]:
+    """Return a sentence where models saw different frames of the same pictures.
+
+    Another processor, torch or decoder rounds some values differently.
+    """
+    known = origins[~origins["frames_sha256"].isin(["", UNKNOWN])]
+    places = known.groupby(["dataset", "cell", "shard"], sort=False)["frames_sha256"].nunique()
+    apart = places[places > 1]
+    if apart.empty:
+        return []
+    cells = dict.fromkeys(f"{dataset} {cell}" for dataset, cell, _ in apart.index)
+    shown = ", ".join([*cells][:LISTED])
+    more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
+    return [
+        f"models saw frames that differ in rounding, though their pictures are the same, under "
+        f"{shown}{more}; evaluate all models on one machine to compare single predictions"
+    ]
 
 
 def partial_classes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:

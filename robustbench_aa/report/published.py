@@ -31,7 +31,8 @@ def with_published(leaderboard: pd.DataFrame, datasets: Mapping[str, Identity]) 
     if strange:
         raise UsageError(
             f"published figures are of ImageNet's {CLASSES} classes at Resize 256, CenterCrop "
-            f"{SIZE}, and this run measures {', '.join(strange)}; leave out --with-published"
+            f"{SIZE}, as ImageNet-C's and ImageNet-P's files have them, and this run measures "
+            f"{', '.join(strange)}; leave out --with-published"
         )
     rows = published("leaderboard")
     shared = [column for column in map(str, rows) if column in leaderboard and column != "model"]

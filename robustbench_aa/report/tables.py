@@ -12,8 +12,10 @@ from robustbench_aa.metrics.outcomes import Model
 from robustbench_aa.report import cells
 from robustbench_aa.report.leaderboard import Board
 from robustbench_aa.report.provenance import (
+    check_sources,
     missing,
     mixtures,
+    other_frames,
     partial_classes,
     provenance,
     read_origins,
@@ -113,6 +115,7 @@ def make_tables(
         leaderboard = beside_published(leaderboard, datasets)
     of, kinds = models.values(), store.kinds()
     origins = read_origins(store)
+    check_sources(origins)
     return Tables(
         leaderboard=leaderboard,
         intervals=board.intervals(baseline),
@@ -129,5 +132,5 @@ def make_tables(
         provenance=provenance(store, origins),
         missing=missing(store, of),
         subset=store.manifest.subset,
-        warnings=[*partial, *mixtures(origins)],
+        warnings=[*partial, *mixtures(origins), *other_frames(origins)],
     )

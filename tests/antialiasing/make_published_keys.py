@@ -1,4 +1,4 @@
-"""Writes what test_published.py compares with, by running the peer package (extra `peers`):
+"""Writes what test_published.py compares with, by running the peer package:
 
 python tests/antialiasing/make_published_keys.py
 """

@@ -95,7 +95,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("described", FORMS)
 def test_the_peer_computes_the_same(described: str) -> None:
-    """In the `peers` environment: its state dict fits, and the logits are its own."""
+    """Its state dict fits, and the logits are its own."""
     peer = pytest.importorskip("antialiased_cnns")
     name, chosen = form(described)
     torch.manual_seed(1)
@@ -103,10 +103,10 @@ def test_the_peer_computes_the_same(described: str) -> None:
         official = settled(getattr(peer, name)(pretrained=False, filter_size=filter_size, **chosen))
         ours = ARCHITECTURES[name].build_for(official.state_dict()).eval()
         ours.load_state_dict(official.state_dict(), strict=True)
-        x = torch.randn(2, 3, 224, 224)
+        x = torch.randn(2, 3, 128, 128)
         with torch.no_grad():
             expected = official(x)
-            torch.testing.assert_close(ours(x), expected, rtol=0, atol=1e-5)
+            torch.testing.assert_close(ours(x), expected, rtol=1e-5, atol=1e-5)
         assert expected.std() > 0.01
 
 

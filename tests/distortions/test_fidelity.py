@@ -37,7 +37,7 @@ from tests.distortions.originals import (
     original,
 )
 
-SIZES = (32, 224, 299)
+SIZES = (32, 64, 224, 299)
 OTHERWISE_IN_THE_PACKAGE = {"motion_blur", "snow", "frost", "elastic_transform", "pixelate"}
 DRAWN_OTHERWISE_IN_THE_PACKAGE = {"impulse_noise"}
 """By scikit-image's own generator; compared by distribution."""
@@ -45,12 +45,17 @@ DRAWN_OTHERWISE_IN_THE_PACKAGE = {"impulse_noise"}
 
 @pytest.fixture(scope="session")
 def pictures() -> dict[int, torch.Tensor]:
-    """Return real photographs of each size; as in CIFAR-10, those of 32 px are larger ones shrunk.
+    """Return real photographs of each size; those of 32 and 64 px are larger ones shrunk.
 
     There are three copies of those, for different random numbers.
     """
-    small = torch.nn.functional.avg_pool2d(cut_photographs(224).float(), 7).round().byte()
-    return {32: small.repeat(3, 1, 1, 1), 224: cut_photographs(224), 299: cut_photographs(299)}
+
+    def shrunk(size: int, factor: int) -> torch.Tensor:
+        large = cut_photographs(size * factor).float()
+        return torch.nn.functional.avg_pool2d(large, factor).round().byte().repeat(3, 1, 1, 1)
+
+    whole = {size: cut_photographs(size) for size in (224, 299)}
+    return {32: shrunk(32, 7), 64: shrunk(64, 4)} | whole
 
 
 def differences(
@@ -84,7 +89,7 @@ def assert_faithful(difference: np.ndarray) -> None:
 def test_corruptions_do_what_the_scripts_do(
     pictures: dict[int, torch.Tensor], name: str, size: int, severity: int
 ) -> None:
-    slow = name == "glass_blur" and size > 32
+    slow = name == "glass_blur" and size > 64
     images = pictures[size][:1] if slow else pictures[size]
     assert_faithful(differences(images, name, severity, original))
 
@@ -142,7 +147,7 @@ def test_the_packages_corruptions(photographs: torch.Tensor, name: str, severity
 
 
 def test_imagemagick_blurs_motion_as_the_transcription_does(photographs: torch.Tensor) -> None:
-    """With Wand, in the `peers` environment: to the last bit."""
+    """With Wand and the library of ImageMagick 6: to the last bit."""
     image_module = pytest.importorskip("wand.image", exc_type=ImportError)
     from io import BytesIO
 

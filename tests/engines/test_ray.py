@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import robustbench_aa
+from robustbench_aa.datasets import open_dataset
+from robustbench_aa.engines import ray as engine
 from robustbench_aa.engines.ray import tasks_of
+from robustbench_aa.errors import UsageError
 from robustbench_aa.evaluation import Work
 from robustbench_aa.store import Cell
 from robustbench_aa.types import Distortion, Shard
@@ -166,3 +173,120 @@ def test_an_address_is_for_ray_alone(place: Path) -> None:
     assert found.returncode == 2
     assert "add --engine ray" in found.stderr
     assert not (place / "nothing").exists()
+
+
+def descendants(process: int) -> list[int]:
+    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True)
+    parents = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()[1:]]
+    found = [process]
+    for parent in found:
+        found += [pid for pid, of in parents if of == parent]
+    return found
+
+
+def listening(processes: list[int]) -> set[str]:
+    """The addresses that processes listen on, as Linux tells them in hexadecimal."""
+    sockets: set[str] = set()
+    for process in processes:
+        with suppress(OSError):
+            for entry in Path(f"/proc/{process}/fd").iterdir():
+                with suppress(OSError):
+                    sockets.add(str(entry.readlink()))
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.add(local.partition(":")[0])
+    return found
+
+
+LOOPBACK = {
+    "0100007F",  # 127.0.0.1
+    "00000000000000000000000001000000",  # ::1
+    "0000000000000000FFFF00000100007F",  # 127.0.0.1 as an address of version 6
+}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of sockets")
+def test_a_ray_that_is_started_here_listens_on_loopback_alone(place: Path) -> None:
+    environment = {name: of for name, of in os.environ.items() if name != "RAY_ADDRESS"}
+    process = subprocess.Popen(
+        command("sockets", "--engine", "ray"), cwd=place, stderr=subprocess.PIPE, env=environment
+    )
+    found: set[str] = set()
+    at_work = False
+    while process.poll() is None:
+        found |= listening(descendants(process.pid))
+        at_work = at_work or bool(workers_of(process.pid))
+        time.sleep(0.2)
+    assert process.wait() == 0, process.stderr and process.stderr.read()
+    assert at_work
+    assert found
+    assert found <= LOOPBACK
+
+
+def test_a_ray_that_is_started_here_asks_for_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with engine._private():
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        first = os.environ["RAY_AUTH_TOKEN"]
+        assert len(first) == 64
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    with engine._private():
+        assert os.environ["RAY_AUTH_TOKEN"] != first
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with engine._private():
+        assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+SKEWED = """
+import ray
+import robustbench_aa as rb
+from robustbench_aa.job import prepare
+from robustbench_aa.suite import Suite
+
+if __name__ == "__main__":
+    environment = {"env_vars": {"PYTHONPATH": "other"}}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    suite = Suite(["digits:resnet@lpf3-seed0"], ["digits-c"], limit=4, corruptions=["contrast"])
+    prepare(suite, "skewed", "cpu").carry_out(engine="ray")
+"""
+
+
+def test_a_worker_with_other_code_is_refused_by_name(place: Path) -> None:
+    package = Path(robustbench_aa.__file__).parent
+    shutil.copytree(package, place / "other" / "robustbench_aa")
+    digital = place / "other" / "robustbench_aa" / "distortions" / "corruptions" / "digital.py"
+    text = digital.read_text()
+    assert "return (images - mean) * factor + mean" in text
+    digital.write_text(text.replace("* factor + mean", "* factor * 0 + mean"))
+    (place / "skewed.py").write_text(SKEWED)
+    environment = os.environ | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    found = subprocess.run(
+        [sys.executable, "skewed.py"],
+        cwd=place,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 1
+    assert "has another package code" in found.stderr
+    assert "install the same robustbench-aa on all machines" in found.stderr
+    assert not list((place / "skewed").rglob("*.parquet"))
+
+
+def test_whatever_pixels_depend_on_is_part_of_a_signature() -> None:
+    opened = {name: open_dataset(name) for name in ("digits-c", "digits-p")}
+    ours = engine.signature(opened)
+    engine.check_signature(ours, dict(ours))
+    for what in ours:
+        with pytest.raises(UsageError, match=f"has another {what} "):
+            engine.check_signature(ours, ours | {what: "0"})
+    fog, *rest = opened["digits-c"].distortions
+    newer = replace(opened["digits-c"], distortions=(replace(fog, version=2), *rest))
+    assert engine.signature({"digits-c": newer}) != engine.signature(
+        {"digits-c": opened["digits-c"]}
+    )

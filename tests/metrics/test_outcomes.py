@@ -53,6 +53,13 @@ def test_a_set_without_published_corruptions_has_no_mean_error() -> None:
     assert not Outcomes({bar[0]: np.full(2, np.nan), bar[1]: np.zeros(2)}).complete
 
 
+def test_a_corruption_of_the_family_extra_does_not_redefine_the_hold_outs() -> None:
+    mine = Distortion("extra", "mine", 1)
+    cells = dict.fromkeys(HELD_OUT, np.zeros(2)) | {mine: np.ones(2)}
+    found = figures(means({"corruption": Outcomes(cells)}), {})
+    assert found == {"holdout_error": 0.0, "mean_error_other": 1.0}
+
+
 @pytest.mark.parametrize("name", ["fog", "saturate"])
 def test_a_part_of_the_published_corruptions_has_no_published_mean(name: str) -> None:
     cells = {cell: np.zeros(2) for cell in (*FOG, *REST, *HELD_OUT) if cell.name != name}

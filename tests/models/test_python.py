@@ -7,6 +7,7 @@ import pytest
 
 from robustbench_aa import load
 from robustbench_aa.errors import UsageError
+from robustbench_aa.manifest import model_identity
 
 CODE = """
 from torch import nn
@@ -68,3 +69,48 @@ def test_what_gives_no_model_is_refused(name: str, told: str) -> None:
     with pytest.raises(UsageError, match=told) as error:
         load(f"python:{name}")
     assert "\n" not in str(error.value)
+
+
+def test_a_change_of_code_is_another_model(tmp_path: Path) -> None:
+    """Though weights and printed form stay."""
+    code = "from torch import nn\nfrom helper import factor\n\nclass Net(nn.Module):\n"
+    code += "    def forward(self, x):\n        return x.mean((2, 3)) * factor\n"
+    (tmp_path / "helper.py").write_text("factor = 1\n")
+
+    def identity(text: str) -> dict[str, object]:
+        (tmp_path / "my_models.py").write_text(text)
+        for name in ("my_models", "helper"):
+            sys.modules.pop(name, None)
+        return model_identity(load("python:my_models:Net"))
+
+    first = identity(code)
+    assert identity(code) == first
+    changed = identity(code.replace("* factor", "* -factor"))
+    assert changed["source_sha256"] != first["source_sha256"]
+    assert changed["weights_sha256"] == first["weights_sha256"]
+    assert changed["architecture_sha256"] == first["architecture_sha256"]
+    (tmp_path / "helper.py").write_text("factor = 2\n")
+    assert identity(code)["source_sha256"] != first["source_sha256"]
+    (tmp_path / "unrelated.py").write_text("factor = 3\n")
+    (tmp_path / "helper.py").write_text("factor = 1\n")
+    assert identity(code) == first
+
+
+def test_the_modules_of_a_package_are_part_of_it(tmp_path: Path) -> None:
+    package = tmp_path / "nets"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "layers.py").write_text("scale = 1\n")
+    (package / "net.py").write_text(f"{CODE}\nfrom .layers import scale\nimport nets.more\n")
+    (package / "more.py").write_text("")
+    found = []
+    for text in ("", "x = 1\n"):
+        (package / "more.py").write_text(text)
+        for name in [name for name in sys.modules if name.startswith("nets")]:
+            del sys.modules[name]
+        found.append(load("python:nets.net:network").source_sha256)
+    (package / "layers.py").write_text("scale = 2\n")
+    for name in [name for name in sys.modules if name.startswith("nets")]:
+        del sys.modules[name]
+    found.append(load("python:nets.net:network").source_sha256)
+    assert len(set(found)) == 3

@@ -14,9 +14,10 @@ from rich.console import Console
 from robustbench_aa.datasets.pictures import AS_MADE, STORED
 from robustbench_aa.errors import UsageError
 from robustbench_aa.job import prepare
-from robustbench_aa.metrics.baselines import GEOMETRIES, published
+from robustbench_aa.metrics.baselines import GEOMETRIES, is_comparable, published
 from robustbench_aa.metrics.outcomes import read_models
 from robustbench_aa.report.leaderboard import Board
+from robustbench_aa.report.page import render_page
 from robustbench_aa.report.terminal import leaderboard_table
 from robustbench_aa.run import Run
 from robustbench_aa.store import Store
@@ -213,3 +214,33 @@ def test_a_terminal_marks_published_rows(run: Run) -> None:
     assert row[:7] == ["–", "ResNet-50", "Stylized", "ImageNet", "†", "0.2541", "–"]
     (own,) = [line.split() for line in lines if " other " in line]
     assert own[1:3] == ["other", "0.7500"]
+
+
+def test_the_page_says_which_constants_are_unverified(tmp_path: Path) -> None:
+    for dataset, told in (("imagenet-p", True), ("imagenet-c", False)):
+        run = Run(forge(tmp_path / dataset, ["mine"], [dataset]))
+        page = render_page("a run", run.tables(), {}, {})
+        assert ("constants of AlexNet that are unverified" in page) == told
+
+
+@pytest.mark.parametrize(
+    ("dataset", "pixels", "fits"),
+    [
+        ("imagenet-c", "files", True),
+        ("imagenet-c-live", "torch, JPEG 85", True),
+        ("imagenet-c-live", "torch", False),
+        ("imagenet-c-live", "imagecorruptions 1.1.2, JPEG 85", False),
+        ("imagenet-p", "files", True),
+        # along videos, models flip less under noise: docs/metrics.md
+        ("imagenet-p-live", "torch", False),
+        ("image-folder", "torch", True),
+        ("imagenet-shift", "torch", True),
+        ("digits-c", "torch", False),
+    ],
+)
+def test_published_metrics_are_of_the_released_data_or_of_what_equals_it(
+    dataset: str, pixels: str, fits: bool
+) -> None:
+    described = {"classes": 1000, "size": 224, "geometry": str(AS_MADE), "pixels": pixels}
+    described["labels"] = {"rule": "ImageNet wnids", "present": 1000}
+    assert is_comparable(dataset, described) == fits

@@ -1,0 +1,41 @@
+"""Benchmarks need no more than the project itself: peers and other photographs are extras."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import antialias_cost
+from benchmarks.photographs import originals
+
+
+def test_there_are_photographs_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = originals()
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    for photographs in (usual, originals()):
+        assert len(photographs) == 3
+        for picture in photographs:
+            height, width, channels = picture.shape
+            assert (height >= 300, width >= 400, channels) == (True, True, 3)
+            assert picture.dtype == "uint8"
+
+
+def test_layers_are_measured_without_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in antialias_cost.PEERS:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(antialias_cost, "SHAPES", ((8, 14),))
+    output = tmp_path / "cost.csv"
+    options = ["--device=cpu", "--batch=1", "--repetitions=1", "--layers-only"]
+    result = CliRunner().invoke(
+        antialias_cost.main, [*options, f"--output={output}"], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(output)
+    assert len(table) == 4 * len(antialias_cost.FILTER_SIZES) * len(antialias_cost.PADDINGS)
+    assert (table["ours_ms"] > 0).all()
+    assert table["reference_ms"].isna().all()
+    assert (table["device"] == "cpu").all()
