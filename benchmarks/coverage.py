@@ -1,9 +1,10 @@
 """How often intervals contain the truth: `python -m benchmarks.coverage`.
 
 Data sets are drawn whose truth is known, and intervals are computed by the package's own functions.
-The 95% percentile bootstrap, which is the usual choice, is applied to the same data sets beside
-them. Of a single cell every possible data set is weighted by its probability, which is exact;
-otherwise a few thousand are drawn, and a coverage of 95% is known to half a point.
+Other methods are applied to the same data sets: the percentile bootstrap to all of them, Clopper
+and Pearson's exact interval to single cells, and to other means Wilson's interval without `unseen`
+images. Of a single cell every possible data set is weighted by its probability, which is exact;
+otherwise one or two thousand are drawn, and a coverage of 95% is known to half a point.
 
 Images are hard or easy for all cells and models alike: outcomes are normal variables that share
 part of their variance, cut off where the error wants it.
@@ -11,7 +12,7 @@ part of their variance, cut off where the error wants it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import Any
 import click
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from robustbench_aa.metrics.estimates import Sample, relative_intervals
-from robustbench_aa.metrics.figures import Means, relative_figures
+from robustbench_aa.metrics.figures import Means, ModelMeans, relative_figures
 from robustbench_aa.metrics.intervals import (
     LEVEL,
     Resampled,
@@ -31,9 +33,10 @@ from robustbench_aa.metrics.intervals import (
     paired_difference,
     resampled_means,
     resampled_sums,
+    wilson,
 )
 from robustbench_aa.metrics.outcomes import Outcomes
-from robustbench_aa.types import COUNTED_CORRUPTIONS, Distortion
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
 OUTPUT = Path("results/reliability/coverage.csv")
 TRIALS = 2000
@@ -52,8 +55,10 @@ FLIP_SIZES = {
 SHARED = 0.6
 """Of the variance of how hard an image is: in all cells and for all models alike."""
 CORRUPTED = [Distortion("any", *of) for of in product(COUNTED_CORRUPTIONS, range(1, 6))]
-THRESHOLDS = np.add.outer(np.linspace(-1.8, -0.2, 15), np.linspace(-0.5, 0.5, 5)).ravel()
-"""Below which an image fails, of 15 corruptions at 5 severities: errors of 1% to 62%."""
+THRESHOLDS = np.add.outer(np.linspace(-1.5, -0.2, 15), np.linspace(-0.5, 0.5, 5)).ravel()
+"""Below which an image fails, of 15 corruptions at 5 severities: errors of 2% to 62%."""
+WITH_CLEAN = np.append(THRESHOLDS, -2.0)
+"""The same, and the threshold of clean images: an error of 2%."""
 Random = np.random.Generator
 Row = dict[str, object]
 Draw = Callable[[Random, int, int], np.ndarray]
@@ -64,25 +69,24 @@ def row(
     what: str,
     n: int,
     truth: float,
-    ours: np.ndarray,
-    others: np.ndarray,
+    intervals: Mapping[str, np.ndarray],
     weights: np.ndarray | None = None,
 ) -> Row:
-    """Return how often intervals [trials, 2] contain the truth, and how wide they are.
+    """Return how often intervals contain the truth, and how wide they are.
 
     Args:
-        ours: the package's.
-        others: the percentile bootstrap's.
+        intervals: by how the names of columns begin, [trials, 2].
         weights: [trials], their probabilities; None if they are alike.
     """
     told: Row = {"what": what, "n": n, "truth": truth, "nominal": 1 - LEVEL}
-    for prefix, bounds in (("", ours), ("bootstrap_", others)):
+    for prefix, bounds in intervals.items():
         there = ~np.isnan(bounds).any(axis=1)
         low, high = bounds[there].T
         of = None if weights is None else weights[there]
         told[f"{prefix}coverage"] = np.average((low <= truth) & (truth <= high), weights=of)
         told[f"{prefix}mean_width"] = np.average(high - low, weights=of)
-        told[f"{prefix}no_interval"] = 1 - there.mean()
+        if not there.all():
+            told[f"{prefix}no_interval"] = 1 - there.mean()
     return told
 
 
@@ -100,16 +104,22 @@ def single_cells() -> Iterator[Row]:
     for images in (20, 50, 100, 200, 1000):
         wrong = (np.arange(images) < np.arange(images + 1)[:, None]).astype(float)
         ours = np.array([mean_interval(values) for values in wrong])
-        others = percentiles(resampled_means(wrong.T))
-        rows = {
-            p: row("error of a cell", images, p, ours, others, binomial(images, p)) for p in chances
-        }
+        found = {"": ours, "bootstrap_": percentiles(resampled_means(wrong.T))}
+        exact = [clopper_pearson(count, images) for count in range(images + 1)]
+        found["clopper_pearson_"] = np.array(exact)
+        rows = {p: row("error of a cell", images, p, found, binomial(images, p)) for p in chances}
         yield from (rows[p] for p in (0.02, 0.1, 0.5, 0.98))
         table = pd.DataFrame(rows.values())
         mean = table.drop(columns="truth").mean(numeric_only=True)
         yield {"what": "error of a cell, mean over all p", **mean}
         lowest = table.sort_values("coverage").iloc[0]
         yield {**lowest, "what": "error of a cell, p where it is lowest"}
+
+
+def clopper_pearson(wrong: int, images: int) -> tuple[float, float]:
+    """Return Clopper and Pearson's exact interval ("The use of confidence limits", 1934)."""
+    found = stats.binomtest(wrong, images).proportion_ci(1 - LEVEL, method="exact")
+    return found.low, found.high
 
 
 def binomial(images: int, p: float) -> np.ndarray:
@@ -142,20 +152,26 @@ def mean_size(sizes: str) -> float:
     return float(np.average(FRAMES / 30, weights=FLIP_SIZES[sizes]))
 
 
-def errors(easier: Sequence[float], random: Random, trials: int, n: int) -> np.ndarray:
-    """Draw which images models fail on in 75 cells, [..., models, 75].
+def errors(
+    easier: Sequence[float],
+    random: Random,
+    trials: int,
+    n: int,
+    thresholds: np.ndarray = THRESHOLDS,
+) -> np.ndarray:
+    """Draw which images models fail on in each cell, [..., models, cells].
 
     Args:
         easier: by how much all images are easier to each model.
     """
-    hard = hardness(random, (trials, n, len(easier) * len(THRESHOLDS)))
-    hard = hard.reshape(trials, n, len(easier), len(THRESHOLDS))
-    return np.asarray(hard < THRESHOLDS - np.array(easier)[:, None])
+    hard = hardness(random, (trials, n, len(easier) * len(thresholds)))
+    hard = hard.reshape(trials, n, len(easier), len(thresholds))
+    return np.asarray(hard < thresholds - np.array(easier)[:, None])
 
 
-def mean_errors(easier: float) -> np.ndarray:
-    """Return the error in each of the 75 cells."""
-    return np.array([NormalDist().cdf(of - easier) for of in THRESHOLDS])
+def mean_errors(easier: float, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
+    """Return the error in each cell."""
+    return np.array([NormalDist().cdf(of - easier) for of in thresholds])
 
 
 # means over images of other values
@@ -182,8 +198,18 @@ def means_over_images() -> Iterator[Row]:
 def of_mean(what: str, n: int, truth: float, draw: Draw) -> Row:
     """Simulate the interval of a mean."""
     values = drawn(lambda *of: draw(*of).reshape(*of[1:], -1).mean(axis=-1), n)
-    ours = np.array([mean_interval(of) for of in values])
-    return row(what, n, truth, ours, percentiles(resampled_means(values.T)))
+    found = {
+        "": np.array([mean_interval(of) for of in values]),
+        "bootstrap_": percentiles(resampled_means(values.T)),
+        "without_unseen_": np.array([wilson(of.mean(), kish(of)) for of in values]),
+    }
+    return row(what, n, truth, found)
+
+
+def kish(values: np.ndarray) -> float:
+    """Return the effective images without unseen ones; all images where values are alike."""
+    mean, variance = values.mean(), values.var()
+    return float(len(values) * mean * (1 - mean) / variance) if variance > 1e-12 else len(values)
 
 
 def drawn(draw: Draw, n: int) -> np.ndarray:
@@ -221,7 +247,8 @@ def of_difference(what: str, n: int, truth: float, draw: Draw) -> Row:
     sums, added = resampled_sums(values.T)
     found = [paired_difference(of, Resampled(sums[:, i], added)) for i, of in enumerate(values)]
     ours = np.array([(of.low, of.high) for of in found])
-    told = row(what, n, truth, ours, percentiles(resampled_means(values.T)))
+    others = percentiles(resampled_means(values.T))
+    told = row(what, n, truth, {"": ours, "bootstrap_": others})
     if truth == 0:
         told["p_below_0.05"] = np.mean([of.p < LEVEL for of in found])
     return told
@@ -247,62 +274,67 @@ def _error_difference(easier: float, random: Random, trials: int, n: int) -> np.
 
 def ratios() -> Iterator[Row]:
     """Yield rows of FR, CE and their means, relative to a worse model and to its true means."""
-    for n in (50, 100, 200):
-        for shares, sizes, cells in (
+    for n, (shares, sizes, count) in product(
+        (50, 100, 200),
+        (
             ((0.1, 0.2), "one frame", 1),
             ((0.1, 0.2), "few frames", 1),
             ((0.1, 0.2), "any number alike", 1),
             ((0.02, 0.1), "few frames", 1),
             ((0.1, 0.2), "few frames", 10),
-        ):
-            of = [Distortion("perturbation", str(cell)) for cell in range(cells)]
-            means = np.outer(shares, np.full(cells, mean_size(sizes)))
-            name = f"{'mFR' if cells > 1 else 'FR'}, flips in {shares[0]:.0%} and {shares[1]:.0%}"
-            draw = partial(flips, sizes, [*np.repeat(shares, cells)])
-            yield of_ratio(f"{name}: {sizes}", n, "flips", of, means, draw)
-        means = np.array([mean_errors(0.2), mean_errors(0.0)])
-        yield of_ratio("mCE", n, "wrong", CORRUPTED, means, partial(errors, [0.2, 0.0]))
-    means = np.outer((0.1, 0.2), [mean_size("few frames")])
-    name, draw = "FR, flips in 10%: few frames, to constants", partial(flips, "few frames", [0.1])
-    yield of_ratio(name, 50, "flips", [Distortion("perturbation", "0")], means, draw, True)
+        ),
+    ):
+        of = f"{'mFR' if count > 1 else 'FR'}, flips in {shares[0]:.0%} and {shares[1]:.0%}"
+        cells = [Distortion("perturbation", str(cell)) for cell in range(count)]
+        means = np.outer(shares, np.full(count, mean_size(sizes)))
+        draw = partial(flips, sizes, [*np.repeat(shares, count)])
+        yield from of_ratios({f"{of}: {sizes}": "mfr"}, n, cells, means, draw)
+    name, cells = "FR, flips in 10%: few frames, to constants", [Distortion("perturbation", "0")]
+    means, draw = (
+        np.outer((0.1, 0.2), [mean_size("few frames")]),
+        partial(flips, "few frames", [0.1]),
+    )
+    yield from of_ratios({name: "mfr"}, 50, cells, means, draw)
+    named = {"mCE": "mce", "relative mCE": "relative_mce"}
+    means = np.array([mean_errors(easier, WITH_CLEAN) for easier in (0.2, 0.0)])
+    draw = partial(errors, [0.2, 0.0], thresholds=WITH_CLEAN)
+    for n in (50, 100, 200, 1000):
+        yield from of_ratios(named, n, [*CORRUPTED, CLEAN], means, draw)
 
 
-def of_ratio(
-    what: str,
-    n: int,
-    of: str,
-    cells: Sequence[Distortion],
-    means: np.ndarray,
-    draw: Draw,
-    to_constants: bool = False,
-) -> Row:
-    """Simulate the interval of mFR or mCE; of one perturbation, mFR is FR.
+def of_ratios(
+    named: Mapping[str, str], n: int, cells: Sequence[Distortion], means: np.ndarray, draw: Draw
+) -> Iterator[Row]:
+    """Simulate the intervals of means of ratios; of one perturbation, mFR is FR.
 
     Args:
-        of: the outcomes, `flips` or `wrong`.
+        named: the figures by what rows call them.
         cells: what they are of.
         means: [2, cells], the true means of the model and of its baseline.
-        draw: what draws the outcomes, [..., 2 · cells], or [..., cells] if the baseline's means are
-            known.
-        to_constants: whether they are.
+        draw: what draws the outcomes, [..., 2 · cells], or [..., cells] where the figures are
+            relative to the baseline's true means.
     """
-    kind, figure = {"flips": ("perturbation", "mfr"), "wrong": ("corruption", "mce")}[of]
+    kind, of = ("corruption", "wrong") if cells[0].severity else ("perturbation", "flips")
 
     def by_cell(values: np.ndarray) -> dict[str, Any]:
         return {"wrong": {}, of: dict(zip(cells, values, strict=True))}
 
     own, base = ({kind: Means(**by_cell(part))} for part in means)
-    truth = float(relative_figures(own, base)[figure])
+    truth = relative_figures(own, base)
     random = np.random.default_rng(0)
     ours, others = [], []
     for _ in range(RATIO_TRIALS):
         values = draw(random, 1, n).reshape(n, -1, len(cells)).astype(float)
-        samples = [Sample({kind: Outcomes(**by_cell(part))}) for part in values.transpose(1, 2, 0)]
-        relative_to = base if to_constants else samples[1]
-        ours.append(relative_intervals(samples[0], relative_to, relative_figures)[figure])
-        resampled = base if to_constants else samples[1].resampled
-        others.append(percentiles(relative_figures(samples[0].resampled, resampled)[figure]))
-    return row(what, n, truth, np.array(ours), np.array(others))
+        outcomes = ({kind: Outcomes(**by_cell(part))} for part in values.transpose(1, 2, 0))
+        model, *baselines = (Sample(of_model) for of_model in outcomes)
+        relative_to: Sample | ModelMeans = baselines[0] if baselines else base
+        resampled = baselines[0].resampled if baselines else base
+        ours.append(relative_intervals(model, relative_to, relative_figures))
+        others.append(relative_figures(model.resampled, resampled))
+    for what, figure in named.items():
+        found = np.array([of_trial[figure] for of_trial in ours])
+        plain = np.array([percentiles(of_trial[figure]) for of_trial in others])
+        yield row(what, n, float(truth[figure]), {"": found, "bootstrap_": plain})
 
 
 @click.command()

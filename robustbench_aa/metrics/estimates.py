@@ -168,10 +168,7 @@ def relative_intervals(
         if key in means_over_images:
             found[key] = mean_interval(means_over_images[key], *ends)
         else:
-            spread = resampled[key]
-            if not _needs_clean(key):  # a baseline's loss may be negative, its error may not
-                spread = np.where(np.isnan(spread), np.inf, spread)
-            found[key] = ratio_interval(float(value), spread, *sample.unseen[key], *ends)
+            found[key] = ratio_interval(float(value), resampled[key], *sample.unseen[key], *ends)
     return found
 
 

@@ -39,8 +39,8 @@ NONE: Interval = (float("nan"), float("nan"))
 def mean_interval(values: np.ndarray, largest: float = 1.0, smallest: float = 0.0) -> Interval:
     """Return the interval of a mean over images of something bounded.
 
-    Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 1927), for
-    a proportion of `effective_images`. Of values that are either 0 or 1 it is Wilson's interval.
+    It is Wilson's interval for a proportion of `effective_images`, which are the images themselves
+    where values are 0 or 1.
 
     Args:
         values: [N], of each image, between the smallest and the largest possible value.
@@ -58,13 +58,25 @@ def mean_interval(values: np.ndarray, largest: float = 1.0, smallest: float = 0.
         return NONE
     scale = largest - smallest
     shares = (values - smallest) / scale
-    mean, images = float(shares.mean()), effective_images(shares)
-    centre = images * mean + Z**2 / 2
-    half = Z * (images * mean * (1 - mean) + Z**2 / 4) ** 0.5
-    # rounding may move a bound at 0 or 1 beyond the mean
-    low = min(max((centre - half) / (images + Z**2), 0.0), mean)
-    high = max(min((centre + half) / (images + Z**2), 1.0), mean)
+    low, high = wilson(float(shares.mean()), effective_images(shares))
     return smallest + scale * low, smallest + scale * high
+
+
+def wilson(share: float, images: float) -> Interval:
+    """Return Wilson's score interval of a proportion.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 1927).
+
+    Args:
+        share: of the images that have a property.
+        images: how many there are; any positive number.
+    """
+    centre = images * share + Z**2 / 2
+    half = Z * (images * share * (1 - share) + Z**2 / 4) ** 0.5
+    # rounding may move a bound at 0 or 1 beyond the share
+    low = min(max((centre - half) / (images + Z**2), 0.0), share)
+    high = max(min((centre + half) / (images + Z**2), 1.0), share)
+    return low, high
 
 
 def effective_images(shares: np.ndarray) -> float:
@@ -119,7 +131,8 @@ def ratio_interval(
 
     Args:
         value: the figure.
-        resampled: [RESAMPLES], the same of resampled images.
+        resampled: [RESAMPLES], the same of resampled images; NaN where the baseline never fails, or
+            loses nothing, which counts as infinite.
         images: how many there are.
         weights: of `unseen` images of the largest and of the smallest value.
         largest, smallest: the figure of a model that always fails, and of one that never does.
@@ -127,7 +140,7 @@ def ratio_interval(
     Returns:
         Two bounds, which contain the value; NaN where the bootstrap has none.
     """
-    low, high = bootstrap_interval(value, resampled)
+    low, high = bootstrap_interval(value, np.where(np.isnan(resampled), np.inf, resampled))
     top, bottom = (Z**2 * weight for weight in weights)
     low = min(low, (images * value + bottom * smallest) / (images + bottom))
     high = max(high, (images * value + top * largest) / (images + top))
@@ -142,11 +155,11 @@ def bootstrap_interval(value: float, resampled: np.ndarray) -> Interval:
 
     Args:
         value: the figure.
-        resampled: [R], the same of resampled images; infinite where a baseline never failed.
+        resampled: [R], the same of resampled images.
 
     Returns:
-        Two bounds, which contain the value; NaN where a resample has no such figure, or where so
-        many are infinite that the upper bound is.
+        Two bounds, which contain the value; NaN where there is no value, where a resample has none,
+        or where so many are infinite that the upper bound is.
     """
     if np.isnan([value, *resampled]).any():
         return NONE

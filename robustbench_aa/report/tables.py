@@ -33,7 +33,7 @@ class Tables:
         leaderboard: a row a model, the best first; figures are means over its training seeds, and
             `<figure>_std` is their standard deviation. Published rows, if asked for, follow, with
             their `source`.
-        intervals: a row a model and figure, with its 95% bootstrap interval over images.
+        intervals: a row a model and figure, with its 95% interval over images.
         normalised: a row a model, baseline, figure and distortion, with its interval.
         relative: a row a model, baseline and normalised aggregate, for every baseline of the run
             and the published ones.
