@@ -257,14 +257,15 @@ def merge(runs: tuple[str, ...], output_dir: str) -> None:
     "--format", "form", default="table", type=click.Choice(["table", "csv", "json"]), help="Of it."
 )
 def compare(directory: str, a: str, b: str, form: str) -> None:
-    """Compares models A and B of a RUN: paired differences, intervals, exact tests."""
+    """Compares models A and B of a RUN: paired differences, their intervals and p-values."""
     from robustbench_aa.metrics.comparison import in_words
+    from robustbench_aa.report.rounding import in_full
     from robustbench_aa.report.terminal import plain_table
     from robustbench_aa.run import Run
 
     table = Run(directory).compare(a, b)
     if form == "csv":
-        click.echo(table.to_csv(index=False, float_format="%.6f", lineterminator="\n"), nl=False)
+        click.echo(table.to_csv(index=False, float_format=in_full, lineterminator="\n"), nl=False)
     elif form == "json":
         click.echo(table.to_json(orient="records", indent=1))
     else:

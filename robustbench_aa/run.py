@@ -75,7 +75,7 @@ class Run:
         return self.tables(baseline).leaderboard
 
     def compare(self, a: str | Classifier, b: str | Classifier) -> pd.DataFrame:
-        """The paired difference a − b in every figure, with intervals and exact tests.
+        """Return the paired difference a − b in every figure, with its interval and p-value.
 
         Args:
             a, b: models of the run, by name.

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import antialias_cost
+from benchmarks import antialias_cost, coverage
 from benchmarks.photographs import originals
 
 
@@ -39,3 +39,33 @@ def test_layers_are_measured_without_peers(tmp_path: Path, monkeypatch: pytest.M
     assert (table["ours_ms"] > 0).all()
     assert table["reference_ms"].isna().all()
     assert (table["device"] == "cpu").all()
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_documents_have_the_coverages_that_were_simulated() -> None:
+    found = pd.read_csv(ROOT / coverage.OUTPUT)
+    written = {
+        (
+            row.what,
+            "" if pd.isna(row.truth) else f"{row.truth:.3g}",
+            str(row.n),
+            f"{100 * row.coverage:.1f}%",
+            f"{100 * row.bootstrap_coverage:.1f}%",
+            *(
+                f"{width:.{3 if width < 10 else 1}f}"
+                for width in (row.mean_width, row.bootstrap_mean_width)
+            ),
+        )
+        for row in found.itertuples()
+    }
+    lines = (ROOT / "docs" / "metrics.md").read_text().splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("| what | truth |")))
+    told = []
+    for line in lines[start + 2 :]:
+        if not line:
+            break
+        told.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
+    assert len(told) > 30
+    assert set(told) <= written

@@ -66,6 +66,7 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "pip install": "",
     "python -m benchmarks.backend_agreement": "",
     "python -m benchmarks.cluster_simulation": "--help",
+    "python -m benchmarks.coverage": "--help",
     "python -m benchmarks.engines": "--help",
     "python -m benchmarks.evaluation_speed": "--help",
     "python -m benchmarks.faults": "--help",

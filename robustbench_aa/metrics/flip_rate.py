@@ -12,6 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 
 Pairs = Iterator[tuple[int, int]]
+TOP5_LARGEST = 18.0
+"""The largest top-5 distance: three classes leave, and the last two take the first places."""
+ZIPF_LARGEST = np.pi**2 / 3
+"""A bound of the Zipf distance, Σ 1 / i² + Σ 1 / (i · σ(i)), whose sums are π² / 6 at most."""
 
 
 def compared(frames: int, noise: bool, difficulty: int = 1) -> Pairs:
@@ -56,7 +60,7 @@ def top5_distance(top5: np.ndarray, noise: bool, difficulty: int = 1) -> np.ndar
         noise, difficulty: as in `compared`.
 
     Returns:
-        [N] float64 in [0, 15]; uT5D is its mean.
+        [N] float64 in [0, TOP5_LARGEST]; uT5D is its mean.
     """
     pairs = list(compared(top5.shape[1], noise, difficulty))
     total = np.zeros(len(top5))
@@ -77,7 +81,7 @@ def zipf_distance(ranking: np.ndarray, noise: bool, difficulty: int = 1) -> np.n
         noise, difficulty: as in `compared`.
 
     Returns:
-        [N] float64.
+        [N] float64 in [0, ZIPF_LARGEST].
     """
     weight = 1.0 / np.arange(1, ranking.shape[2] + 1)
     pairs = list(compared(ranking.shape[1], noise, difficulty))

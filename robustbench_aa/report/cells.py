@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from robustbench_aa.metrics.consistency import among_correct
-from robustbench_aa.metrics.intervals import interval, resampled_means
+from robustbench_aa.metrics.flip_rate import TOP5_LARGEST, ZIPF_LARGEST
+from robustbench_aa.metrics.intervals import mean_interval
 from robustbench_aa.metrics.outcomes import Model
 from robustbench_aa.types import CLEAN
 
@@ -51,10 +52,10 @@ def perturbations(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
             row = told | {"images": mean.images}
             row |= _estimate("flip_probability", flips, [seed.flips[cell] for seed in seeds])
             distances = [seed.top5_distance[cell] for seed in seeds]
-            row |= _estimate("top5_distance", mean.top5_distance[cell], distances)
+            row |= _estimate("top5_distance", mean.top5_distance[cell], distances, TOP5_LARGEST)
             if cell in mean.zipf_distance:
                 zipf = [seed.zipf_distance[cell] for seed in seeds]
-                row |= _estimate("zipf_distance", mean.zipf_distance[cell], zipf)
+                row |= _estimate("zipf_distance", mean.zipf_distance[cell], zipf, ZIPF_LARGEST)
             rows.append(row | {"family": cell.family})
     return pd.DataFrame(rows)
 
@@ -102,9 +103,11 @@ def calibration(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _estimate(figure: str, mean: np.ndarray, seeds: Sequence[np.ndarray]) -> Row:
+def _estimate(
+    figure: str, mean: np.ndarray, seeds: Sequence[np.ndarray], largest: float = 1.0
+) -> Row:
     """The mean over images, its interval, and its spread over training seeds."""
-    low, high = interval(resampled_means(mean))
+    low, high = mean_interval(mean, largest)
     return {
         figure: mean.mean(),
         f"{figure}_low": low,

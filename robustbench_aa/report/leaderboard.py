@@ -6,19 +6,30 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.metrics.baselines import BASELINES, is_comparable, published_for
+from robustbench_aa.metrics.estimates import (
+    Sample,
+    figure_intervals,
+    relative_intervals,
+    values_by_image,
+)
 from robustbench_aa.metrics.figures import (
-    Figures,
     ModelMeans,
     figures,
     means,
     normalised,
     relative_figures,
 )
-from robustbench_aa.metrics.intervals import interval
+from robustbench_aa.metrics.intervals import (
+    Interval,
+    Resampled,
+    paired_difference,
+    resampled_sums,
+)
 from robustbench_aa.metrics.outcomes import ByKind, Model
 from robustbench_aa.report.cells import std
 
@@ -87,7 +98,7 @@ class Board:
             seeds = [self._row(seed, model, of, relative_to) for seed, of in model.seeds.items()]
             row = self._row(name, model, model.mean, relative_to)
             if "mean_error" in row:
-                low, high = interval(self._spread[name]["mean_error"])
+                low, high = self._intervals[name]["mean_error"]
                 row |= {"mean_error_low": low, "mean_error_high": high}
             rows.append(row | _seed_spread(seeds))
         return self._ranked(pd.DataFrame(rows)[_ordered(rows)])
@@ -105,42 +116,42 @@ class Board:
 
     def intervals(self, baseline: str | None = None) -> pd.DataFrame:
         """A row a model and figure, with its 95% interval over images."""
-        relative_to = self._relative_to(baseline), self._relative_to(baseline, resampled=True)
+        relative_to = self._relative_to(baseline)
         rows = []
-        for name, resampled in self._resampled.items():
-            points = figures(self._points[name], relative_to[0])
-            for figure, spread in figures(resampled, relative_to[1]).items():
-                low, high = interval(spread)
-                told = {"model": name, "figure": figure, "value": float(points[figure])}
-                rows.append(told | {"low": low, "high": high})
+        for name, sample in self._samples.items():
+            found = dict(self._intervals[name])
+            for of_baseline in relative_to:
+                base = self._baseline(of_baseline)
+                for figure, bounds in relative_intervals(sample, base, relative_figures).items():
+                    found[f"{figure}_{of_baseline}"] = bounds
+            for figure, value in figures(sample.whole, relative_to).items():
+                rows.append({"model": name, "figure": figure} | _told(value, found[figure]))
         return pd.DataFrame(rows)
 
     def normalised(self, baseline: str | None = None) -> pd.DataFrame:
         """A row a model, baseline, figure and distortion: CE, relative CE, FR and T5D."""
-        relative_to = self._relative_to(baseline), self._relative_to(baseline, resampled=True)
         rows = []
-        for name, resampled in self._resampled.items():
-            for of_baseline, base in relative_to[0].items():
-                spread = normalised(resampled, relative_to[1][of_baseline])
-                for (figure, of), value in normalised(self._points[name], base).items():
-                    low, high = interval(spread[figure, of])
+        for name, sample in self._samples.items():
+            for of_baseline, means_of_baseline in self._relative_to(baseline).items():
+                found = relative_intervals(sample, self._baseline(of_baseline), normalised)
+                values = normalised(sample.whole, means_of_baseline)
+                for (figure, of), value in values.items():
                     told = {"model": name, "baseline": of_baseline, "figure": figure, "of": of}
-                    rows.append(told | {"value": float(value), "low": low, "high": high})
+                    rows.append(told | _told(value, found[figure, of]))
         return pd.DataFrame(rows)
 
     def relative(self) -> pd.DataFrame:
         """A row a model, baseline and normalised aggregate, for each of `baselines`."""
-        points, resampled = (self._published | of for of in (self._points, self._resampled))
+        points = self._published | self._points
         rows = []
         for baseline in self.baselines:
             for name, model in self._models.items():
-                spread = relative_figures(self._resampled[name], resampled[baseline])
+                sample = self._samples[name]
+                found = relative_intervals(sample, self._baseline(baseline), relative_figures)
                 seeds = [relative_figures(self._points[s], points[baseline]) for s in model.seeds]
-                of_model = relative_figures(self._points[name], points[baseline])
-                for figure, value in of_model.items():
-                    low, high = interval(spread[figure])
+                for figure, value in relative_figures(sample.whole, points[baseline]).items():
                     told = {"model": name, "baseline": baseline, "figure": figure}
-                    row = told | {"value": float(value), "low": low, "high": high}
+                    row = told | _told(value, found[figure])
                     rows.append(row | {"std": std([float(seed[figure]) for seed in seeds])})
         return pd.DataFrame(rows)
 
@@ -156,7 +167,7 @@ class Board:
             row["ece"] = corrupted.mean_ece(corrupted.counted())
         return row | {"complete": all(of.complete for of in outcomes.values())}
 
-    def _relative_to(self, baseline: str | None, resampled: bool = False) -> dict[str, ModelMeans]:
+    def _relative_to(self, baseline: str | None) -> dict[str, ModelMeans]:
         """The means of a baseline, and those of AlexNet where they fit."""
         always = {name: of for name, of in self._published.items() if name in ALWAYS}
         if baseline is None:
@@ -169,7 +180,7 @@ class Board:
                     f"model of the run: {', '.join(self._models)}"
                 )
             raise UnknownName("baseline (a model of the run)", baseline, self.baselines)
-        known = self._published | (self._resampled if resampled else self._points)
+        known = self._published | self._points
         return {baseline: known[baseline]} | {n: of for n, of in always.items() if n != baseline}
 
     @cached_property
@@ -181,43 +192,56 @@ class Board:
             for name, outcomes in {model.name: model.mean, **model.seeds}.items()
         }
 
-    @cached_property
-    def _resampled(self) -> dict[str, ModelMeans]:
-        """Every model's means over the same resamples of the images."""
-        return {name: means(model.mean, resampled=True) for name, model in self._models.items()}
+    def _baseline(self, name: str) -> Sample | ModelMeans:
+        """A model of the run, or the published means of one."""
+        return self._samples[name] if name in self._samples else self._published[name]
 
     @cached_property
-    def _spread(self) -> dict[str, Figures]:
-        """Every model's figures over the resamples, without those that need a baseline."""
-        return {name: figures(of, {}) for name, of in self._resampled.items()}
+    def _samples(self) -> dict[str, Sample]:
+        """What every model did on every image."""
+        return {name: Sample(model.mean) for name, model in self._models.items()}
+
+    @cached_property
+    def _intervals(self) -> dict[str, dict[str, Interval]]:
+        """Every model's intervals, without those of figures that need a baseline."""
+        return {name: figure_intervals(sample) for name, sample in self._samples.items()}
 
     def _ranked(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Orders rows by the figure that ranks them; those that lack it come last, unranked.
-
-        Models of a `rank_group` are not told apart from its first: the interval of the difference
-        includes zero.
-        """
+        """Order rows by the figure that ranks them; those that lack it come last, unranked."""
         figure = ranking_figure(table)
         rank = table[figure].rank(method="min", ascending=RANKED_BY[figure]).astype("Int64")
         table.insert(0, "rank", rank)
         table = table.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
-        groups: list[int | None] = []
-        first = None
-        for name, rank in zip(table["model"], table["rank"], strict=True):
-            if pd.isna(rank):
-                groups.append(None)
-                continue
-            if first is not None:
-                difference = self._spread[name][figure] - self._spread[first][figure]
-                low, high = interval(difference)
-            if first is None or low > 0 or high < 0:
-                first = name
-                groups.append(int(rank))
-            else:
-                groups.append(groups[-1])
+        ranks = dict(zip(table["model"], table["rank"], strict=True))
+        groups = self._rank_groups(figure, [name for name in ranks if not pd.isna(ranks[name])])
         place = list(table).index("complete") + 1
-        table.insert(place, "rank_group", pd.Series(groups, dtype="Int64"))
+        of_row = [ranks[groups[name]] if name in groups else None for name in ranks]
+        table.insert(place, "rank_group", pd.Series(of_row, dtype="Int64"))
         return table
+
+    def _rank_groups(self, figure: str, names: Sequence[str]) -> dict[str, str]:
+        """The first model of every ranked model's group.
+
+        A model begins a group where its difference to the first of the group before is beyond
+        chance: the interval excludes zero.
+        """
+        groups = {name: name for name in names[:1]}
+        if len(names) < 2:
+            return groups
+        values = np.stack([values_by_image(self._samples[name])[figure] for name in names], axis=1)
+        sums, added = resampled_sums(values)
+        first = 0
+        for place in range(1, len(names)):
+            resampled = Resampled(sums[:, place] - sums[:, first], added)
+            found = paired_difference(values[:, place] - values[:, first], resampled)
+            if found.low > 0 or found.high < 0:
+                first = place
+            groups[names[place]] = names[first]
+        return groups
+
+
+def _told(value: np.ndarray, bounds: Interval) -> Row:
+    return {"value": float(value), "low": bounds[0], "high": bounds[1]}
 
 
 def ranking_figure(leaderboard: pd.DataFrame) -> str:

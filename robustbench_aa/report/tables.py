@@ -21,6 +21,7 @@ from robustbench_aa.report.provenance import (
     read_origins,
 )
 from robustbench_aa.report.published import with_published as beside_published
+from robustbench_aa.report.rounding import in_full
 from robustbench_aa.store import Store
 
 
@@ -32,7 +33,7 @@ class Tables:
         leaderboard: a row a model, the best first; figures are means over its training seeds, and
             `<figure>_std` is their standard deviation. Published rows, if asked for, follow, with
             their `source`.
-        intervals: a row a model and figure, with its 95% bootstrap interval over images.
+        intervals: a row a model and figure, with its 95% interval over images.
         normalised: a row a model, baseline, figure and distortion, with its interval.
         relative: a row a model, baseline and normalised aggregate, for every baseline of the run
             and the published ones.
@@ -76,7 +77,7 @@ class Tables:
             path.unlink(missing_ok=True)
             table = getattr(self, of.name)
             if isinstance(table, pd.DataFrame) and not table.empty:
-                table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
+                table.to_csv(path, index=False, float_format=in_full, lineterminator="\n")
                 written.append(path)
         return written
 

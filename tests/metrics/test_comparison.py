@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from robustbench_aa.metrics.comparison import compare, exact_test, holm, in_words
+from robustbench_aa.metrics.comparison import (
+    COLUMNS,
+    compare,
+    exact_test,
+    holm,
+    in_points,
+    in_words,
+)
+from robustbench_aa.metrics.intervals import LEVEL
 from robustbench_aa.metrics.outcomes import ByKind, Outcomes
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
-FOG = [Distortion("weather", "fog", severity) for severity in range(1, 6)]
-SNOW = [Distortion("weather", "snow", severity) for severity in range(1, 6)]
+CELLS = [Distortion("any", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]
 TILT = Distortion("perturbation", "tilt")
 
 
@@ -24,6 +36,8 @@ def test_holms_correction_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
     assert holm([]).size == 0
+    # as the p-values, it is not below the level by rounding
+    assert all((holm([0.05 / count] * count) == LEVEL).all() for count in range(1, 100))
 
 
 def models(shift: float, images: int = 400, seed: int = 0) -> tuple[ByKind, ByKind]:
@@ -31,7 +45,7 @@ def models(shift: float, images: int = 400, seed: int = 0) -> tuple[ByKind, ByKi
     random = np.random.default_rng(seed)
     a: dict[Distortion, np.ndarray] = {}
     b: dict[Distortion, np.ndarray] = {}
-    for cell in (CLEAN, *FOG, *SNOW):
+    for cell in (CLEAN, *CELLS):
         hard = random.random(images)
         a[cell] = (hard + random.normal(0, 0.05, images) < 0.3).astype(float)
         b[cell] = (hard + random.normal(0, 0.05, images) < 0.3 + shift).astype(float)
@@ -44,17 +58,28 @@ def models(shift: float, images: int = 400, seed: int = 0) -> tuple[ByKind, ByKi
 
 def test_a_difference_that_is_there_is_found() -> None:
     a, b = models(0.1)
-    table = compare(a, b).set_index(["figure", "of"])
+    whole = compare(a, b)
+    assert list(whole) == list(COLUMNS)
+    table = whole.set_index(["figure", "of"])
     mean = table.loc[("mean_error", "")]
     assert mean["difference"] == pytest.approx(mean["a"] - mean["b"])
     assert mean["low"] < mean["difference"] < mean["high"] < 0
-    assert (table.loc["error"]["p_holm"] < 0.001).all()
+    assert mean["p"] < 0.001
+    assert (table.loc["error"]["p_holm"] < 0.05).all()
+    assert (table.loc["error"]["p_holm"] >= table.loc["error"]["p"]).all()
     fog = table.loc[("error", "fog")]
-    ours, theirs = (np.mean([of["corruption"].wrong[c] for c in FOG], axis=0) for of in (a, b))
+    ours, theirs = (
+        np.mean([of["corruption"].wrong[c] for c in CELLS if c.name == "fog"], axis=0)
+        for of in (a, b)
+    )
     assert (fog["a_better"], fog["b_better"]) == ((ours < theirs).sum(), (ours > theirs).sum())
-    words = in_words(compare(a, b), "one", "other")
+    assert fog["p_sign"] == exact_test(int(fog["a_better"]), int(fog["b_better"]))
+    words = in_words(whole, "one", "other")
     assert words.startswith("one fails less often than other (corrupted images): -")
-    assert "Of 2 corruptions, one is better under 2 and worse under 0 beyond chance." in words
+    assert (
+        "Of 15 corruptions, one is better under 15 and worse under 0 (paired bootstrap of the "
+        "mean, p_holm < 0.05); under 0 these images cannot tell." in words
+    )
     assert "Of 1 perturbations, one is better under 0 and worse under 0" in words
     assert in_words(compare(b, a), "other", "one").startswith("other fails more often than one")
 
@@ -63,8 +88,13 @@ def test_a_model_cannot_be_told_from_itself() -> None:
     a, _ = models(0.0)
     table = compare(a, a)
     assert (table["difference"] == 0).all()
-    assert (table["p"].dropna() == 1).all()
-    assert "cannot be told apart" in in_words(table, "a", "a")
+    assert (table["p"] == 1).all()
+    assert (table["p_sign"].dropna() == 1).all()
+    assert (table["low"] < 0).all()
+    assert (table["high"] > 0).all()
+    words = in_words(table, "a", "b")
+    assert "These images cannot tell whether a or b fails more often" in words
+    assert ": 0.0 points" in words
 
 
 def test_differences_that_are_not_there_are_found_as_rarely_as_promised() -> None:
@@ -78,11 +108,123 @@ def test_differences_that_are_not_there_are_found_as_rarely_as_promised() -> Non
     assert outside <= 8
 
 
+def test_many_small_gains_do_not_outvote_a_few_large_losses() -> None:
+    """The sign test speaks for one model here, and the mean for the other."""
+    ours, theirs = np.zeros(100), np.full(100, 0.1)
+    ours[:30] = 1.0
+    a, b = ({"corruption": Outcomes(dict.fromkeys(CELLS, of))} for of in (ours, theirs))
+    table = compare(a, b)
+    of_fog = table[table["of"] == "fog"].iloc[0]
+    assert (of_fog["a_better"], of_fog["b_better"]) == (70, 30)
+    assert of_fog["p_sign"] < 0.0001
+    assert of_fog["low"] > 0
+    words = in_words(table, "a", "b")
+    assert "a fails more often than b" in words
+    assert "a is better under 0 and worse under 15" in words
+
+
+NUMBER = r"([+-]?\d+\.\d+)"
+SENTENCE = re.compile(
+    r"(?:(?P<cannot>These images cannot tell whether A or B) |A )"
+    r"(?P<verb>fails|changes its mind) (?P<how>more|less) often(?: than B)? \([a-z ]+\): "
+    rf"{NUMBER} points, 95% interval {NUMBER} to {NUMBER}, p = {NUMBER} "
+    r"\(paired bootstrap of the mean\)\."
+)
+COUNTS = re.compile(
+    r"Of (\d+) (corruptions|perturbations), A is better under (\d+) and worse under (\d+) "
+    r"\(paired bootstrap of the mean, p_holm < 0\.05\); under (\d+) these images cannot tell\."
+)
+OUTCOMES = (0.0, 1 / 3, 0.5, 1.0, 0.01, 0.99)
+
+
+@st.composite
+def outcomes(draw: st.DrawFn) -> tuple[ByKind, ByKind]:
+    """Two models on a few images, of any outcomes or with many small gains and few large losses."""
+    images = draw(st.integers(2, 30))
+
+    def values() -> np.ndarray:
+        return np.array(draw(st.lists(st.sampled_from(OUTCOMES), min_size=images, max_size=images)))
+
+    if draw(st.booleans()):
+        a, b = values(), values()
+    else:
+        b = np.full(images, draw(st.sampled_from((0.5, 0.1))))
+        a = b - draw(st.sampled_from((0.001, 0.01, 0.1)))
+        losses = draw(st.integers(0, 4))
+        a[:losses] = b[:losses] + draw(st.sampled_from((0.01, 0.2, 0.5)))
+    if draw(st.booleans()):
+        a, b = b, a
+    other = draw(st.permutations(range(images)))
+    tables = [{cell: of[other] if cell.name == "snow" else of for cell in CELLS} for of in (a, b)]
+    return tuple(  # type: ignore[return-value]
+        {"corruption": Outcomes(wrong), "perturbation": Outcomes({}, {}, {TILT: of})}
+        for wrong, of in zip(tables, (a, b), strict=True)
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(outcomes())
+def test_no_sentence_contradicts_the_test_beside_it(pair: tuple[ByKind, ByKind]) -> None:
+    table = compare(*pair)
+    words = in_words(table, "A", "B")
+    assert not re.search(r"[+-]0\.0+\b", words)
+    told = list(SENTENCE.finditer(words))
+    counted = list(COUNTS.finditer(words))
+    assert " ".join(of.group() for of in (*told, *counted)) == words
+    means = table[table["figure"].isin(["mean_error", "mean_flip_probability"])]
+    for sentence, row in zip(told, means.to_dict("records"), strict=True):
+        check_sentence(sentence, row)
+    for count, figure in zip(counted, ("error", "flip_probability"), strict=True):
+        of = table[table["figure"] == figure]
+        apart = of[of["p_holm"] < LEVEL]
+        better, worse = (apart["difference"] < 0).sum(), (apart["difference"] > 0).sum()
+        expected = [len(of), better, worse, len(of) - better - worse]
+        assert [int(count[place]) for place in (1, 3, 4, 5)] == expected
+
+
+def check_sentence(sentence: re.Match[str], row: dict[str, object]) -> None:
+    """What it claims is what its own numbers say, and what the table says."""
+    difference, low, high, p = (float(number) for number in sentence.groups()[-4:])
+    assert p == row["p"]
+    exact = (row["difference"], row["low"], row["high"])
+    for text, value in zip((difference, low, high), exact, strict=True):
+        assert text / 100 == pytest.approx(value, abs=0.000501)
+    if sentence["cannot"]:
+        assert p >= LEVEL
+        assert low <= 0 <= high
+        assert row["low"] <= 0 <= row["high"]  # type: ignore[operator]
+    else:
+        assert p < LEVEL
+        more = sentence["how"] == "more"
+        assert [of > 0 for of in (difference, low, high, *exact)] == [more] * 6  # type: ignore[operator]
+        assert [of < 0 for of in (difference, low, high, *exact)] == [not more] * 6  # type: ignore[operator]
+
+
+@settings(deadline=None, max_examples=40)
+@given(outcomes())
+def test_exchanging_the_models_changes_the_signs_alone(pair: tuple[ByKind, ByKind]) -> None:
+    ours, theirs = compare(*pair), compare(*pair[::-1])
+    np.testing.assert_allclose(ours["difference"], -theirs["difference"], atol=1e-12)
+    np.testing.assert_allclose(ours["low"], -theirs["high"], atol=1e-11)
+    for column in ("p", "p_holm", "p_sign"):
+        pd.testing.assert_series_equal(ours[column], theirs[column])
+    pd.testing.assert_series_equal(ours["a_better"], theirs["b_better"], check_names=False)
+
+
+def test_points_have_as_many_decimals_as_they_need() -> None:
+    assert in_points(0.0123, 0.0004, 0.03, apart=True) == ["+1.23", "+0.04", "+3.00"]
+    assert in_points(-0.123, -0.2, -0.01, apart=True) == ["-12.3", "-20.0", "-1.0"]
+    assert in_points(0.0001, -0.0004, 0.0, apart=False) == ["0.0", "0.0", "0.0"]
+    assert in_points(0.001, -0.001, 0.02, apart=False) == ["+0.1", "-0.1", "+2.0"]
+
+
 def test_a_missing_cell_has_no_row_and_its_aggregates_no_interval() -> None:
     a, b = models(0.1)
-    wrong = dict(a["corruption"].wrong) | {FOG[2]: np.full(400, np.nan)}
+    lost = next(cell for cell in CELLS if cell.name == "fog")
+    wrong = dict(a["corruption"].wrong) | {lost: np.full(400, np.nan)}
     table = compare({"corruption": Outcomes(wrong)}, b).set_index(["figure", "of"])
-    assert np.isnan(table.loc[("mean_error", ""), "difference"])
-    assert list(table.loc["error"].index) == ["snow"]
+    mean = table.loc[("mean_error", "")]
+    assert mean[["difference", "low", "high", "p"]].isna().all()
+    assert set(table.loc["error"].index) == set(COUNTED_CORRUPTIONS) - {"fog"}
     words = in_words(compare({"clean": Outcomes({CLEAN: wrong[CLEAN]})}, {}), "a", "b")
     assert words == "a and b have no complete figure in common."

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import product
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -161,13 +162,44 @@ def figures(own: Means, baselines: Mapping[str, Means], perturbed: list[str]) ->
     found |= {"holdout_error": mean_over(HELD_OUT)}
     found["mean_flip_probability"] = np.mean([own["flips", of] for of in perturbed], axis=0)
     found |= {f"consistency_{name}": own[of, name] for of, name in own if of == "agreement"}
-    aggregates = {"mce": "ce", "relative_mce": "relative_ce", "mfr": "fr", "mt5d": "t5d"}
     for name, base in baselines.items():
-        each = parts(own, base, perturbed)
-        for aggregate, part in aggregates.items():
-            those = [values for (figure, _), values in each.items() if figure == part]
-            found[f"{aggregate}_{name}"] = np.mean(those, axis=0)
+        each = with_aggregates(parts(own, base, perturbed))
+        found |= {f"{aggregate}_{name}": each[aggregate, ""] for aggregate in AGGREGATES}
     return found
+
+
+AGGREGATES = {"mce": "ce", "relative_mce": "relative_ce", "mfr": "fr", "mt5d": "t5d"}
+
+
+def with_aggregates(each: Mapping[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    found = dict(each)
+    for aggregate, part in AGGREGATES.items():
+        those = [values for (figure, _), values in each.items() if figure == part]
+        found[aggregate, ""] = np.mean(those, axis=0)
+    return found
+
+
+# intervals
+
+Z = NormalDist().inv_cdf(0.975)
+
+
+def unseen(values: np.ndarray) -> tuple[float, float]:
+    """How many images of the largest and of the smallest value go unseen."""
+    n, up, down = len(values), sum(values > min(values) + 1e-9), sum(values < max(values) - 1e-9)
+    return (n - up) / n / (up + 1), (n - down) / n / (down + 1)
+
+
+def wilson(values: np.ndarray, largest: float = 1.0, smallest: float = 0.0) -> tuple[float, float]:
+    """Where (p - mean)² is Z² times the variance of a proportion p of the effective images."""
+    shares = (values - smallest) / (largest - smallest)
+    weights, shown = [1.0] * len(shares) + [*unseen(shares)], [*shares, 1.0, 0.0]
+    expected = np.average(shown, weights=weights)
+    variance = np.average((np.array(shown) - expected) ** 2, weights=weights)
+    ratio = Z**2 * variance / (len(shares) * expected * (1 - expected))
+    mean = shares.mean()
+    low, high = np.sort(np.roots([1 + ratio, -2 * mean - ratio, mean**2]).real)
+    return smallest + low * (largest - smallest), smallest + high * (largest - smallest)
 
 
 @cache
@@ -181,9 +213,41 @@ def resampled(values: np.ndarray) -> np.ndarray:
     return values[draws(len(values))].mean(axis=1)
 
 
-def interval(values: Any, figure: str = "") -> Row:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return {f"{figure}_low".lstrip("_"): low, f"{figure}_high".lstrip("_"): high}
+def bias_corrected(value: float, spread: np.ndarray) -> tuple[float, float]:
+    if np.isnan(value) or np.isnan(spread).any():
+        return np.nan, np.nan
+    equal = np.isclose(spread, value, rtol=1e-6)
+    below = np.where(equal, 0.5, spread < value).sum() + 0.5
+    normal, shift = NormalDist(), 2 * NormalDist().inv_cdf(below / 1001)
+    ends = [100 * normal.cdf(shift - Z), 100 * normal.cdf(shift + Z)]
+    low, high = np.percentile(spread, ends, method="nearest")
+    return (min(low, value), max(high, value)) if np.isfinite(high) else (np.nan, np.nan)
+
+
+def ratio_interval(
+    value: float, spread: np.ndarray, by_image: np.ndarray, largest: float, smallest: float
+) -> tuple[float, float]:
+    """The bootstrap's, or what Z² images that go unseen would make of the value."""
+    (low, high), (up, down) = bias_corrected(value, spread), Z**2 * np.array(unseen(by_image))
+    images = len(by_image)
+    return (
+        np.minimum(low, np.average([value, smallest], weights=[images, down])),
+        np.maximum(high, np.average([value, largest], weights=[images, up])),
+    )
+
+
+def difference_interval(differences: np.ndarray) -> tuple[float, float]:
+    """From 3,999 means over resamples of the images and of two that differ as much as any."""
+    random = np.random.default_rng(0)
+    largest = max(differences, key=abs) or 1.0
+    images = np.array([*differences, largest, -largest])
+    n = len(images)
+    means = sorted(images[random.integers(n, size=n, dtype="int32")].mean() for _ in range(3999))
+    return means[98], means[-99]
+
+
+def bounds(found: tuple[float, float], figure: str = "") -> Row:
+    return {f"{figure}_low".lstrip("_"): found[0], f"{figure}_high".lstrip("_"): found[1]}
 
 
 def means(outcomes: Outcomes, mean: Callable[[np.ndarray], Any]) -> Means:
@@ -226,10 +290,12 @@ class Report:
             }
             for model, networks in MODELS.items()
         }
-        self.baselines, self.resampled_baselines = dict(published), dict(published)
+        self.published = dict(published)
+        self.baselines = dict(published)
         if own_baseline:
             self.baselines[own_baseline] = means(self.models[own_baseline], np.mean)
-            self.resampled_baselines[own_baseline] = means(self.models[own_baseline], resampled)
+        every = [*self.models, *published]
+        self.ratios = {pair: self.relative_to(*pair) for pair in product(self.models, every)}
 
     def tables(self) -> dict[str, tuple[list[str], Table]]:
         """By name: the columns that tell rows apart, and all others by row."""
@@ -252,12 +318,12 @@ class Report:
             for model in MODELS
         ]
 
-    def estimate(self, figure: str, cell: Cell, model: str) -> Row:
+    def estimate(self, figure: str, cell: Cell, model: str, largest: float = 1.0) -> Row:
         """A mean with its interval over images and its spread over training seeds."""
         values = self.models[model][cell]
         spread = np.std([self.seeds[network][cell].mean() for network in MODELS[model]], ddof=1)
         row = {figure: values.mean(), f"{figure}_std": spread}
-        return row | interval(resampled(values), figure)
+        return row | bounds(wilson(values, largest), figure)
 
     def ece(self, outcomes: Outcomes, severity: int | None = None) -> float:
         severities = [severity] if severity else SEVERITIES
@@ -274,10 +340,39 @@ class Report:
         told = json.loads(pq.read_metadata(file).metadata[b"robustbench_aa"])
         return float(told["identity"]["model"]["parameters"] / 1e6)
 
-    def spread_of(self, model: str) -> Row:
-        """A model's figures over the resamples."""
-        own = means(self.models[model], resampled)
-        return figures(own, self.resampled_baselines, self.perturbed)
+    def by_image(self, model: str) -> Row:
+        """A model's figures of every image, without those relative to a baseline."""
+        return figures(means(self.models[model], lambda values: values), {}, self.perturbed)
+
+    def relative_to(self, model: str, baseline: str) -> dict[tuple[str, str], Row]:
+        """A model's figures relative to a baseline with their intervals; means have no name."""
+        own, constant = self.models[model], baseline in self.published
+        base = self.published[baseline] if constant else means(self.models[baseline], np.mean)
+        clean = {("wrong", "clean"): own["wrong", "clean"].mean()}
+        over = base if constant else means(self.models[baseline], resampled)
+
+        def compute(ours: Means, theirs: Means) -> dict[tuple[str, str], Any]:
+            return with_aggregates(parts(ours, theirs, self.perturbed))
+
+        values = compute(means(own, np.mean), base)
+        if model == baseline:
+            return {key: {"value": of} | bounds((np.nan, np.nan)) for key, of in values.items()}
+        top = {cell: 18.0 if cell[0] == "top5" else 1.0 for cell in own} | clean
+        largest, smallest = (compute(ends, base) for ends in (top, dict.fromkeys(own, 0.0) | clean))
+        # which images fail most is the same relative to any baseline
+        each = {**means(own, lambda values: values), **clean}
+        by_image = compute(each, base if constant else top)
+        spreads = compute(means(own, resampled), over)
+        found = {}
+        for key, value in values.items():
+            ends = largest[key], smallest[key]
+            if constant and not key[0].startswith("relative"):
+                interval = wilson(by_image[key], *ends)
+            else:
+                spread = np.nan_to_num(spreads[key], nan=np.inf, posinf=np.inf)
+                interval = ratio_interval(value, spread, by_image[key], *ends)
+            found[key] = {"value": value} | bounds(interval)
+        return found
 
     def leaderboard(self) -> Table:
         found: Table = {}
@@ -286,55 +381,50 @@ class Report:
             rows = [self.row(MODELS[model][0], seed) for seed in seeds]
             for figure in row.keys() - {"images", "params_m", "complete"}:
                 row[f"{figure}_std"] = np.std([of[figure] for of in rows], ddof=1)
-            row |= interval(self.spread_of(model)["mean_error"], "mean_error")
+            row |= bounds(wilson(self.by_image(model)["mean_error"]), "mean_error")
             found[(model,)] = row | {"seeds": len(seeds)}
         ranked = sorted(found, key=lambda key: float(found[key]["mean_error"]))
         for place, key in enumerate(ranked, start=1):
             found[key]["rank"] = place
-        first, second = (self.spread_of(model)["mean_error"] for (model,) in ranked)
-        apart = interval(second - first)
-        alike = apart["low"] <= 0 <= apart["high"]
+        first, second = (self.by_image(model)["mean_error"] for (model,) in ranked)
+        low, high = difference_interval(second - first)
+        alike = low <= 0 <= high
         found[ranked[0]]["rank_group"], found[ranked[1]]["rank_group"] = 1, 1 if alike else 2
         return found
 
     def intervals(self) -> Table:
-        found = {}
-        for model, outcomes, _ in self.each():
-            points = figures(means(outcomes, np.mean), self.baselines, self.perturbed)
-            for figure, values in self.spread_of(model).items():
-                found[model, figure] = {"value": points[figure]} | interval(values)
+        found: Table = {}
+        for model in self.models:
+            for figure, values in self.by_image(model).items():
+                found[model, figure] = {"value": values.mean()} | bounds(wilson(values))
+            for baseline in self.baselines:
+                for aggregate in AGGREGATES:
+                    ratio = self.ratios[model, baseline][aggregate, ""]
+                    found[model, f"{aggregate}_{baseline}"] = ratio
         return found
 
     def normalised(self) -> Table:
-        found = {}
-        for model, outcomes, _ in self.each():
-            for baseline, base in self.baselines.items():
-                points = parts(means(outcomes, np.mean), base, self.perturbed)
-                over = self.resampled_baselines[baseline]
-                spreads = parts(means(outcomes, resampled), over, self.perturbed)
-                for (figure, of), values in spreads.items():
-                    row = {"value": points[figure, of]} | interval(values)
-                    found[model, baseline, figure, of] = row
-        return found
+        return {
+            (model, baseline, figure, of): row
+            for model, baseline in product(self.models, self.baselines)
+            for (figure, of), row in self.ratios[model, baseline].items()
+            if of
+        }
 
     def relative(self) -> Table:
         """Relative to every model and published network, not to the report's baseline alone."""
-        points = {model: means(of, np.mean) for model, of in self.models.items()} | self.baselines
-        spreads = {model: means(of, resampled) for model, of in self.models.items()}
-        spreads |= self.resampled_baselines
+        points = {model: means(of, np.mean) for model, of in self.models.items()} | self.published
         found: Table = {}
         for baseline, base in points.items():
             for model, _, seeds in self.each():
                 of_seeds = [
-                    figures(means(seed, np.mean), {baseline: base}, self.perturbed)
+                    with_aggregates(parts(means(seed, np.mean), base, self.perturbed))
                     for seed in seeds
                 ]
-                over = figures(spreads[model], {baseline: spreads[baseline]}, self.perturbed)
-                at = figures(points[model], {baseline: base}, self.perturbed)
-                for figure in (name for name in at if name.endswith(f"_{baseline}")):
-                    row = {"value": at[figure]} | interval(over[figure])
-                    row["std"] = np.std([seed[figure] for seed in of_seeds], ddof=1)
-                    found[model, baseline, figure.removesuffix(f"_{baseline}")] = row
+                for figure in AGGREGATES:
+                    spread = np.std([seed[figure, ""] for seed in of_seeds], ddof=1)
+                    ratio = self.ratios[model, baseline][figure, ""]
+                    found[model, baseline, figure] = ratio | {"std": spread}
         return found
 
     def corruptions(self) -> Table:
@@ -352,14 +442,18 @@ class Report:
 
     def perturbations(self) -> Table:
         found = {}
-        columns = {"flip_probability": "flips", "top5_distance": "top5", "zipf_distance": "zipf"}
+        columns = {
+            "flip_probability": ("flips", 1.0),
+            "top5_distance": ("top5", 18.0),
+            "zipf_distance": ("zipf", np.pi**2 / 3),
+        }
         for model, outcomes, _ in self.each():
             for name in self.perturbed:
                 row = {"dataset": self.datasets["perturbation"], "family": "perturbation"}
                 row |= {"images": len(outcomes["flips", name])}
-                for column, of in columns.items():
+                for column, (of, largest) in columns.items():
                     if (of, name) in outcomes:
-                        row |= self.estimate(column, (of, name), model)
+                        row |= self.estimate(column, (of, name), model, largest)
                 found[model, name] = row
         return found
 

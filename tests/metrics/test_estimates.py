@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from robustbench_aa.metrics import estimates
+from robustbench_aa.metrics.estimates import Sample, figure_intervals, relative_intervals
+from robustbench_aa.metrics.figures import Figures, Means, ModelMeans, normalised, relative_figures
+from robustbench_aa.metrics.intervals import mean_interval
+from robustbench_aa.metrics.outcomes import Outcomes
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
+
+CELLS = [Distortion("any", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]
+TILT = Distortion("perturbation", "tilt")
+CROPS = Distortion("shift", "crops")
+
+
+def sample(error: float, images: int = 60, seed: int = 0, flipping: float = 0.2) -> Sample:
+    random = np.random.default_rng(seed)
+    hard = random.random(images)
+    wrong = {cell: (hard + random.normal(0, 0.1, images) < error).astype(float) for cell in CELLS}
+    wrong[CLEAN] = (hard < error / 3).astype(float)
+    flips = {TILT: (random.random(images) < flipping) * random.random(images)}
+    return Sample(
+        {
+            "corruption": Outcomes(wrong),
+            "perturbation": Outcomes({}, {}, flips, {TILT: 18 * flips[TILT]}),
+            "shift": Outcomes({}, {CROPS: 1 - flips[TILT]}),
+        }
+    )
+
+
+def test_intervals_of_means_over_images() -> None:
+    of = sample(0.3)
+    found = figure_intervals(of)
+    wrong = of.outcomes["corruption"].wrong
+    expected = {
+        "clean_error": wrong[CLEAN],
+        "mean_error": np.mean([wrong[cell] for cell in CELLS], axis=0),
+        "mean_flip_probability": of.outcomes["perturbation"].flips[TILT],
+        "consistency_crops": of.outcomes["shift"].agreement[CROPS],
+    }
+    assert list(found) == list(expected)
+    for figure, values in expected.items():
+        assert found[figure] == pytest.approx(mean_interval(values))
+
+
+def test_a_figure_that_is_no_mean_over_images_has_a_bootstrap_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def worst(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
+        cells = [model["corruption"].wrong[cell] for cell in CELLS]
+        return {"worst_error": np.max(cells, axis=0)}
+
+    monkeypatch.setattr(estimates, "figures", worst)
+    of = sample(0.3)
+    value = float(worst(of.whole, {})["worst_error"])
+    low, high = figure_intervals(of)["worst_error"]
+    spread = np.std(worst(of.resampled, {})["worst_error"])
+    assert low < value < high
+    assert 2 * spread < high - low < 6 * spread
+
+
+def test_a_missing_cell_has_no_interval() -> None:
+    of = sample(0.3)
+    wrong = dict(of.outcomes["corruption"].wrong) | {CELLS[4]: np.full(60, np.nan)}
+    lacking = Sample({**of.outcomes, "corruption": Outcomes(wrong)})
+    assert np.isnan(figure_intervals(lacking)["mean_error"]).all()
+    assert not np.isnan(figure_intervals(lacking)["clean_error"]).any()
+    for pair in ((lacking, of), (of, lacking)):
+        found = relative_intervals(*pair, normalised)
+        lost = CELLS[4].name
+        missing = {of for (_, of), bounds in found.items() if np.isnan(bounds).all()}
+        assert lost in missing
+        assert {of for (figure, of) in found if figure in ("ce", "fr")} - missing
+        assert np.isnan(relative_intervals(*pair, relative_figures)["mce"]).all()
+
+
+def test_a_model_relative_to_itself_has_no_interval() -> None:
+    of = sample(0.3)
+    for compute in (normalised, relative_figures):
+        found = relative_intervals(of, of, compute)
+        assert found
+        assert np.isnan([*found.values()]).all()
+
+
+def test_intervals_relative_to_a_model() -> None:
+    ours, theirs = sample(0.3), sample(0.5, seed=1)
+    for compute in (normalised, relative_figures):
+        values = compute(ours.whole, theirs.whole)
+        found = relative_intervals(ours, theirs, compute)
+        assert list(found) == list(values)
+        for key, (low, high) in found.items():
+            assert low < float(values[key]) < high
+
+
+def test_relative_to_constants_it_is_the_interval_of_a_mean() -> None:
+    ours = sample(0.3)
+    constants = {"perturbation": Means({}, {}, {TILT: np.array(0.4)}, {TILT: np.array(6.0)})}
+    found = relative_intervals(ours, constants, relative_figures)
+    values = ours.outcomes["perturbation"].flips[TILT]
+    low, high = mean_interval(values)
+    assert found["mfr"] == pytest.approx((100 * low / 0.4, 100 * high / 0.4))
+    assert found["mt5d"] == pytest.approx((100 * 18 * low / 6, 100 * 18 * high / 6))
+
+
+@pytest.mark.parametrize("flipping", [0.0, 0.02])
+def test_no_interval_has_no_width(flipping: float) -> None:
+    ours, theirs = sample(0.0, flipping=flipping), sample(0.5, seed=1)
+    intervals = [
+        *figure_intervals(ours).values(),
+        *relative_intervals(ours, theirs, relative_figures).values(),
+        *relative_intervals(ours, theirs, normalised).values(),
+    ]
+    widths = [high - low for low, high in intervals if not np.isnan([low, high]).any()]
+    assert len(widths) > 30
+    assert min(widths) > 0.01
+
+
+def test_the_clean_error_may_be_of_other_images() -> None:
+    ours, theirs = sample(0.3), sample(0.5, seed=1)
+    apart = []
+    for of in (ours, theirs):
+        wrong = dict(of.outcomes["corruption"].wrong)
+        clean = Outcomes({CLEAN: np.r_[wrong.pop(CLEAN), np.zeros(7)]})
+        apart.append(Sample({"clean": clean, "corruption": Outcomes(wrong)}))
+    found = relative_intervals(*apart, relative_figures)
+    value = float(relative_figures(apart[0].whole, apart[1].whole)["relative_mce"])
+    low, high = found["relative_mce"]
+    assert low < value < high
