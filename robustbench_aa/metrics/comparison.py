@@ -97,11 +97,9 @@ def _aggregates(a: Sample, b: Sample) -> list[Row]:
 
 def _resampled(a: Sample, b: Sample, figure: str) -> Row:
     """The difference in a figure that is no mean over images, tested by the plain bootstrap."""
-    (ours, theirs), (of_a, of_b) = (
-        (figures(of_one, {})[figure] for of_one in pair)
-        for pair in ((a.whole, b.whole), (a.resampled, b.resampled))
-    )
-    low, high, p = interval_and_p(of_a - of_b)
+    ours, theirs = (figures(sample.whole, {})[figure] for sample in (a, b))
+    spread, other = (figures(sample.resampled, {})[figure] for sample in (a, b))
+    low, high, p = interval_and_p(spread - other)
     return {"difference": float(ours - theirs), "low": low, "high": high, "p": p}
 
 

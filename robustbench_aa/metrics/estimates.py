@@ -39,6 +39,8 @@ Relative = Callable[[ModelMeans, ModelMeans], dict[Key, np.ndarray]]
 class Sample:
     """A model's cells in several forms, of which the same functions make figures.
 
+    Two samples are the same if they are one object.
+
     Attributes:
         outcomes: by kind of data set, of each image.
     """
@@ -74,7 +76,7 @@ class Sample:
         return {kind: _extreme(of, 0.0) for kind, of in self.whole.items()}
 
     @cached_property
-    def unseen(self) -> dict[Hashable, tuple[int, tuple[float, float]]]:
+    def unseen_images(self) -> dict[Hashable, tuple[int, tuple[float, float]]]:
         """How many images the relative figures are of, and how many of either extreme go unseen.
 
         Relative to a model that always fails: no baseline changes which images fail most.
@@ -168,7 +170,8 @@ def relative_intervals(
         if key in means_over_images:
             found[key] = mean_interval(means_over_images[key], *ends)
         else:
-            found[key] = ratio_interval(float(value), resampled[key], *sample.unseen[key], *ends)
+            counted = sample.unseen_images[key]
+            found[key] = ratio_interval(float(value), resampled[key], *counted, *ends)
     return found
 
 
