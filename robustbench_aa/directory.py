@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
+
 from robustbench_aa.errors import RunError, StoreError, UsageError, cause
 from robustbench_aa.extras import extra
 from robustbench_aa.files import is_plain
@@ -25,6 +27,8 @@ from robustbench_aa.files import is_plain
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 ATTEMPTS = 6
 """How often an object storage is asked before its failure is one."""
+LOCK = ".lock"
+"""The file that one writer of a run holds."""
 REQUESTS = 32
 """How many answers of an object storage are waited for at a time; each takes some 50 ms."""
 T = TypeVar("T")
@@ -108,6 +112,41 @@ def each(of: Path, ask: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
         return
     with ThreadPoolExecutor(REQUESTS) as threads:
         yield from threads.map(ask, things)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run, also on other machines that share it.
+
+    Whatever is written under the lock must have been read under it. Object storage knows no locks:
+    there, whoever starts two sees to it that they differ.
+
+    Raises:
+        RunError: another process is at work on it, or the directory cannot be written.
+    """
+    if not is_on_disk(directory):
+        yield
+        return
+    lock = FileLock(directory / LOCK, timeout=0)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"another process is at work on {directory}; wait for it, or choose another "
+            "--output-dir"
+        ) from error
+    except OSError as error:
+        raise unwritable(directory, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def unwritable(directory: Path, error: OSError) -> RunError:
+    """Return the error of a run that cannot be written to."""
+    return RunError(f"cannot write to {directory} ({error.strerror}); choose another --output-dir")
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.pictures import Geometry, cores
-from robustbench_aa.directory import open_directory
+from robustbench_aa.directory import locked, open_directory
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.engines import ENGINES
@@ -27,7 +27,7 @@ from robustbench_aa.models import expand, load
 from robustbench_aa.profile import profiled
 from robustbench_aa.run import Run
 from robustbench_aa.samples import write_samples
-from robustbench_aa.store import Cell, Store, locked
+from robustbench_aa.store import Cell, Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier, Distortion, groups, kind
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from robustbench_aa.directory import open_directory
+from robustbench_aa.directory import LOCK, locked, open_directory
 from robustbench_aa.errors import DamagedShard, RunError
 from robustbench_aa.manifest import RUN, Manifest
 from robustbench_aa.run import Run
-from robustbench_aa.store import LOCK, Cell, Store, locked
+from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import Shard
 
 Place = tuple[str, Cell, Shard]

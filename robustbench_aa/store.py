@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +18,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from robustbench_aa.directory import each, is_on_disk, readable, write_whole
+from robustbench_aa.directory import each, readable, unwritable, write_whole
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
 from robustbench_aa.form import distortion_of, folder_of
 from robustbench_aa.manifest import RUN, Manifest
@@ -45,8 +43,6 @@ _UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, Recu
 RECENT = ("command", "decoded_sha256")
 """What the footers of prediction files may lack."""
 NOTHING = Content()
-LOCK = ".lock"
-"""The file that one writer of a run holds."""
 _log = logging.getLogger(__name__)
 
 
@@ -64,40 +60,6 @@ class Cell(NamedTuple):
 def _images(described: Mapping[str, Any]) -> str:
     """Return which images a data set has, in words."""
     return f"{described['collection']} of {described['classes']} classes"
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes from writing to a run, also on other machines that share it.
-
-    Whatever is written under the lock must have been read under it. Object storage knows no locks:
-    there, whoever starts two sees to it that they differ.
-
-    Raises:
-        RunError: another process is at work on it, or the directory cannot be written.
-    """
-    if not is_on_disk(directory):
-        yield
-        return
-    lock = FileLock(directory / LOCK, timeout=0)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(
-            f"another process is at work on {directory}; wait for it, or choose another "
-            "--output-dir"
-        ) from error
-    except OSError as error:
-        raise _unwritable(directory, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _unwritable(directory: Path, error: OSError) -> RunError:
-    return RunError(f"cannot write to {directory} ({error.strerror}); choose another --output-dir")
 
 
 class Store:
@@ -186,7 +148,7 @@ class Store:
                 lambda beside: beside.write_text(text, encoding="utf-8"),
             )
         except OSError as error:
-            raise _unwritable(self.directory, error) from error
+            raise unwritable(self.directory, error) from error
 
     def cells(self, dataset: str) -> list[Cell]:
         """All that a data set defines, whether or not it has been evaluated."""

@@ -10,10 +10,11 @@ import pytest
 
 from robustbench_aa import directory
 from robustbench_aa import store as store_module
+from robustbench_aa.directory import locked
 from robustbench_aa.errors import RunError, StoreError
 from robustbench_aa.manifest import Manifest
 from robustbench_aa.predictions import SCHEMA
-from robustbench_aa.store import Cell, Store, locked
+from robustbench_aa.store import Cell, Store
 from robustbench_aa.types import Distortion, Shard
 
 NOISE = Distortion("noise", "gaussian_noise", 3)
