@@ -41,11 +41,13 @@ def merge_runs(
     """
     output = open_directory(output_dir)
     folders = [open_directory(run) for run in runs]
-    merged, chosen = _planned(folders, output, command)  # refuses before anything is written
+    # where there is no run yet, a refusal shall not even leave a folder
+    planned = None if (output / RUN).exists() else _planned(folders, output, command)
     with locked(output):
-        if (output / RUN).exists():
-            # an evaluation may have ended meanwhile; what is written must be read under the lock
-            merged, chosen = _planned(folders, output, command)
+        if planned is None or (output / RUN).exists():
+            # an evaluation may write to a run; what is added to it must be read under the lock
+            planned = _planned(folders, output, command)
+        merged, chosen = planned
         merged.write_manifest()
         for file, place in chosen:
             if file != merged.path(*place):
