@@ -24,6 +24,8 @@ from robustbench_aa.types import Batch, Shard
 
 IN_TURN = {"cpu"}
 """Kinds of devices that read and predict in turn: they have no cores to spare for both."""
+SPEAKING = (RuntimeError, ValueError, torch.OutOfMemoryError)
+"""Kinds of errors of torch, whose text is enough without the kind."""
 Progress = Callable[[Cell, int], None]
 """Called after every forward pass with the cell it was for and the frames it covered."""
 
@@ -129,28 +131,30 @@ def evaluate(
     read = _read(work, dataset, batch_size, device)
     parts = read if device.type in IN_TURN else ahead(read, device)
     with closing(parts), behind() as later:
-        for item, of_item in groupby(parts, key=itemgetter(0)):
+        for (item, stamp), of_item in groupby(parts, key=itemgetter(0)):
             rows = {name: store.empty_rows(name, item.frames) for name in item.pending}
             batches = (batch for _, batch in of_item)
             content = Digest()
             failures += _fill(rows, item, batches, predictors, content, progress)
-            stamp = dataset.stamp(item.cell.distortion, item.shard)
             later(_commit, store, item, rows, Content(content.sources, content.frames, stamp))
     return failures
 
 
 def _read(
     work: Iterable[Work], dataset: Dataset, batch_size: int, device: torch.device
-) -> Generator[tuple[Work, Batch | Exception]]:
-    """All batches of all work; an error in place of those that cannot be read."""
+) -> Generator[tuple[tuple[Work, str], Batch | Exception]]:
+    """All batches of all work with its files' stamp; an error in place of what cannot be read."""
     for item in work:
         start, stop = item.shard
+        stamp = ""
         while start < stop:
             try:
+                # before the files are read, so that one which changes meanwhile is read again later
+                stamp = stamp or dataset.stamp(item.cell.distortion, item.shard)
                 rest = Shard(start, stop)
                 for batch in dataset.read(item.cell.distortion, rest, batch_size, device):
                     start += len(batch.index)
-                    yield item, batch
+                    yield (item, stamp), batch
                 if start < stop:
                     missing = f"{stop - start} of {item.shard.stop - item.shard.start} images"
                     raise DatasetError(f"{item.cell.dataset} did not give {missing}")
@@ -158,7 +162,7 @@ def _read(
                 if is_out_of_memory(error) and batch_size > 1:
                     batch_size = halved(batch_size, str(item.cell))
                 else:
-                    yield item, error
+                    yield (item, stamp), error
                     break
 
 
@@ -201,8 +205,7 @@ def _fill(
 
 def _told(error: Exception) -> str:
     """Return what an error says, and its kind where it is not one of ours."""
-    plain = isinstance(error, RobustbenchError) or type(error) in (RuntimeError, ValueError)
-    if plain or is_out_of_memory(error):
+    if isinstance(error, RobustbenchError) or type(error) in SPEAKING:
         return cause(error)
     kind = type(error).__name__
     return kind if cause(error) == kind else f"{kind}: {cause(error)}"
