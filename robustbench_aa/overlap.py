@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -43,7 +43,7 @@ def ahead(items: Iterable[T], device: torch.device) -> Generator[T]:
             if item is _END:
                 return
             coming = thread.submit(following)
-            yield item  # type: ignore[misc]
+            yield cast("T", item)
 
 
 @contextmanager

@@ -54,11 +54,12 @@ def open_live(name: str, request: Request) -> LiveDataset:
     geometry = Geometry(SIZE)
     if (root / BATCH).exists():
         images, labels = _read_batch(root / BATCH)
+        sources = of_pixels(images)
         count, digest = len(images), _sha256(root / BATCH)
         how = Labels("stored", len(NAMES))
 
         def clean(index: np.ndarray) -> Clean:
-            return images[index], labels[index], of_pixels(images[index])
+            return images[index], labels[index], sources[index]
 
         def files(index: np.ndarray) -> list[Path]:
             return [root / BATCH] if len(index) else []

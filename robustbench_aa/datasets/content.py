@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from torch import Tensor
 
 from robustbench_aa.distortions.draws import hashes
 from robustbench_aa.types import Batch
+
+READ_AT_ONCE = 256
+"""Images whose files are compared at a time."""
 
 
 def digest(content: bytes) -> int:
@@ -94,3 +97,18 @@ class Digest:
     def frames(self) -> str:
         """SHA-256 of what the models saw."""
         return self._frames.hexdigest()
+
+
+def sources_of(
+    read: Callable[[np.ndarray], tuple[object, object, np.ndarray]], index: np.ndarray
+) -> str:
+    """Return the SHA-256 of what images are read from, as a `Digest` of their batches has it.
+
+    Args:
+        read: index → (images, labels, digests of what each was read from, [B] uint64).
+        index: [images], int64.
+    """
+    found = Digest()
+    for start in range(0, len(index), READ_AT_ONCE):
+        found.add(read(index[start : start + READ_AT_ONCE])[2])
+    return found.sources

@@ -42,6 +42,7 @@ DISTORTIONS: Mapping[str, Callable[[], list[Distortion]]] = {
 def open_digits(name: str, request: Request) -> LiveDataset:
     """The test digits under the distortions of one of the embedded data sets."""
     images, labels = load_split("test")
+    sources = of_pixels(images)
     limit = request.limit
     if name == "digits-p":
         limit = min(limit or SEQUENCES, SEQUENCES)
@@ -53,7 +54,7 @@ def open_digits(name: str, request: Request) -> LiveDataset:
         size=SIZE,
         distortions=tuple(DISTORTIONS[name]()),
         index=spread(len(images), limit),
-        clean=lambda index: (images[index], labels[index], of_pixels(images[index])),
+        clean=lambda index: (images[index], labels[index], sources[index]),
         clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),
         seed=request.seed,
         backend=request.backend,

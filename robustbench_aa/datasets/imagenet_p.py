@@ -42,13 +42,12 @@ def open_sequences(request: Request) -> StoredDataset:
     lengths = {cell: len(decode_video(folders[cell] / names[0], SIZE)) for cell in present}
     lengths = dict.fromkeys(folders, lengths[present[0]]) | lengths
 
-    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
-        there = files(cell, index)
-        sequences, sources = decode_videos(there, lengths[cell], request.workers)
-        return sequences, torch.from_numpy(videos.label[index]), sources
-
     def files(cell: Distortion, index: np.ndarray) -> list[Path]:
         return [folders[cell] / names[place] for place in index]
+
+    def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
+        sequences, sources = decode_videos(files(cell, index), lengths[cell], request.workers)
+        return sequences, torch.from_numpy(videos.label[index]), sources
 
     told = " ".join(map(str, present))
     return StoredDataset(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa import distortions
-from robustbench_aa.datasets.content import Digest, stamp
+from robustbench_aa.datasets.content import sources_of, stamp
 from robustbench_aa.datasets.dataset import copied
 from robustbench_aa.datasets.pictures import Labels, read_naming_all
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
@@ -22,9 +22,6 @@ from robustbench_aa.types import Batch, Distortion, Shard
 
 Clean = tuple[Tensor | list[Tensor], Tensor, np.ndarray]
 """Images, [B, 3, H, W] uint8 or [3, H, W] each, labels, [B] int64, and sources, [B] uint64."""
-
-READ_AT_ONCE = 256
-"""Images whose files are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +124,7 @@ class LiveDataset:
 
     def sources(self, distortion: Distortion, shard: Shard) -> str:
         """SHA-256 of what a shard's images are read from."""
-        found = Digest()
-        for start in range(*shard, READ_AT_ONCE):
-            index = self.index[start : min(start + READ_AT_ONCE, shard.stop)]
-            found.add(self.clean(index)[2])
-        return found.sources
+        return sources_of(self.clean, self.index[slice(*shard)])
 
     def _forget_all_but(self, shard: Shard) -> None:
         places = set(self.index[slice(*shard)].tolist())
@@ -144,17 +137,8 @@ class LiveDataset:
             return self.clean(index)
         places = index.tolist()
         missing = [place for place in places if place not in self._kept]
-        found = dict(self._kept)
-        if missing:
-            images, labels, sources = self.clean(np.array(missing))
-            read = zip(images, labels.tolist(), sources.tolist(), strict=True)
-            found |= dict(zip(missing, read, strict=True))
-        room = self.keep - sum(image.nbytes for image, _, _ in self._kept.values())
-        for place in missing:
-            room -= found[place][0].nbytes
-            if room >= 0:
-                self._kept[place] = found[place]
-        chosen = [found[place] for place in places]
+        new = self._read_and_keep(missing) if missing else {}
+        chosen = [new[place] if place in new else self._kept[place] for place in places]
         pictures = [image for image, _, _ in chosen]
         alike = len({image.shape for image in pictures}) == 1
         return (
@@ -162,6 +146,18 @@ class LiveDataset:
             torch.tensor([label for _, label, _ in chosen]),
             np.array([source for _, _, source in chosen], dtype=np.uint64),
         )
+
+    def _read_and_keep(self, places: list[int]) -> dict[int, tuple[Tensor, int, int]]:
+        """Read clean images, and keep those that there is room for."""
+        images, labels, sources = self.clean(np.array(places))
+        read = zip(images, labels.tolist(), sources.tolist(), strict=True)
+        found = dict(zip(places, read, strict=True))
+        room = self.keep - sum(image.nbytes for image, _, _ in self._kept.values())
+        for place, of in found.items():
+            room -= of[0].nbytes
+            if room >= 0:
+                self._kept[place] = of
+        return found
 
 
 def _on(images: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:

@@ -13,15 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aa.datasets.content import Digest, stamp
+from robustbench_aa.datasets.content import sources_of, stamp
 from robustbench_aa.datasets.dataset import Request, copied
 from robustbench_aa.datasets.pictures import Labels, read_naming_all
 from robustbench_aa.errors import UsageError
 from robustbench_aa.profile import stage
 from robustbench_aa.types import Batch, Distortion, Shard
-
-READ_AT_ONCE = 256
-"""Images whose files are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +94,7 @@ class StoredDataset:
 
     def sources(self, distortion: Distortion, shard: Shard) -> str:
         """SHA-256 of what a shard's images are read from."""
-        found = Digest()
-        for start in range(*shard, READ_AT_ONCE):
-            index = self.index[start : min(start + READ_AT_ONCE, shard.stop)]
-            found.add(self.stored(distortion, index)[2])
-        return found.sources
+        return sources_of(partial(self.stored, distortion), self.index[slice(*shard)])
 
 
 def as_stored(distortion: Distortion) -> Distortion:
