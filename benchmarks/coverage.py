@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.rows import write_table
 from robustbench_aa.metrics.estimates import Sample, relative_intervals
 from robustbench_aa.metrics.figures import Means, ModelMeans, relative_figures
 from robustbench_aa.metrics.intervals import (
@@ -78,16 +79,16 @@ def row(
         intervals: by how the names of columns begin, [trials, 2].
         weights: [trials], their probabilities; None if they are alike.
     """
-    told: Row = {"what": what, "n": n, "truth": truth, "nominal": 1 - LEVEL}
+    result: Row = {"what": what, "n": n, "truth": truth, "nominal": 1 - LEVEL}
     for prefix, bounds in intervals.items():
         there = ~np.isnan(bounds).any(axis=1)
         low, high = bounds[there].T
         of = None if weights is None else weights[there]
-        told[f"{prefix}coverage"] = np.average((low <= truth) & (truth <= high), weights=of)
-        told[f"{prefix}mean_width"] = np.average(high - low, weights=of)
+        result[f"{prefix}coverage"] = np.average((low <= truth) & (truth <= high), weights=of)
+        result[f"{prefix}mean_width"] = np.average(high - low, weights=of)
         if not there.all():
-            told[f"{prefix}no_interval"] = 1 - there.mean()
-    return told
+            result[f"{prefix}no_interval"] = 1 - there.mean()
+    return result
 
 
 def percentiles(values: np.ndarray) -> np.ndarray:
@@ -248,10 +249,10 @@ def of_difference(what: str, n: int, truth: float, draw: Draw) -> Row:
     found = [paired_difference(of, Resampled(sums[:, i], added)) for i, of in enumerate(values)]
     ours = np.array([(of.low, of.high) for of in found])
     others = percentiles(resampled_means(values.T))
-    told = row(what, n, truth, {"": ours, "bootstrap_": others})
+    result = row(what, n, truth, {"": ours, "bootstrap_": others})
     if truth == 0:
-        told["p_below_0.05"] = np.mean([of.p < LEVEL for of in found])
-    return told
+        result["p_below_0.05"] = np.mean([of.p < LEVEL for of in found])
+    return result
 
 
 def _discordant(more: float, less: float, random: Random, trials: int, n: int) -> np.ndarray:
@@ -290,10 +291,8 @@ def ratios() -> Iterator[Row]:
         draw = partial(flips, sizes, [*np.repeat(shares, count)])
         yield from of_ratios({f"{of}: {sizes}": "mfr"}, n, cells, means, draw)
     name, cells = "FR, flips in 10%: few frames, to constants", [Distortion("perturbation", "0")]
-    means, draw = (
-        np.outer((0.1, 0.2), [mean_size("few frames")]),
-        partial(flips, "few frames", [0.1]),
-    )
+    means = np.outer((0.1, 0.2), [mean_size("few frames")])
+    draw = partial(flips, "few frames", [0.1])
     yield from of_ratios({name: "mfr"}, 50, cells, means, draw)
     named = {"mCE": "mce", "relative mCE": "relative_mce"}
     means = np.array([mean_errors(easier, WITH_CLEAN) for easier in (0.2, 0.0)])
@@ -342,8 +341,7 @@ def main() -> None:
     """Simulates all cases and writes a row for each."""
     rows = [*single_cells(), *means_over_images(), *differences(), *ratios()]
     table = pd.DataFrame(rows).astype({"n": int})
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.4f", lineterminator="\n")
+    write_table(table, OUTPUT, digits=4)
     click.echo(table.to_string(index=False, float_format="%.3f", na_rep=""))
     click.echo(OUTPUT)
 

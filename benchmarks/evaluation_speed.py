@@ -244,7 +244,7 @@ def _setting(job: Job, amp_dtype: str | None) -> peers.Setting:
 
 
 def _write(rows: list[dict[str, object]], earlier: pd.DataFrame | None, output: Path) -> None:
-    """Write all rows, those of earlier measurements of other cases before the new ones."""
+    """Write the new rows after the rows of an earlier table that measure other cases."""
     table = pd.DataFrame(rows)
     if earlier is not None:
         case = ["dataset", "model", "dtype", "device"]

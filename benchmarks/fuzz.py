@@ -26,6 +26,7 @@ from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NoReturn
+from unittest.mock import patch
 
 import click
 import numpy as np
@@ -117,17 +118,15 @@ def _limited() -> Iterator[None]:
     def refuse(*_arguments: object) -> NoReturn:
         raise OSError("there is no network here")
 
-    connect, socket.socket.connect = socket.socket.connect, refuse  # type: ignore[method-assign]
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with patch.object(socket.socket, "connect", refuse), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        try:
             yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        socket.socket.connect = connect  # type: ignore[method-assign]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
 
 def peak() -> int:

@@ -120,13 +120,13 @@ def _run(step: Step, log: Path, limit: float) -> int | str:
     """
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-        log.open("w", encoding="utf-8") as told,
+        log.open("w", encoding="utf-8") as output,
     ):
         process = subprocess.Popen(
             [sys.executable, *step.arguments],
             env=os.environ | {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
-            stdout=told,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a group of processes that can be killed together
         )
@@ -145,8 +145,8 @@ def last_line(log: Path) -> str:
     if not log.exists():
         return ""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    told = [line for raw in lines if (line := raw.strip(" =")) and not line.endswith(".csv")]
-    return told[-1][:LONGEST_LINE] if told else ""
+    found = [line for raw in lines if (line := raw.strip(" =")) and not line.endswith(".csv")]
+    return found[-1][:LONGEST_LINE] if found else ""
 
 
 def measure(steps: Sequence[Step], folder: Path, seconds: float, device: str) -> bool:

@@ -18,7 +18,7 @@ from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.distortions.shifts import MARGIN
 from robustbench_aa.errors import UsageError
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
 COLLECTION = "photographs"
 KEPT = 2**31
@@ -134,11 +134,9 @@ def find_cells(root: Path) -> dict[Distortion, Path]:
     if not found:
         raise UsageError(f"no <corruption>/<severity> folders in {root}; check --data-dir")
     families = {cell.name: cell.family for cell in corruptions_at(STORED.size)}
+    names = []
     if found.keys() & families.keys():
-        held_out = {name for name, family in families.items() if family == "extra"}
-        names = [name for name in families if name in found or name not in held_out]
-    else:
-        names = []
+        names = [name for name in families if name in found or name in COUNTED_CORRUPTIONS]
     names += sorted(found.keys() - families.keys())
     return {
         Distortion(families.get(name, "other"), name, severity): found.get(name, root / name)

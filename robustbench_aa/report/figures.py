@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from robustbench_aa.report.leaderboard import ranking_figure
 from robustbench_aa.report.tables import Tables
-from robustbench_aa.types import COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, training_seed
+from robustbench_aa.types import Distortion, counted, training_seed
 
 INK = "#010203"
 """Lines and letters, and the first colour: an own near-black, which the page can tell apart."""
@@ -163,11 +163,11 @@ def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
 def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     """Over the corruptions that published means count."""
     table = tables.corruptions
-    published = table["corruption"].isin(COUNTED_CORRUPTIONS)
-    if not published.any():
-        published = ~table["corruption"].isin(HOLDOUT_CORRUPTIONS)
-    counted = table[published | (table["severity"] == 0)]
-    errors = counted.groupby(["model", "severity"], sort=False)["error"].mean() * 100
+    rows = zip(table["family"], table["corruption"], table["severity"], strict=True)
+    cells = [Distortion(family, name, severity or None) for family, name, severity in rows]
+    chosen = {*counted(dict.fromkeys(cells))}
+    table = table[[cell in chosen for cell in cells]]
+    errors = table.groupby(["model", "severity"], sort=False)["error"].mean() * 100
     for model, style in styles.items():
         of_model = errors[model].sort_index()
         axes.plot(of_model.index, of_model.values, marker="o", ms=4, **style)

@@ -101,10 +101,10 @@ def make_tables(
         UnknownName: the run has no such model.
         UsageError: the published figures are not of what the run measures.
     """
-    board = Board(models, store.kinds(), store.manifest.datasets)
+    kinds, datasets = store.kinds(), store.manifest.datasets
+    board = Board(models, kinds, datasets)
     baseline = baseline or store.manifest.baseline
     leaderboard = board.leaderboard(baseline)
-    datasets = store.manifest.datasets
     if partial := partial_classes(datasets):
         # classes that have no images are answers too, which a reader of the table must know
         place = list(leaderboard).index("images") + 1
@@ -113,7 +113,7 @@ def make_tables(
         leaderboard.insert(place, "classes", max(of["classes"] for of in datasets.values()))
     if with_published:
         leaderboard = beside_published(leaderboard, datasets)
-    of, kinds = models.values(), store.kinds()
+    of = models.values()
     origins = read_origins(store)
     check_sources(origins)
     return Tables(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Edges = str
+Edges = Literal["edge", "symmetric"]
 """How numpy calls the continuation of an edge: `edge`, or `symmetric` (the border repeated)."""
 
 
@@ -32,7 +33,7 @@ def _matrix(size: int, sigma: float, edges: Edges, cut: float) -> np.ndarray:
     offset = np.arange(-reach, reach + 1)
     weight = np.exp(-0.5 * (offset / sigma) ** 2) if reach else np.ones(1)
     weight /= weight.sum()
-    source = np.pad(np.arange(size), reach, mode=edges)  # type: ignore[call-overload]
+    source = np.pad(np.arange(size), reach, mode=edges)
     matrix = np.zeros((size, size))
     for place, share in enumerate(weight):
         np.add.at(matrix, (np.arange(size), source[place : place + size]), share)
