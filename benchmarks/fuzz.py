@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 
 from benchmarks.fuzz_targets import TARGETS, Try
-from robustbench_aa.cli import run_command
+from robustbench_aa.cli.main import run_command
 from robustbench_aa.errors import RobustbenchError, UnknownName
 
 SECONDS = 10.0

@@ -27,11 +27,11 @@ from robustbench_aa.datasets.cifar import BATCH, read_array, read_labels
 from robustbench_aa.datasets.pictures import Geometry, decode
 from robustbench_aa.datasets.videos import decode_video, encode_video
 from robustbench_aa.errors import DamagedShard
-from robustbench_aa.job import prepare
-from robustbench_aa.manifest import Manifest
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.models import load
 from robustbench_aa.run import Run
-from robustbench_aa.store import Store
+from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import SHIPPED, Suite, read_suite
 from robustbench_aa.types import CLEAN, Shard
 

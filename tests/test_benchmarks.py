@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import antialias_cost, coverage
+from benchmarks import coverage
 from benchmarks.photographs import originals
+from benchmarks.speed import antialias_cost
 
 
 def test_there_are_photographs_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
