@@ -8,103 +8,55 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustbench_aa.cli.options import command_line, console, running
+from robustbench_aa.cli.options import (
+    command_line,
+    console,
+    overriding_options,
+    running_options,
+    suite_options,
+)
 from robustbench_aa.cli.report import print_failures, print_report, print_warnings
 from robustbench_aa.errors import UsageError
+from robustbench_aa.suite import FIELDS, Suite, read_suite
 
 if TYPE_CHECKING:
     from robustbench_aa.evaluation.session import Job
     from robustbench_aa.run import Run
-    from robustbench_aa.suite import Suite
 
 
 @click.command()
 @click.argument("suite", default="digits")
-@click.option("--output-dir", help="Of the run, or its URL; runs/SUITE by default.")
-@click.option("--data-dir", help="Of data sets that are files; wins over the suite's.")
-@click.option("--seed", type=int, help="Of the distortions' randomness; wins over the suite's.")
-@click.option("--limit", type=int, help="At most this many images of each data set.")
-@running
-def benchmark(
-    suite: str,
-    output_dir: str | None,
-    data_dir: str | None,
-    seed: int | None,
-    limit: int | None,
-    **how: Any,
-) -> int:
-    """Evaluates a SUITE and reports on it; the same command again resumes.
+@click.option("--output-dir", help="Directory or URL of the run; runs/SUITE by default.")
+@overriding_options
+@running_options
+def benchmark(suite: str, output_dir: str | None, **options: Any) -> int:
+    """Evaluate a SUITE and report on it; the same command again resumes.
 
-    SUITE is the name of a shipped suite or a .toml file; digits, the embedded one, by default.
+    SUITE is the name of a suite that comes with the package (digits by default) or a .toml file.
+    Options replace the suite's values.
     """
-    from robustbench_aa.suite import read_suite
-
-    what = read_suite(suite)
-    what = dataclasses.replace(
-        what,
-        seed=what.seed if seed is None else seed,
-        limit=what.limit if limit is None else limit,
-        data_dir=what.data_dir if data_dir is None else data_dir,
-    )
-    run = carry_out(what, output_dir or f"runs/{what.name}", **how)
+    changes = {name: options.pop(name) for name in FIELDS if name in options}
+    given = {name: value for name, value in changes.items() if value not in (None, ())}
+    chosen = dataclasses.replace(read_suite(suite), **given)
+    run = _evaluate(chosen, output_dir or f"runs/{chosen.name}", **options)
     return print_report(run) if run else 0
 
 
 @click.command()
+@suite_options
 @click.option(
-    "--model",
-    "-m",
-    "models",
-    multiple=True,
-    required=True,
-    help="SOURCE:NAME[@WEIGHTS]; may be repeated.",
+    "--output-dir",
+    default="runs/evaluate",
+    show_default=True,
+    help="Directory or URL of the run.",
 )
-@click.option(
-    "--dataset",
-    "-d",
-    "datasets",
-    multiple=True,
-    required=True,
-    help="Data set to evaluate on (repeatable); see `robustbench-aa datasets`.",
-)
-@click.option(
-    "--corruption", "corruptions", multiple=True, help="Evaluate only this corruption (repeatable)."
-)
-@click.option(
-    "--severity",
-    "severities",
-    multiple=True,
-    type=int,
-    help="Evaluate only this severity, 1 to 5 (repeatable).",
-)
-@click.option(
-    "--perturbation",
-    "perturbations",
-    multiple=True,
-    help="Evaluate only this perturbation (repeatable).",
-)
-@click.option("--output-dir", default="runs/evaluate", show_default=True, help="Of the run.")
-@click.option("--data-dir", help="Folder of a data set that is files.")
-@click.option(
-    "--classes", type=int, help="Number of classes, where class folders are numbers with gaps."
-)
-@click.option(
-    "--corruption-backend", default="torch", show_default=True, help="Or imagecorruptions."
-)
-@click.option("--no-stored-jpeg", is_flag=True, help="Leave out ImageNet-C's final JPEG step.")
-@click.option("--keep-ranking", is_flag=True, help="Keep all classes' order: Zipf distance.")
-@click.option("--own-preprocessing", is_flag=True, help="Resize and crop as the models ask for.")
-@click.option("--seed", default=0, show_default=True, help="Of the distortions' randomness.")
-@click.option("--limit", type=int, help="At most this many images.")
-@running
-def evaluate(output_dir: str, no_stored_jpeg: bool, **given: Any) -> int:
+@running_options
+def evaluate(output_dir: str, **options: Any) -> int:
     """Evaluate models on data sets, print a table for each and keep the predictions."""
     from robustbench_aa.report.terminal import dataset_table
-    from robustbench_aa.suite import Suite
 
-    asked = {of.name: given.pop(of.name) for of in dataclasses.fields(Suite) if of.name in given}
-    suite = Suite(stored_jpeg=not no_stored_jpeg, **asked)
-    run = carry_out(suite, output_dir, **given)
+    suite = Suite(**{name: options.pop(name) for name in FIELDS if name in options})
+    run = _evaluate(suite, output_dir, **options)
     if run is None:
         return 0
     tables = run.tables()
@@ -115,7 +67,7 @@ def evaluate(output_dir: str, no_stored_jpeg: bool, **given: Any) -> int:
     return print_failures(run)
 
 
-def carry_out(
+def _evaluate(
     suite: Suite,
     output_dir: str,
     *,
