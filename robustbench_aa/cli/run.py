@@ -15,7 +15,7 @@ from robustbench_aa.cli.options import (
     running_options,
     suite_options,
 )
-from robustbench_aa.cli.report import print_failures, print_report, print_warnings
+from robustbench_aa.cli.report import print_failures, print_next_step, print_report, print_warnings
 from robustbench_aa.errors import UsageError
 from robustbench_aa.suite import FIELDS, Suite, read_suite
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 @overriding_options
 @running_options
 def benchmark(suite: str, output_dir: str | None, **options: Any) -> int:
-    """Evaluate a SUITE and report on it; the same command again resumes.
+    """Evaluate a SUITE and write its report.
 
     SUITE is the name of a suite that comes with the package (digits by default) or a .toml file.
-    Options replace the suite's values.
+    Options replace the suite's values. The same command resumes an interrupted run.
     """
     changes = {name: options.pop(name) for name in FIELDS if name in options}
     given = {name: value for name, value in changes.items() if value not in (None, ())}
@@ -52,7 +52,10 @@ def benchmark(suite: str, output_dir: str | None, **options: Any) -> int:
 )
 @running_options
 def evaluate(output_dir: str, **options: Any) -> int:
-    """Evaluate models on data sets, print a table for each and keep the predictions."""
+    """Evaluate models on data sets and print a table for each.
+
+    The predictions are kept for reports. The same command resumes an interrupted run.
+    """
     from robustbench_aa.report.terminal import dataset_table
 
     suite = Suite(**{name: options.pop(name) for name in FIELDS if name in options})
@@ -63,7 +66,7 @@ def evaluate(output_dir: str, **options: Any) -> int:
     for dataset in suite.datasets:
         console().print(dataset_table(tables, dataset))
     print_warnings(tables)
-    click.echo(f"predictions are in {run.directory}; robustbench-aa report {run.directory}")
+    print_next_step(run)
     return print_failures(run)
 
 
@@ -88,27 +91,29 @@ def _evaluate(
 
     if ray_address:
         if engine != "ray":
-            raise UsageError(f"--ray-address is of no use to --engine {engine}; add --engine ray")
+            raise UsageError(
+                f"--ray-address has no effect with --engine {engine}; use --engine ray"
+            )
         os.environ["RAY_ADDRESS"] = ray_address
     inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
-    how = Inference(**inference)
+    settings = Inference(**inference)
     job = prepare(suite, output_dir, device, command_line(), workers)
     passes = sum(item.passes for item in job.work)
     _print_plan(job, passes)
     if dry_run:
         return None
     with progress(passes, console(stderr=True)) as advance:
-        run = job.carry_out(how, engine, advance, profile)
+        run = job.carry_out(settings, engine, advance, profile)
     if profile:
         console().print(profile_table(run.profile))
     return run
 
 
 def _print_plan(job: Job, passes: int) -> None:
-    asked = sum(len(job.store.shards(cell.dataset)) for cell in job.cells) * len(job.classifiers)
+    needed = sum(len(job.store.shards(cell.dataset)) for cell in job.cells) * len(job.classifiers)
     missing = sum(len(item.pending) for item in job.work)
     click.echo(
-        f"{len(job.classifiers)} models × {len(job.cells)} cells: {asked - missing} of {asked} "
+        f"{len(job.classifiers)} models × {len(job.cells)} cells: {needed - missing} of {needed} "
         f"prediction files are in {job.store.directory}, {passes:,} forward passes remain on "
         f"{job.device}"
     )
