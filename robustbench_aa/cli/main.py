@@ -413,6 +413,7 @@ def _carry_out(
     from robustbench_aa.evaluation.inference import Inference
     from robustbench_aa.evaluation.session import prepare
     from robustbench_aa.report.terminal import profile_table
+    from robustbench_aa.support.process import keep_freed_memory
     from robustbench_aa.support.progress import progress
 
     if ray_address:
@@ -426,6 +427,8 @@ def _carry_out(
     _print_plan(session, passes)
     if dry_run:
         return None
+    if session.device.startswith("cpu"):
+        keep_freed_memory()
     with progress(passes, _console(stderr=True)) as advance:
         run = session.run(how, engine, advance, profile)
     if profile:
