@@ -146,6 +146,29 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A model that could not be evaluated on a shard.
+
+    Attributes:
+        model: Name of the model.
+        dataset: Name of the data set.
+        distortion: The distortion of the images.
+        shard: The range of images.
+        cause: The error message, one line.
+    """
+
+    model: str
+    dataset: str
+    distortion: Distortion
+    shard: Shard
+    cause: str
+
+    def __str__(self) -> str:
+        where = f"{self.dataset} {self.distortion}, images {self.shard}"
+        return f"{self.model} failed on {where}: {self.cause}"
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """How 8-bit pixels become a network's input: (pixel / 255 − mean) / std, channel by channel.
 

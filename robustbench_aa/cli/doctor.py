@@ -253,7 +253,7 @@ def _measure(device: str) -> dict[str, int | float]:
     with tempfile.TemporaryDirectory() as folder:
         for dataset, part in SELECTION.items():
             suite = Suite([MODEL], [dataset], limit=LIMIT, **part)
-            for failure in prepare(suite, folder, device).carry_out().failures:
+            for failure in prepare(suite, folder, device).run().failures:
                 raise ModelError(str(failure))
         return _metrics(read_models(Store.of_run(Path(folder)))[MODEL].mean)
 

@@ -20,7 +20,7 @@ from robustbench_aa.errors import UsageError
 from robustbench_aa.suite import FIELDS, Suite, read_suite
 
 if TYPE_CHECKING:
-    from robustbench_aa.evaluation.session import Job
+    from robustbench_aa.evaluation.session import Session
     from robustbench_aa.run import Run
 
 
@@ -87,6 +87,7 @@ def _evaluate(
     from robustbench_aa.evaluation.inference import Inference
     from robustbench_aa.evaluation.session import prepare
     from robustbench_aa.report.terminal import profile_table
+    from robustbench_aa.support.process import keep_freed_memory
     from robustbench_aa.support.progress import progress
 
     if ray_address:
@@ -97,23 +98,26 @@ def _evaluate(
         os.environ["RAY_ADDRESS"] = ray_address
     inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
     settings = Inference(**inference)
-    job = prepare(suite, output_dir, device, command_line(), workers)
-    passes = sum(item.passes for item in job.work)
-    _print_plan(job, passes)
+    session = prepare(suite, output_dir, device, command_line(), workers)
+    passes = sum(item.passes for item in session.work)
+    _print_plan(session, passes)
     if dry_run:
         return None
+    if session.device.startswith("cpu"):
+        keep_freed_memory()
     with progress(passes, console(stderr=True)) as advance:
-        run = job.carry_out(settings, engine, advance, profile)
+        run = session.run(settings, engine, advance, profile)
     if profile:
         console().print(profile_table(run.profile))
     return run
 
 
-def _print_plan(job: Job, passes: int) -> None:
-    needed = sum(len(job.store.shards(cell.dataset)) for cell in job.cells) * len(job.classifiers)
-    missing = sum(len(item.pending) for item in job.work)
+def _print_plan(session: Session, passes: int) -> None:
+    per_model = sum(len(session.store.shards(cell.dataset)) for cell in session.cells)
+    needed = per_model * len(session.classifiers)
+    missing = sum(len(item.pending) for item in session.work)
     click.echo(
-        f"{len(job.classifiers)} models × {len(job.cells)} cells: {needed - missing} of {needed} "
-        f"prediction files are in {job.store.directory}, {passes:,} forward passes remain on "
-        f"{job.device}"
+        f"{len(session.classifiers)} models × {len(session.cells)} cells: {needed - missing} of "
+        f"{needed} prediction files are in {session.store.directory}, {passes:,} forward passes "
+        f"remain on {session.device}"
     )
