@@ -278,7 +278,7 @@ def _asked(suite: Suite, dataset: Dataset) -> list[Distortion]:
 
 def _perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
     """The perturbations that the suite names, or those that a mean flip rate counts."""
-    known = {of.name: of for of in dataset.distortions if of.family.startswith("perturbation")}
+    known = {of.name: of for of in dataset.distortions if of.kind == "perturbation"}
     if not known:
         raise UsageError(
             f"data set {dataset.name} has no perturbations to choose from; leave it out"
