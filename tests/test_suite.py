@@ -63,6 +63,7 @@ def test_every_shipped_suite_can_be_read() -> None:
         ('models = ["a"]\n\nseed = "0"', r"suite\.toml, line 3: seed must be a whole number"),
         ('models = ["a"]\nseed = true', r"suite\.toml, line 2: seed must be a whole number"),
         ('models = ["a"]\nsevereties = [1]', r"line 2: unknown key 'severeties'; did you mean sev"),
+        ("__dataclass_self__ = 1", r"line 1: unknown key '__dataclass_self__'"),
         ('[models]\na = "b"', r"suite\.toml, line 1: models must be a list of strings"),
         ('models = ["a"]', r"suite\.toml: the suite lacks datasets"),
         ("", r"suite\.toml: the suite lacks models and datasets"),
@@ -106,6 +107,8 @@ def test_python_values_are_checked_as_those_of_a_file(values: dict[str, Any], me
 def test_a_wrong_positional_argument_is_called_by_its_name() -> None:
     with pytest.raises(SuiteError, match="datasets must be a list of strings, but contains 1"):
         Suite(["a"], [1])  # type: ignore[list-item]
+    with pytest.raises(SuiteError, match="models is given twice"):
+        Suite(["a"], ["b"], models=["c"])  # type: ignore[misc]
 
 
 def test_a_model_may_be_a_classifier() -> None:

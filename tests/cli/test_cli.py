@@ -403,7 +403,7 @@ def test_a_signal_ends_with_a_line_on_how_to_resume(
     tmp_path: Path, number: signal.Signals, status: int, event: str
 ) -> None:
     command = [*BASE, "benchmark", "--output-dir", "out"]
-    # a shell's background commands are born to ignore it, and so would this one be
+    # the background commands of a shell ignore SIGINT, and so would this process
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not committed(tmp_path / "out"):
@@ -516,7 +516,7 @@ def test_the_first_of_several_signals_decides_the_status(
         capture_output=True,
         text=True,
         check=False,
-        # a background command of a shell is born to ignore it
+        # the background commands of a shell ignore SIGINT
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert result.returncode == status
