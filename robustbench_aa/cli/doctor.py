@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_aa.errors import ModelError, cause
-from robustbench_aa.store.manifest import cpu_name, environment, versions
+from robustbench_aa.store.environment import cpu_name, environment, versions
 
 if TYPE_CHECKING:
     import numpy as np

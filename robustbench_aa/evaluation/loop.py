@@ -132,7 +132,7 @@ def evaluate(
     parts = read if device.type in IN_TURN else ahead(read, device)
     with closing(parts), behind() as later:
         for (item, stamp), of_item in groupby(parts, key=itemgetter(0)):
-            rows = {name: store.empty_rows(name, item.frames) for name in item.pending}
+            rows = {name: store.empty_columns(name, item.cell, item.shard) for name in item.pending}
             batches = (batch for _, batch in of_item)
             content = Digest()
             failures += _fill(rows, item, batches, predictors, content, progress)

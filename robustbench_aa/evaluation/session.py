@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
 import torch
 
 from robustbench_aa.datasets import Dataset, Request, open_dataset
@@ -18,18 +19,19 @@ from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError, cause
 from robustbench_aa.evaluation.engines import ENGINES
+from robustbench_aa.evaluation.identity import dataset_identity, model_identity, with_provenance
 from robustbench_aa.evaluation.inference import Inference, compute_in_full
 from robustbench_aa.evaluation.loop import Progress, Work, plan
 from robustbench_aa.models import expand, load
 from robustbench_aa.run import Run
-from robustbench_aa.store.manifest import Manifest, dataset_identity, model_identity
+from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.schema import check_form
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import locked, open_directory
 from robustbench_aa.store.thumbnails import write_samples
 from robustbench_aa.suite import Suite
 from robustbench_aa.support.stage_times import profiled
-from robustbench_aa.types import Classifier, Distortion, groups, kind
+from robustbench_aa.types import Classifier, Distortion, Shard, groups, kind
 
 PLAIN = Inference()
 
@@ -74,8 +76,8 @@ class Job:
         compute_in_full()
         directory, manifest = self.store.directory, self.store.manifest
         with locked(directory):
-            told = manifest.made_here(self.datasets, self.device, inference.told())
-            store = Store.continued(directory, told)  # another run may have ended meanwhile
+            manifest = with_provenance(manifest, self.datasets, self.device, inference.told())
+            store = Store.continued(directory, manifest)  # another run may have ended meanwhile
             store.write_manifest()
             with profiled() if profile else nullcontext() as measured:
                 things = (self.work, self.datasets, self.classifiers, store, inference)
@@ -83,8 +85,14 @@ class Job:
             if measured:
                 store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
                 store.write_manifest()
-            write_samples(directory, self.cells, self.datasets)
+            write_samples(directory, self.cells, self._first_frames)
         return Run(directory, failures)
+
+    def _first_frames(self, cell: Cell) -> np.ndarray:
+        """Return the frames of a cell's first image, [F, H, W, 3] uint8."""
+        dataset, first = self.datasets[cell.dataset], Shard(0, 1)
+        batch = next(iter(dataset.read(cell.distortion, first, 1, torch.device("cpu"))))
+        return batch.frames[0].permute(0, 2, 3, 1).numpy()
 
 
 def benchmark(

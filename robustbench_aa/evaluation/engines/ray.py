@@ -26,6 +26,7 @@ from robustbench_aa.datasets import Dataset
 from robustbench_aa.datasets.pictures import cores
 from robustbench_aa.errors import UsageError, cause
 from robustbench_aa.evaluation.engines import local
+from robustbench_aa.evaluation.identity import with_provenance
 from robustbench_aa.evaluation.inference import Inference, compute_in_full
 from robustbench_aa.evaluation.loop import Failure, Progress, Work
 from robustbench_aa.store.shards import Store
@@ -268,7 +269,7 @@ def _loaded(session: Any) -> Callable[[Sequence[Work]], list[Failure]]:
     datasets, classifiers, store, inference, device = found
     check_signature(expected, signature(datasets))
     compute_in_full()
-    manifest = store.manifest.made_here(datasets, device, inference.told())
+    manifest = with_provenance(store.manifest, datasets, device, inference.told())
     store = Store(store.directory, manifest)
     predictors = local.make_predictors(classifiers, inference, device)
     return lambda work: local.evaluate_all(
