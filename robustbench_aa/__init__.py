@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robustbench_aa.evaluation.session import benchmark as benchmark
     from robustbench_aa.models import load as load
     from robustbench_aa.run import Run as Run
-    from robustbench_aa.store.merge import merge_runs as merge_runs
+    from robustbench_aa.run import merge_runs as merge_runs
     from robustbench_aa.types import Classifier as Classifier
     from robustbench_aa.types import Preprocessing as Preprocessing
 
@@ -30,7 +30,7 @@ _HOMES = {
     "antialias": "antialiasing",
     "benchmark": "evaluation.session",
     "load": "models",
-    "merge_runs": "store.merge",
+    "merge_runs": "run",
 }
 
 __all__ = [

@@ -12,6 +12,7 @@ from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.comparison import compare
 from robustbench_aa.metrics.per_image import Model, read_models
 from robustbench_aa.report import Tables, make_tables, write_report
+from robustbench_aa.store.merge import merge
 from robustbench_aa.store.shards import Store
 from robustbench_aa.store.storage import on_disk, open_directory
 from robustbench_aa.store.thumbnails import read_samples
@@ -108,3 +109,26 @@ class Run:
         with on_disk(folder) as here:
             written = write_report(tables, here, title, samples, latex)
         return [folder / path.relative_to(here) for path in written]
+
+
+def merge_runs(
+    runs: Sequence[str | os.PathLike[str]],
+    output_dir: str | os.PathLike[str],
+    command: str | None = None,
+) -> Run:
+    """Merge runs into one, with all their models, data sets and predictions.
+
+    What several runs have must be equal in all of them. Nothing is written before every run has
+    been read and checked. After an interruption, the same call continues.
+
+    Args:
+        runs: directories; they stay unchanged.
+        output_dir: a new or empty directory, or a run, which then holds the others as well.
+        command: the command line to record in `run.json`.
+
+    Raises:
+        RunError: a directory holds no run, two runs contradict each other, a prediction file is
+            damaged, or the output directory cannot be used.
+        SuiteError: together the runs have two data sets of one kind.
+    """
+    return Run(merge(runs, output_dir, command))

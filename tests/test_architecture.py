@@ -23,7 +23,7 @@ ARROWS = {
     "models": {"antialiasing"},
     "distortions": set(),
     "datasets": {"distortions"},
-    "store": {"datasets", "run"},
+    "store": set(),
     "evaluation": {"datasets", "distortions", "models", "run", "store", "suite"},
     "metrics": {"store"},
     "report": {"metrics", "store"},
@@ -35,7 +35,7 @@ ARROWS = {
         *("antialiasing", "datasets", "distortions", "evaluation", "features", "metrics"),
         *("models", "preview", "report", "run", "store", "suite"),
     },
-    "__init__": {"antialiasing", "evaluation", "models", "run", "store"},
+    "__init__": {"antialiasing", "evaluation", "models", "run"},
     "__main__": {"cli"},
 }
 

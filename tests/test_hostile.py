@@ -431,7 +431,7 @@ def test_a_run_of_which_nothing_can_be_computed_is_refused(
 def test_promises_need_something_to_show(run: Path) -> None:
     changed(run, (*DATASET, "images"), 2_000_000)
     changed(run, ("shard_size",), 1)
-    with pytest.raises(RunError, match=r"promises 2,000,000 prediction files .* there are 3 of"):
+    with pytest.raises(RunError, match=r"describes 2,000,000 prediction files .* 3 files of"):
         Run(run)
     changed(run, ("shard_size",), 2_000_000)
     changed(run, (*DISTORTION, "frames"), 32767)
@@ -533,7 +533,7 @@ def test_samples_are_pictures_of_the_run(run: Path, caplog: pytest.LogCaptureFix
     def assert_left_out() -> None:
         caplog.clear()
         assert read_samples(Store.of_run(run)) == {}
-        assert "clean.webp is no sample of a run" in caplog.text
+        assert "clean.webp is not a thumbnail of a run" in caplog.text
 
     sample.write_text("<script>")
     assert_left_out()

@@ -29,8 +29,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.process import measured
+from robustbench_aa.evaluation.identity import dataset_identity
 from robustbench_aa.metrics.baselines import alexnet
-from robustbench_aa.store.manifest import Manifest, dataset_identity, environment
+from robustbench_aa.store.environment import environment
+from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.types import Shard
 

@@ -117,7 +117,7 @@ def _lines(name: str, fact: Callable[[], object]) -> Iterator[str]:
 
 def _decoders() -> dict[str, str]:
     """What else runs are told of by, but for what has a line of its own."""
-    from robustbench_aa.store.manifest import environment, versions
+    from robustbench_aa.store.environment import environment, versions
 
     elsewhere = {*versions(), "device", "cpu", "gpu"}
     return {name: of for name, of in environment("cpu").items() if name not in elsewhere}
@@ -190,7 +190,7 @@ SECTIONS: Mapping[str, Facts] = {
         "decoders": _decoders,
     },
     "devices": {
-        "cpu": partial(_call, "robustbench_aa.store.manifest:cpu_name"),
+        "cpu": partial(_call, "robustbench_aa.store.environment:cpu_name"),
         "cores": partial(_call, "robustbench_aa.datasets.pictures:cores"),
         "torch threads": partial(_call, "torch:get_num_threads"),
         "cuda": _gpus,

@@ -42,7 +42,7 @@ def merge(runs: tuple[str, ...], output_dir: str) -> None:
 
     Runs that contradict each other are refused before anything is written; the RUNs stay.
     """
-    from robustbench_aa.store.merge import merge_runs
+    from robustbench_aa.run import merge_runs
 
     run = merge_runs(runs, output_dir, command=command_line())
     click.echo(f"predictions are in {run.directory}; robustbench-aa report {run.directory}")

@@ -18,8 +18,7 @@ import pytest
 
 from robustbench_aa.errors import RunError, StoreError, UsageError
 from robustbench_aa.evaluation.session import Session, prepare
-from robustbench_aa.run import Run
-from robustbench_aa.store.merge import merge_runs
+from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.store.storage import on_disk, open_directory, readable
 from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier, tree
