@@ -186,7 +186,7 @@ def _version(package: str) -> str:
 
 SECTIONS: Mapping[str, Facts] = {
     "versions": {
-        "packages": partial(_call, "robustbench_aa.store.manifest:versions"),
+        "packages": partial(_call, "robustbench_aa.store.environment:versions"),
         "decoders": _decoders,
     },
     "devices": {
