@@ -317,24 +317,22 @@ def antialias(model: str, output: Path, **how: Any) -> None:
 @click.option("--limit", default=8, show_default=True, help="At most this many images.")
 @click.option("--batch-size", "-b", default=256, show_default=True, help="Images a forward pass.")
 @click.option("--device", help="A torch device; a GPU if there is one by default.")
-@click.option("--output-dir", "-o", required=True, help="A folder, or its URL.")
+@click.option("--output-dir", "-o", required=True, help="A run, or any folder, or its URL.")
 def features(models: tuple[str, ...], dataset: str, output_dir: str, **how: Any) -> None:
     """Shows where MODELs lose shift-equivariance: internal feature distance, layer by layer."""
     from robustbench_aa.datasets import Request
     from robustbench_aa.features import measure_features, write_features
-    from robustbench_aa.store.storage import on_disk, open_directory
+    from robustbench_aa.store.feature_maps import features_folder
     from robustbench_aa.support.progress import progress
 
-    folder = open_directory(output_dir)
+    folder = features_folder(output_dir)
     request = Request(limit=how.pop("limit"), data_dir=how.pop("data_dir"))
     console = _console(stderr=True)
     maps = measure_features(
         models, dataset, request, show=lambda total: progress(total, console, "images"), **how
     )
-    with on_disk(folder) as here:
-        written = write_features(maps, here)
-    for path in written:
-        click.echo(folder / path.relative_to(here))
+    for path in write_features(maps, folder):
+        click.echo(path)
 
 
 @commands.command()
