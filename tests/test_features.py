@@ -134,11 +134,11 @@ def test_batches_and_groups_of_images_do_not_matter() -> None:
 
 
 def test_the_embedded_networks_lose_less_with_anti_aliasing(tmp_path: Path) -> None:
-    told: list[int] = []
+    counts: list[int] = []
 
     class Show:
         def __enter__(self) -> Advance:
-            return lambda what, count: told.append(count)
+            return lambda model, count: counts.append(count)
 
         def __exit__(self, *_error: object) -> None:
             pass
@@ -152,7 +152,7 @@ def test_the_embedded_networks_lose_less_with_anti_aliasing(tmp_path: Path) -> N
         show=lambda total: totals.append(total) or Show(),
         max_shift=5,
     )
-    assert sum(told) == totals[0] == 3 * 4 * 36
+    assert sum(counts) == totals[0] == 3 * 4 * 36
     paths = write_features(maps, tmp_path)
     assert [path.name for path in paths] == [
         *("features.csv", "feature_maps.parquet", "feature_maps.png", "feature_maps.svg")

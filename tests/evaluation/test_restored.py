@@ -30,7 +30,7 @@ NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch n
 
 
 class Network(nn.Module):
-    """A caller's network, in training but for its frozen norm."""
+    """A network in training mode, except for its frozen norm."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
 
 def state_of(module: nn.Module) -> dict[str, object]:
-    """Everything about a module that a later training step could notice."""
+    """Return everything about a module that a later training step could notice."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
     return {
         "modes": [part.training for part in module.modules()],
@@ -77,13 +77,13 @@ def state_of_process() -> dict[str, object]:
             for name, value in os.environ.items()
             if "PYTEST" not in name and "TORCHINDUCTOR" not in name  # they set their own
         },
-        "signals": [signal.getsignal(of) for of in (signal.SIGTERM, signal.SIGINT)],
+        "signals": [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)],
     }
 
 
 @pytest.fixture(params=[True, False], ids=["tf32", "no tf32"])
 def process(request: pytest.FixtureRequest) -> Iterator[dict[str, object]]:
-    """The settings of a caller who chose them."""
+    """Settings that the caller has chosen."""
     before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = request.param
     torch.set_float32_matmul_precision("high" if request.param else "highest")
@@ -178,7 +178,7 @@ def test_loading_and_previews_leave_the_process_alone(
 
 @pytest.fixture
 def allocator(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The settings that glibc's allocator is given."""
+    """Record the settings of glibc's allocator."""
     given: list[tuple[int, int]] = []
 
     class Library:
