@@ -581,7 +581,7 @@ def test_a_run_is_not_written_through_links(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
 def test_damaged_feature_maps_are_named(run: Path, content: bytes | None) -> None:
-    maps = run / "report/features/feature_maps.parquet"
+    maps = run / "features/feature_maps.parquet"
     maps.parent.mkdir(parents=True)
     if content is None:
         row = {"model": "a", "layer": "b", "order": 0, "down": 0, "right": 10**6, "distance": 0.5}

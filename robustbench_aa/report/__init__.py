@@ -6,12 +6,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robustbench_aa.errors import RunError, StoreError, cause
 from robustbench_aa.report.latex import latex_table
 from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
 from robustbench_aa.store.storage import replaced, restore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Tables", "make_tables", "write_report"]
 
@@ -21,16 +25,18 @@ def write_report(
     folder: Path,
     title: str,
     samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    maps: pd.DataFrame | None = None,
     latex: bool = False,
 ) -> list[Path]:
     """Write tables, figures and the page into a folder and return the paths of what was written.
 
-    All of a report takes the place of an earlier one, or nothing does. Files of the folder that are
-    not a report's, such as feature maps, stay.
+    The report replaces an earlier one as a whole, or not at all. Nothing in the folder is read;
+    files that no report writes, such as notes, stay.
 
     Args:
         title: of the page.
         samples: what the models saw, for the page.
+        maps: feature maps of the run, for the page; None if there are none.
         latex: whether `leaderboard.tex` is written too.
 
     Raises:
@@ -42,7 +48,7 @@ def write_report(
     try:
         with replaced(folder) as new:
             _carry_over(folder, new)
-            written = _write(tables, new, title, samples, latex)
+            written = _write(tables, new, title, samples, maps, latex)
             names = [path.relative_to(new) for path in written]
     except OSError as error:
         where = error.filename or folder
@@ -53,7 +59,7 @@ def write_report(
 
 
 def _carry_over(folder: Path, new: Path) -> None:
-    """Link what is in a folder and belongs to no report into the one that takes its place."""
+    """Link files that no report writes into the folder that replaces theirs."""
     own = {*(f"{of.name}.csv" for of in fields(Tables)), "leaderboard.tex", "index.html"}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
@@ -70,10 +76,11 @@ def _write(
     folder: Path,
     title: str,
     samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    maps: pd.DataFrame | None,
     latex: bool,
 ) -> list[Path]:
     # matplotlib is slow to load
-    from robustbench_aa.report.feature_maps import draw_feature_maps, read_feature_maps
+    from robustbench_aa.report.feature_maps import draw_feature_maps
     from robustbench_aa.report.page import render_page
     from robustbench_aa.report.plots import draw_figures
 
@@ -86,7 +93,7 @@ def _write(
     drawn = draw_figures(replace(tables, leaderboard=own_rows(tables.leaderboard)))
     for name, figure in drawn.items():
         written += figure.write(folder / "figures" / name)
-    if (maps := read_feature_maps(folder / "features")) is not None:
+    if maps is not None:
         drawn["features"] = draw_feature_maps(maps)
     page = folder / "index.html"
     page.write_text(render_page(title, tables, drawn, samples), encoding="utf-8")
