@@ -551,7 +551,7 @@ def test_a_report_is_not_written_through_links(run: Path, tmp_path: Path, name: 
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).symlink_to(elsewhere / ("photograph.jpg" if "." in name else ""))
     before = tree(elsewhere)
-    with pytest.raises(RunError, match=f"{run / name} is a link, .*; delete it"):
+    with pytest.raises(RunError, match=f"{run / name} is a symbolic link, .*; delete it"):
         Run(run).report()
     assert tree(elsewhere) == before
 

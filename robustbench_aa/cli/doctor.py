@@ -20,7 +20,7 @@ from robustbench_aa.store.manifest import cpu_name, environment, versions
 if TYPE_CHECKING:
     import numpy as np
 
-    from robustbench_aa.metrics.per_image import ByKind
+    from robustbench_aa.metrics.per_image import OutcomesByKind
     from robustbench_aa.types import Distortion
 
     Outcomes = Mapping[Distortion, np.ndarray]
@@ -251,7 +251,7 @@ def _measure(device: str) -> dict[str, int | float]:
         return _figures(read_models(Store.of_run(Path(folder)))[MODEL].mean)
 
 
-def _figures(of: ByKind) -> dict[str, int | float]:
+def _figures(of: OutcomesByKind) -> dict[str, int | float]:
     pictures, sequences, shifts = (of[kind] for kind in ("corruption", "perturbation", "shift"))
     return {
         **{

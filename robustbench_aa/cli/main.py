@@ -258,19 +258,21 @@ def merge(runs: tuple[str, ...], output_dir: str) -> None:
 )
 def compare(directory: str, a: str, b: str, form: str) -> None:
     """Compares models A and B of a RUN: paired differences, their intervals and p-values."""
-    from robustbench_aa.metrics.comparison import in_words
-    from robustbench_aa.report.rounding import in_full
-    from robustbench_aa.report.terminal import plain_table
+    from robustbench_aa.metrics.comparison import summarise
+    from robustbench_aa.report.rounding import format_full
+    from robustbench_aa.report.terminal import render_table
     from robustbench_aa.run import Run
 
     table = Run(directory).compare(a, b)
     if form == "csv":
-        click.echo(table.to_csv(index=False, float_format=in_full, lineterminator="\n"), nl=False)
+        click.echo(
+            table.to_csv(index=False, float_format=format_full, lineterminator="\n"), nl=False
+        )
     elif form == "json":
         click.echo(table.to_json(orient="records", indent=1))
     else:
-        _console().print(plain_table(table, f"a: {a}, b: {b}"))
-        click.echo(in_words(table, a, b))
+        _console().print(render_table(table, f"a: {a}, b: {b}"))
+        click.echo(summarise(table, a, b))
 
 
 @commands.command()
@@ -358,14 +360,14 @@ def verify(dataset: str, data_dir: str, sample: int | None) -> int:
     from rich.progress import Progress
 
     from robustbench_aa.datasets.verify import verify as verify_files
-    from robustbench_aa.report.terminal import plain_table
+    from robustbench_aa.report.terminal import render_table
 
     console = _console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         table, problems = verify_files(
             dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
         )
-    _console().print(plain_table(table, f"{dataset} in {data_dir}"))
+    _console().print(render_table(table, f"{dataset} in {data_dir}"))
     for problem in problems:
         click.echo(f"wrong: {one_line(problem)}")
     if not problems:

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from robustbench_aa.errors import RunError, cause
-from robustbench_aa.report.plots import Drawn, drawing
+from robustbench_aa.report.plots import Plot, new_figure
 from robustbench_aa.support.files import is_plain
 
 INCHES = 1.3
@@ -52,7 +52,7 @@ def _are_sound(maps: pd.DataFrame) -> bool:
     )
 
 
-def draw_feature_maps(maps: pd.DataFrame) -> Drawn:
+def draw_feature_maps(maps: pd.DataFrame) -> Plot:
     """Draws the feature distance of every layer of some models.
 
     Args:
@@ -61,7 +61,7 @@ def draw_feature_maps(maps: pd.DataFrame) -> Drawn:
     """
     models = list(dict.fromkeys(maps["model"]))
     columns = maps.groupby("model")["layer"].nunique().max()
-    with drawing((INCHES * columns + 1.5, (INCHES + 0.4) * len(models) + 0.6)) as figure:
+    with new_figure((INCHES * columns + 1.5, (INCHES + 0.4) * len(models) + 0.6)) as figure:
         grid = figure.subplots(len(models), columns, squeeze=False)
         top = maps["distance"].max() or 1.0
         for row, model in zip(grid, models, strict=True):
@@ -83,7 +83,7 @@ def draw_feature_maps(maps: pd.DataFrame) -> Drawn:
         figure.supxlabel(
             "offset to the right, 0 and more px (down: likewise); means above", fontsize=8
         )
-    return Drawn(
+    return Plot(
         figure,
         f"Feature distance of {', '.join(models)}: a map a layer, from 0 (black, equivariant) to "
         f"{top:.2f}.",

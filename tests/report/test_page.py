@@ -168,7 +168,7 @@ def test_another_baseline_shows_the_figures_of_a_report_with_it(
 
 def test_the_errors_of_a_chosen_model_are_shown(browser: Browser, run: Run) -> None:
     opened = Opened(browser, run)
-    opened.page.select_option("#of-corruptions", HOSTILE)
+    opened.page.select_option("#model-corruptions", HOSTILE)
     shown = opened.page.locator("#corruptions table:visible")
     assert shown.count() == 1
     assert shown.locator("caption").inner_text() == HOSTILE
@@ -230,7 +230,7 @@ def test_what_is_missing_is_said_with_the_way_to_fill_it(run: Run, tmp_path: Pat
         (
             "robustbench-aa evaluate -m a -d digits-c",
             False,
-            "The command that started the run fills them in",
+            "The command that started the run evaluates them",
             "robustbench-aa evaluate -m a -d digits-c",
         ),
         (
