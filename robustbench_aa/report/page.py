@@ -81,8 +81,8 @@ def render_page(title: str, tables: Tables, plots: Mapping[str, Plot], samples: 
         completing=_completing(tables),
         unverified=_rests_on_unverified(tables),
         provenance={
-            of: rows.to_dict("records")
-            for of, rows in tables.provenance.groupby("subject", sort=False)
+            subject: rows.to_dict("records")
+            for subject, rows in tables.provenance.groupby("subject", sort=False)
         },
     )
 

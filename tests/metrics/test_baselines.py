@@ -46,20 +46,20 @@ def test_a_baseline_is_a_hundred_percent_of_itself(name: str) -> None:
     own = published_means(RUN)[name]
     assert set(own["corruption"].wrong) == {CLEAN, *CORRUPTED}
     found = aggregates(own, {name: own})
-    for figure in ("mce", "relative_mce", "mfr", "mt5d"):
-        assert found[f"{figure}_{name}"] == pytest.approx(100.0, abs=1e-12)
+    for metric in ("mce", "relative_mce", "mfr", "mt5d"):
+        assert found[f"{metric}_{name}"] == pytest.approx(100.0, abs=1e-12)
 
 
-def test_resnet50_has_its_published_figures() -> None:
+def test_resnet50_has_its_published_values() -> None:
     baselines = published_means(RUN)
     found = aggregates(baselines["resnet50"], {"alexnet": baselines["alexnet"]})
     assert found["clean_error"] == 0.239
-    told = {"mce": 76.7, "relative_mce": 105.0, "mfr": 58.0, "mt5d": 78.3}
-    for figure, value in told.items():
+    expected = {"mce": 76.7, "relative_mce": 105.0, "mfr": 58.0, "mt5d": 78.3}
+    for metric, value in expected.items():
         # the parts were published in whole percents
-        assert found[f"{figure}_alexnet"] == pytest.approx(value, rel=0.005)
+        assert found[f"{metric}_alexnet"] == pytest.approx(value, rel=0.005)
     parts = published_table("normalised").set_index(["model", "metric"]).loc["ResNet-50"]["value"]
-    assert all(0.5 / parts[figure].min() < 0.012 for figure in ("ce", "fr", "t5d"))
+    assert all(0.5 / parts[metric].min() < 0.012 for metric in ("ce", "fr", "t5d"))
     parts = corruption_errors(baselines["resnet50"], baselines["alexnet"], CORRUPTED)
     relative = parts["relative_ce"]
     table = published_table("normalised")
@@ -67,10 +67,12 @@ def test_resnet50_has_its_published_figures() -> None:
     assert chosen["distortion"].tolist() == COUNTED
     loss = [sum(alexnet_errors()[c, s] - 0.435 for s in range(1, 6)) for c in COUNTED]
     error = [sum(alexnet_errors()[c, s] for s in range(1, 6)) for c in COUNTED]
-    for found_one, told_one, of, whole in zip(relative, chosen["value"], loss, error, strict=True):
+    for found_one, published_one, of, whole in zip(
+        relative, chosen["value"], loss, error, strict=True
+    ):
         # half a percent of CE, of the clean error a twentieth, and of itself half
         rounding = 0.5 * whole / of + 100 * 5 * 0.0005 / of
-        assert abs(found_one - told_one) < rounding + 0.5
+        assert abs(found_one - published_one) < rounding + 0.5
         assert rounding / found_one < 0.041
 
 
@@ -98,14 +100,14 @@ def test_the_published_means_are_those_of_the_published_parts() -> None:
     parts = (
         published_table("normalised").groupby(["metric", "model"])["value"].agg(["mean", "size"])
     )
-    counts = {figure: len(parts.loc[figure]) for figure in ("ce", "relative_ce", "fr", "t5d")}
+    counts = {metric: len(parts.loc[metric]) for metric in ("ce", "relative_ce", "fr", "t5d")}
     assert counts == {"ce": 7, "relative_ce": 1, "fr": 7, "t5d": 7}
-    aggregates = {"ce": "mce", "relative_ce": "relative_mce", "fr": "mfr", "t5d": "mt5d"}
-    for (figure, model), part in parts.iterrows():
-        assert part["size"] == (15 if figure.endswith("ce") else 10)
+    names = {"ce": "mce", "relative_ce": "relative_mce", "fr": "mfr", "t5d": "mt5d"}
+    for (metric, model), part in parts.iterrows():
+        assert part["size"] == (15 if metric.endswith("ce") else 10)
         # each part was published rounded to a whole percent; one row contradicts itself
-        most = 0.75 if (figure, model) == ("fr", "VGG-19+BN") else 0.5
-        assert abs(part["mean"] - board.loc[model, f"{aggregates[figure]}_alexnet"]) < most
+        most = 0.75 if (metric, model) == ("fr", "VGG-19+BN") else 0.5
+        assert abs(part["mean"] - board.loc[model, f"{names[metric]}_alexnet"]) < most
 
 
 def test_the_unverified_constants_agree_with_what_was_published_unnormalised() -> None:
@@ -130,9 +132,9 @@ def test_the_leaderboard_of_the_literature() -> None:
     assert not board.duplicated(["model", "source"]).any()
     of_zhang = board[board["source"].str.startswith("Zhang")].set_index("model")
     assert len(of_zhang) == 9 * 5
-    told = ["clean_error", "mean_error", "consistency_crops"]
-    assert of_zhang.loc["ResNet-50", told].tolist() == [0.2384, 0.606, 0.892]
-    assert of_zhang.loc["ResNet-50 lpf5", told].tolist() == [0.2296, 0.581, 0.9131]
+    columns = ["clean_error", "mean_error", "consistency_crops"]
+    assert of_zhang.loc["ResNet-50", columns].tolist() == [0.2384, 0.606, 0.892]
+    assert of_zhang.loc["ResNet-50 lpf5", columns].tolist() == [0.2296, 0.581, 0.9131]
     inhibition = board[board["model"].str.contains("Group-wise Inhibition")]
     assert inhibition["mce_alexnet"].tolist() == [69.6, 75.3]
     assert inhibition["clean_error"].tolist() == [0.224, 0.231]

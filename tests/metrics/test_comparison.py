@@ -170,14 +170,14 @@ def test_no_sentence_contradicts_the_test_beside_it(
     table = compare(*pair)
     words = summarise(table, "A", "B")
     assert not re.search(r"[+-]0\.0+\b", words)
-    told = list(SENTENCE.finditer(words))
+    sentences = list(SENTENCE.finditer(words))
     counted = list(COUNTS.finditer(words))
-    assert " ".join(of.group() for of in (*told, *counted)) == words
+    assert " ".join(of.group() for of in (*sentences, *counted)) == words
     means = table[table["metric"].isin(["mean_error", "mean_flip_probability"])]
-    for sentence, row in zip(told, means.to_dict("records"), strict=True):
+    for sentence, row in zip(sentences, means.to_dict("records"), strict=True):
         check_sentence(sentence, row)
-    for count, figure in zip(counted, ("error", "flip_probability"), strict=True):
-        of = table[table["metric"] == figure]
+    for count, metric in zip(counted, ("error", "flip_probability"), strict=True):
+        of = table[table["metric"] == metric]
         apart = of[of["p_holm"] < LEVEL]
         better, worse = (apart["difference"] < 0).sum(), (apart["difference"] > 0).sum()
         expected = [len(of), better, worse, len(of) - better - worse]

@@ -49,8 +49,8 @@ def test_intervals_of_means_over_images() -> None:
         "consistency_crops": of.outcomes["shift"].agreement[CROPS],
     }
     assert list(found) == list(expected)
-    for figure, values in expected.items():
-        assert found[figure] == pytest.approx(mean_interval(values))
+    for metric, values in expected.items():
+        assert found[metric] == pytest.approx(mean_interval(values))
 
 
 def test_a_figure_that_is_no_mean_over_images_has_a_bootstrap_interval(
@@ -80,7 +80,7 @@ def test_a_missing_cell_has_no_interval() -> None:
         lost = CELLS[4].name
         missing = {of for (_, of), bounds in found.items() if np.isnan(bounds).all()}
         assert lost in missing
-        assert {of for (figure, of) in found if figure in ("ce", "fr")} - missing
+        assert {of for (metric, of) in found if metric in ("ce", "fr")} - missing
         assert np.isnan(normalised_intervals(*pair, normalised_aggregates)["mce"]).all()
 
 

@@ -98,8 +98,8 @@ def test_sequences_that_are_too_short_are_refused() -> None:
 def test_alexnet_is_a_hundred_percent_of_itself() -> None:
     constants = alexnet_flips()
     assert len(constants) == 14
-    for figure in ("flip_probability", "top5_distance"):
-        values = constants[figure].to_numpy()
+    for metric in ("flip_probability", "top5_distance"):
+        values = constants[metric].to_numpy()
         assert mean_rate(values, values) == pytest.approx(100.0, abs=1e-12)
     assert constants.loc["snow"].tolist() == [0.11928, 2.42]
 

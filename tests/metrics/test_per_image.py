@@ -65,7 +65,7 @@ def test_a_part_of_the_published_corruptions_has_no_published_mean(name: str) ->
     cells = {cell: np.zeros(2) for cell in (*FOG, *REST, *HELD_OUT) if cell.name != name}
     found = aggregates(average({"corruption": Outcomes(cells)}), {})
     lost = "mean_error" if name == "fog" else "holdout_error"
-    assert [figure for figure, value in found.items() if np.isnan(value)] == [lost]
+    assert [metric for metric, value in found.items() if np.isnan(value)] == [lost]
 
 
 @pytest.mark.parametrize("turned", [False, True])

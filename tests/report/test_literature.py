@@ -1,4 +1,4 @@
-"""Published rows and published baselines beside a run's own figures, on forged predictions."""
+"""Published rows and published baselines and a run's own, on forged predictions."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_only_rows_and_columns_that_the_run_has_too(tmp_path: Path) -> None:
     board = Run(folder).tables(with_published=True).leaderboard
     rows = board[board["source"].notna()]
     assert len(rows) == 9 * 5 + 23
-    figures = rows.drop(columns=["model", "source"])
-    assert [of for of in figures if figures[of].notna().any()] == ["consistency_crops"]
+    metrics = rows.drop(columns=["model", "source"])
+    assert [name for name in metrics if metrics[name].notna().any()] == ["consistency_crops"]
     assert rows["consistency_crops"].notna().all()
 
 
@@ -106,8 +106,10 @@ def test_the_geometries_are_those_of_the_data_sets() -> None:
 def test_other_photographs_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     folder = forge(tmp_path / "run", ["mine"], ["image-folder"], **changes)
     value = next(iter(changes.values()))
-    told = next(str(of) for of in (value.values() if isinstance(value, dict) else [value]))
-    with pytest.raises(UsageError, match=rf"image-folder \(.*{told}.*\); leave out --with-publ"):
+    described = next(str(of) for of in (value.values() if isinstance(value, dict) else [value]))
+    with pytest.raises(
+        UsageError, match=rf"image-folder \(.*{described}.*\); leave out --with-publ"
+    ):
         Run(folder).tables(with_published=True)
 
 
@@ -142,8 +144,8 @@ def test_digits_are_refused_by_name(digits: Run) -> None:
         with pytest.raises(UsageError) as refusal:
             digits.tables(name)
         assert str(refusal.value) == (
-            f"baseline {name} is published for the distortions of ImageNet-C and ImageNet-P "
-            "alone, and this run measures digits-c, digits-p; name a model of the run: mine"
+            f"baseline {name} is published only for the distortions of ImageNet-C and ImageNet-P, "
+            "and this run uses digits-c, digits-p; name a model of the run: mine"
         )
 
 
@@ -165,13 +167,13 @@ def test_the_published_resnet50_is_a_baseline_on_request(run: Run) -> None:
     assert row["relative_mce_resnet50"] == pytest.approx(100 * (loss / base_loss).mean())
     rates = plain.perturbations.set_index(["model", "perturbation"]).loc["other"]
     of_alexnet = published_table("perturbations").set_index("perturbation")
-    for figure, part, column in (
+    for metric, part, column in (
         ("mfr", "fr", "flip_probability"),
         ("mt5d", "t5d", "top5_distance"),
     ):
         share = table.loc[part].set_index("distortion")["value"] / 100
         expected = 100 * (rates[column] / (share * of_alexnet[column])[rates.index]).mean()
-        assert row[f"{figure}_resnet50"] == pytest.approx(expected)
+        assert row[f"{metric}_resnet50"] == pytest.approx(expected)
     assert set(asked.normalised["baseline"]) == {"resnet50", "alexnet"}
     assert {f"{of}_resnet50" for of in ("mce", "mfr")} < set(asked.intervals["metric"])
 
@@ -219,10 +221,10 @@ def test_a_terminal_marks_published_rows(run: Run) -> None:
 
 
 def test_the_page_says_which_constants_are_unverified(tmp_path: Path) -> None:
-    for dataset, told in (("imagenet-p", True), ("imagenet-c", False)):
+    for dataset, unverified in (("imagenet-p", True), ("imagenet-c", False)):
         run = Run(forge(tmp_path / dataset, ["mine"], [dataset]))
         page = render_page("a run", run.tables(), {}, {})
-        assert ("constants of AlexNet that are unverified" in page) == told
+        assert ("unverified constants of AlexNet" in page) == unverified
 
 
 @pytest.mark.parametrize(
