@@ -224,8 +224,8 @@ MEASUREMENTS = {
 
 
 def _measurement(distortion: Distortion, keep_ranking: bool) -> Measurement:
-    if distortion.family.startswith("perturbation"):
+    if distortion.kind == "perturbation":
         return MEASUREMENTS["rankings" if keep_ranking else "sequences"]
-    if distortion.family == "shift":
+    if distortion.kind == "shift":
         return MEASUREMENTS["diagonal" if distortion.name == "diagonal" else "shifts"]
     return MEASUREMENTS["pictures"]

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from robustbench_aa.report.leaderboard import ranking_column
 from robustbench_aa.report.tables import Tables
-from robustbench_aa.types import Distortion, counted, training_seed
+from robustbench_aa.types import CLEAN, Distortion, counted, training_seed
 
 INK = "#010203"
 """The colour of lines and text, and the first colour. The page replaces this exact near-black."""
@@ -162,8 +162,8 @@ def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
 def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     """Draw the mean error over the counted corruptions by severity."""
     table = tables.corruptions
-    rows = zip(table["family"], table["corruption"], table["severity"], strict=True)
-    cells = [Distortion(family, name, severity or None) for family, name, severity in rows]
+    rows = zip(table["corruption"], table["severity"], strict=True)
+    cells = [Distortion("corruption", *row) if row[1] else CLEAN for row in rows]
     chosen = {*counted(dict.fromkeys(cells))}
     table = table[[cell in chosen for cell in cells]]
     errors = table.groupby(["model", "severity"], sort=False)["error"].mean() * 100

@@ -13,7 +13,7 @@ from robustbench_aa.report.columns import value_columns
 from robustbench_aa.report.rounding import format_rounded
 from robustbench_aa.report.tables import Tables
 
-HIDDEN = ("params_m", "images", "family")
+HIDDEN = ("params_m", "images", "group")
 """Columns that a terminal has no room for."""
 
 
