@@ -520,7 +520,7 @@ def test_a_footer_does_not_mislead_the_provenance(run: Path, told: Any) -> None:
         pq.write_table(table.replace_schema_metadata(metadata), file, write_page_checksum=True)
     tables = Run(run).tables()
     assert tables.leaderboard["complete"].all()
-    assert not set(tables.provenance["of"]) - {"run", "a", "image-folder"}
+    assert not set(tables.provenance["subject"]) - {"run", "a", "image-folder"}
 
 
 def test_samples_are_pictures_of_the_run(run: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -560,7 +560,7 @@ def test_a_report_is_not_written_through_links(run: Path, tmp_path: Path, name: 
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).symlink_to(elsewhere / ("photograph.jpg" if "." in name else ""))
     before = tree(elsewhere)
-    with pytest.raises(RunError, match=f"{run / name} is a link, .*; delete it"):
+    with pytest.raises(RunError, match=f"{run / name} is a symbolic link, .*; delete it"):
         Run(run).report()
     assert tree(elsewhere) == before
 

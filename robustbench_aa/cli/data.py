@@ -34,14 +34,14 @@ def verify(dataset: str, data_dir: str, sample: int | None) -> int:
     from rich.progress import Progress
 
     from robustbench_aa.datasets.verify import verify as verify_files
-    from robustbench_aa.report.terminal import plain_table
+    from robustbench_aa.report.terminal import render_table
 
     display = console(stderr=True)
     with Progress(console=display, disable=not display.is_terminal) as bar:
         table, problems = verify_files(
             dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
         )
-    console().print(plain_table(table, f"{dataset} in {data_dir}"))
+    console().print(render_table(table, f"{dataset} in {data_dir}"))
     for problem in problems:
         click.echo(f"problem: {one_line(problem)}")
     if not problems:

@@ -22,7 +22,7 @@ from robustbench_aa.errors import ModelError, cause
 if TYPE_CHECKING:
     import numpy as np
 
-    from robustbench_aa.metrics.per_image import ByKind
+    from robustbench_aa.metrics.per_image import OutcomesByKind
     from robustbench_aa.types import Distortion
 
     PerImage = Mapping[Distortion, np.ndarray]
@@ -258,7 +258,7 @@ def _measure(device: str) -> dict[str, int | float]:
         return _metrics(read_models(Store.of_run(Path(folder)))[MODEL].mean)
 
 
-def _metrics(measured: ByKind) -> dict[str, int | float]:
+def _metrics(measured: OutcomesByKind) -> dict[str, int | float]:
     kinds = ("corruption", "perturbation", "shift")
     images, sequences, shifts = (measured[kind] for kind in kinds)
     return {

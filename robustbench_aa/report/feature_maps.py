@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_aa.report.plots import Drawn, drawing
+from robustbench_aa.report.plots import Plot, new_figure
 
 INCHES = 1.3
 """Height and width of a map."""
 
 
-def draw_feature_maps(maps: pd.DataFrame) -> Drawn:
+def draw_feature_maps(maps: pd.DataFrame) -> Plot:
     """Draw the feature distance of every layer of some models.
 
     Args:
@@ -19,7 +19,7 @@ def draw_feature_maps(maps: pd.DataFrame) -> Drawn:
     """
     models = list(dict.fromkeys(maps["model"]))
     columns = maps.groupby("model")["layer"].nunique().max()
-    with drawing((INCHES * columns + 1.5, (INCHES + 0.4) * len(models) + 0.6)) as figure:
+    with new_figure((INCHES * columns + 1.5, (INCHES + 0.4) * len(models) + 0.6)) as figure:
         grid = figure.subplots(len(models), columns, squeeze=False)
         top = maps["distance"].max() or 1.0
         for axes_row, model in zip(grid, models, strict=True):
@@ -41,7 +41,7 @@ def draw_feature_maps(maps: pd.DataFrame) -> Drawn:
         figure.supxlabel(
             "offset to the right, from 0 px (vertical axis: down); mean above each map", fontsize=8
         )
-    return Drawn(
+    return Plot(
         figure,
         f"Feature distance of {', '.join(models)}: a map for each layer, from 0 (black, "
         f"equivariant) to {top:.2f}.",
