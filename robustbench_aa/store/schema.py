@@ -15,7 +15,16 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from robustbench_aa.types import CLEAN, COMPARED_WITH, COUNTED_CORRUPTIONS, Distortion, kind
+from robustbench_aa.types import (
+    CLEAN,
+    COMPARED_WITH,
+    COUNTED_CORRUPTIONS,
+    KINDS,
+    ROLES,
+    Distortion,
+    corruption_role,
+    kind,
+)
 
 LARGEST = 10 * 2**20
 """The largest size of a `run.json`, in bytes."""
@@ -35,8 +44,6 @@ RANKED = 500_000_000
 """The largest number of classes in all rankings of a file."""
 BEYOND = 2**63
 """The first whole number beyond 64 bits."""
-
-PERTURBATIONS = ("perturbation", "perturbation_extra")
 
 
 def folder_of(name: str) -> str:
@@ -59,10 +66,13 @@ def _own_command(value: str) -> str:
     return value
 
 
-def _compared_with(value: str) -> str:
-    if value not in COMPARED_WITH:
-        raise ValueError(f"it should be one of {', '.join(COMPARED_WITH)}")
-    return value
+def _one_of(*choices: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"it should be one of {', '.join(choices)}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _few(value: Any) -> Any:
@@ -123,10 +133,12 @@ class LabelsEntry(_Entry):
 class DistortionEntry(_Entry):
     """A distortion of a data set."""
 
-    family: Text
+    kind: Annotated[str, _one_of(*KINDS)]
     name: Text
     severity: Annotated[int, Field(ge=1, le=5)] | None
-    compared_with: Annotated[str, AfterValidator(_compared_with)]
+    group: Text
+    role: Annotated[str, _one_of(*ROLES)]
+    compared_with: Annotated[str, _one_of(*COMPARED_WITH)]
     version: Annotated[int, Field(ge=1, lt=BEYOND)] | None
     source: Text
     frames: int = Field(ge=1, lt=2**15)
@@ -153,6 +165,31 @@ _DISTORTION = tuple(name for name in DistortionEntry.model_fields if name != "fr
 def distortion_of(entry: Mapping[str, Any]) -> Distortion:
     """Return the distortion that an entry of a data set describes."""
     return Distortion(**{name: entry[name] for name in _DISTORTION})
+
+
+def with_kinds(content: Any) -> Any:
+    """Return the content of a `run.json` with today's entries in place of the earlier `family`.
+
+    Anything else that is wrong stays, for `check_run` to refuse.
+    """
+    datasets = content.get("datasets") if isinstance(content, dict) else None
+    for dataset in datasets.values() if isinstance(datasets, dict) else ():
+        entries = dataset.get("distortions") if isinstance(dataset, dict) else None
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and "family" in entry:
+                entry |= _from_family(entry.pop("family"), entry.get("name"))
+    return content
+
+
+def _from_family(family: Any, name: Any) -> dict[str, Any]:
+    if family in ("perturbation", "perturbation_extra"):
+        role = "counted" if family == "perturbation" else "holdout"
+        return {"kind": "perturbation", "group": family, "role": role}
+    if family == "shift":
+        return {"kind": "shift", "group": "", "role": "counted"}
+    if family == "clean":
+        return {"kind": "clean", "group": "clean", "role": "counted"}
+    return {"kind": "corruption", "group": family, "role": corruption_role(str(name))}
 
 
 def check_run(content: Mapping[str, Any]) -> None:
@@ -216,9 +253,11 @@ def _check_distortions(where: str, entries: Iterable[DistortionEntry]) -> None:
         cell = distortion_of(vars(entry))
         if str(cell) in names:
             raise ValueError(f"{where} has {cell} twice")
-        single = cell.family in ("clean", "shift", *PERTURBATIONS)
-        if (cell.severity is None) != single or (cell.family == "clean") != (cell == CLEAN):
-            raise ValueError(f"{where} has {cell} in the family {cell.family!r}")
+        graded = cell.kind == "corruption"
+        if graded != (cell.severity is not None) or (cell.kind == "clean") != (cell == CLEAN):
+            raise ValueError(f"{where} has {cell} of the kind {cell.kind!r}")
+        if graded and cell.role != corruption_role(cell.name):
+            raise ValueError(f"{where} has {cell} with the role {cell.role!r}")
         names.add(str(cell))
         found[cell] = entry.frames
     kinds = {kind([cell]) for cell in found} - {"clean"}
@@ -240,9 +279,9 @@ def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:
 def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:
     severities: dict[str, dict[str, set[int | None]]] = {}
     for cell, frames in found.items():
-        if cell.family in PERTURBATIONS and frames < 2:
+        if cell.kind == "perturbation" and frames < 2:
             raise ValueError(f"{where} has sequences of {cell} with a single frame")
-        if cell.family != "clean":
+        if cell.kind != "clean":
             names = severities.setdefault(cell.role, {})
             names.setdefault(cell.name, set()).add(cell.severity)
     ragged = any(

@@ -117,14 +117,24 @@ class Store:
         Raises:
             RunError: the existing run contradicts the manifest.
         """
-        earlier = Manifest.read(directory)
+        store = cls(directory, manifest)
+        store.join_earlier()
+        return store
+
+    def join_earlier(self) -> None:
+        """Join the manifest with that of the run in the directory, if there is one.
+
+        Raises:
+            RunError: The run that is there contradicts the manifest.
+        """
+        earlier = Manifest.read(self.directory)
         if earlier is None:
-            return cls(directory, manifest)
+            return
         # a data set without predictions may change, for example when its bad files were removed
-        store = cls(directory, earlier)
+        store = Store(self.directory, earlier)
         datasets = {name: one for name, one in earlier.datasets.items() if store.holds(name)}
         earlier = replace(earlier, datasets=datasets)
-        return cls(directory, manifest.joined(earlier, directory))
+        self.manifest = self.manifest.joined(earlier, self.directory)
 
     def holds(self, dataset: str) -> bool:
         """Return whether a data set has any prediction file."""
