@@ -25,7 +25,7 @@ from robustbench_aa.evaluation.loop import Work, plan
 from robustbench_aa.models import expand, load
 from robustbench_aa.run import Run
 from robustbench_aa.store.manifest import Manifest
-from robustbench_aa.store.schema import check_form
+from robustbench_aa.store.schema import check_run
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import locked, open_directory
 from robustbench_aa.store.thumbnails import write_samples
@@ -247,7 +247,7 @@ def _manifest(
         subset=bool(suite.corruptions or suite.severities or suite.perturbations),
     )
     try:
-        check_form(json.loads(manifest.to_json()))
+        check_run(json.loads(manifest.to_json()))
     except ValueError as error:
         raise UsageError(f"no run.json can be made of this: {error}") from error
     return manifest

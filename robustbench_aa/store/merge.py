@@ -60,7 +60,7 @@ def _opened(runs: Sequence[Path], output: Path) -> list[Store]:
         return [Store.of_run(output), *stores]
     left = {LOCK, f"{RUN}.tmp"}  # left by an interrupted merge
     if output.is_dir() and any(entry.name not in left for entry in output.iterdir()):
-        raise RunError(f"{output} is neither empty nor a run; choose another --output-dir")
+        raise RunError(f"{output} is not empty and holds no run; choose another --output-dir")
     return stores
 
 

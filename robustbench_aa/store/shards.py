@@ -188,13 +188,13 @@ class Store:
             other = self.kinds()[own_kind]
             if other != name:
                 raise SuiteError(
-                    f"{name} and {other} both measure {own_kind}; give each its own --output-dir"
+                    f"{name} and {other} both measure {own_kind}; give them an --output-dir each"
                 )
             one, two = _images(self.manifest.datasets[first]), _images(described)
             if one != two:
                 raise SuiteError(
                     f"{first} has {one} and {name} has {two}, which cannot share a leaderboard; "
-                    "give each its own --output-dir"
+                    "give them an --output-dir each"
                 )
 
     def shards(self, dataset: str) -> list[Shard]:
