@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import antialias_cost, coverage
+from benchmarks import antialias_cost
 from benchmarks.photographs import originals
+from benchmarks.reliability import coverage
 
 
 def test_there_are_photographs_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Whether a damaged file can do harm: `python -m benchmarks.fuzz --cases 10000 --seed 0`.
+"""Whether a damaged file can do harm: `python -m benchmarks.reliability.fuzz --cases 10000 --seed 0`.
 
 Sound files of every kind that the program reads are made, changed by chance, and read. A case may
 work or be refused by a `RobustbenchError` of one line. Anything else is a defect, which is printed
@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.fuzz_targets import TARGETS, Try
+from benchmarks.reliability.fuzz_targets import TARGETS, Try
 from robustbench_aa.cli import run_command
 from robustbench_aa.errors import RobustbenchError, UnknownName
 
