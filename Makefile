@@ -50,13 +50,13 @@ docs: $(READY) ## pages of docs/ and of the docstrings, into docs/_build/
 	$(BIN)/python -m sphinx -W --keep-going docs docs/_build
 
 bench: $(READY) ## measure speed, into results/performance/
-	$(BIN)/python -m benchmarks.evaluation_speed
-	$(BIN)/python -m benchmarks.corruption_speed
-	$(BIN)/python -m benchmarks.antialias_cost
-	$(BIN)/python -m benchmarks.scaling
-	$(BIN)/python -m benchmarks.engines
-	$(BIN)/python -m benchmarks.synthetic_run
-	$(BIN)/python -m benchmarks.cluster_simulation
+	$(BIN)/python -m benchmarks.speed.evaluation_speed
+	$(BIN)/python -m benchmarks.speed.corruption_speed
+	$(BIN)/python -m benchmarks.speed.antialias_cost
+	$(BIN)/python -m benchmarks.speed.scaling
+	$(BIN)/python -m benchmarks.speed.engines
+	$(BIN)/python -m benchmarks.speed.synthetic_run
+	$(BIN)/python -m benchmarks.speed.cluster_simulation
 
 gpu: $(READY) ## test and measure on a GPU for at most 20 minutes, into results/gpu/
 	$(BIN)/python -m benchmarks.gpu

@@ -55,7 +55,15 @@ def all_steps(device: str, folder: Path) -> list[Step]:
 
     def benchmark(module: str, *options: str) -> tuple[str, ...]:
         output = str(folder / f"{module}.csv")
-        return ("-m", f"benchmarks.{module}", "--device", device, "--output", output, *options)
+        return (
+            "-m",
+            f"benchmarks.speed.{module}",
+            "--device",
+            device,
+            "--output",
+            output,
+            *options,
+        )
 
     def evaluation(model: str, datasets: Iterable[str], photographs: int) -> tuple[str, ...]:
         chosen = [word for name in datasets for word in ("--dataset", name)]

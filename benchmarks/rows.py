@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from robustbench_aa.directory import write_whole
+from robustbench_aa.store.storage import write_whole
 
 
 def write_table(table: pd.DataFrame, output: Path, digits: int = 3) -> None:

@@ -15,9 +15,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from robustbench_aa.cli import run_command
-from robustbench_aa.download import Download
+from robustbench_aa.cli.main import run_command
 from robustbench_aa.errors import DownloadError, UnknownName, UsageError, cause
+from robustbench_aa.support.download import Download
 
 ZENODO = "https://zenodo.org/records/{record}/files/{file}.tar"
 

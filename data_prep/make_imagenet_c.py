@@ -21,16 +21,16 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from robustbench_aa.cli import run_command
+from robustbench_aa.cli.main import run_command
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.pictures import find_pictures
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.distortions.severities import check_severity
 from robustbench_aa.errors import UnknownName, UsageError, cause
-from robustbench_aa.files import read_text
-from robustbench_aa.progress import progress
-from robustbench_aa.store import Cell
+from robustbench_aa.store.shards import Cell
+from robustbench_aa.support.files import read_text
+from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard, shards
 
 SHARD = 1000

@@ -16,15 +16,15 @@ import torch
 from rich.console import Console
 
 from data_prep.make_imagenet_c import keep_apart
-from robustbench_aa.cli import run_command
+from robustbench_aa.cli.main import run_command
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.pictures import find_pictures
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UnknownName
-from robustbench_aa.progress import progress
-from robustbench_aa.store import Cell
+from robustbench_aa.store.shards import Cell
+from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard
 
 SEQUENCES = 8

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from robustbench_aa.antialiasing import MaxBlurPool as MaxBlurPool
     from robustbench_aa.antialiasing import antialias as antialias
     from robustbench_aa.errors import RobustbenchError as RobustbenchError
-    from robustbench_aa.job import benchmark as benchmark
-    from robustbench_aa.merge import merge_runs as merge_runs
+    from robustbench_aa.evaluation.session import benchmark as benchmark
     from robustbench_aa.models import load as load
     from robustbench_aa.run import Run as Run
+    from robustbench_aa.store.merge import merge_runs as merge_runs
     from robustbench_aa.types import Classifier as Classifier
     from robustbench_aa.types import Preprocessing as Preprocessing
 
@@ -28,9 +28,9 @@ _HOMES = {
     "RobustbenchError": "errors",
     "Run": "run",
     "antialias": "antialiasing",
-    "benchmark": "job",
+    "benchmark": "evaluation.session",
     "load": "models",
-    "merge_runs": "merge",
+    "merge_runs": "store.merge",
 }
 
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m robustbench_aa`."""
 
-from robustbench_aa.cli import main
+from robustbench_aa.cli.main import main
 
 main()

@@ -8,18 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustbench_aa.directory import on_disk, open_directory
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.comparison import compare
-from robustbench_aa.metrics.outcomes import Model, read_models
+from robustbench_aa.metrics.per_image import Model, read_models
 from robustbench_aa.report import Tables, make_tables, write_report
-from robustbench_aa.samples import read_samples
-from robustbench_aa.store import Store
+from robustbench_aa.store.shards import Store
+from robustbench_aa.store.storage import on_disk, open_directory
+from robustbench_aa.store.thumbnails import read_samples
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustbench_aa.evaluation import Failure
+    from robustbench_aa.evaluation.loop import Failure
     from robustbench_aa.types import Classifier
 
 

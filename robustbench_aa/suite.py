@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_aa.errors import SuiteError, UnknownName
-from robustbench_aa.files import read_text
+from robustbench_aa.support.files import read_text
 
 if TYPE_CHECKING:
     from robustbench_aa.types import Classifier

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_aa.distortions import corruptions_at, frames, perturbations_at, shifts_by
-from robustbench_aa.manifest import Manifest
 from robustbench_aa.metrics.baselines import PIXELS
-from robustbench_aa.predictions import SCHEMA
-from robustbench_aa.store import Cell, Store
+from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.predictions import SCHEMA
+from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.types import CLEAN, Distortion
 
 CROPPED = "Resize 256 bilinear, CenterCrop"

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import antialias_cost
 from benchmarks.photographs import originals
 from benchmarks.reliability import coverage
+from benchmarks.speed import antialias_cost
 
 
 def test_there_are_photographs_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:

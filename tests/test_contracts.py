@@ -8,9 +8,9 @@ import torch
 from robustbench_aa.datasets import DATASETS, Request, open_dataset
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
 from robustbench_aa.distortions.corruptions.corruption import to_bytes
-from robustbench_aa.distortions.draws import Draws
 from robustbench_aa.distortions.perturbations import TABLES as PERTURBATIONS
 from robustbench_aa.distortions.perturbations import perturb
+from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
 from robustbench_aa.models import known_models, load
 from robustbench_aa.types import Distortion, Shard, training_seed

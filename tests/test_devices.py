@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import robustbench_aa as rb
+from robustbench_aa.cli.doctor import diagnose
 from robustbench_aa.distortions import corruptions_at, distort, perturbations_at
-from robustbench_aa.distortions.draws import Draws
-from robustbench_aa.doctor import diagnose
-from robustbench_aa.inference import Inference, Predictor
-from robustbench_aa.job import prepare
-from robustbench_aa.predictions import SCHEMA
+from robustbench_aa.distortions.rng import Draws
+from robustbench_aa.evaluation.inference import Inference, Predictor
+from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, Batch, Distortion
 

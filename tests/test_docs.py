@@ -33,13 +33,13 @@ from PIL import Image
 
 import robustbench_aa
 from data_prep import download
-from robustbench_aa import cli
+from robustbench_aa.cli import main as cli
 from robustbench_aa.datasets.pictures import wnids
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import corruptions_at, perturbations_at
-from robustbench_aa.download import Download
 from robustbench_aa.models import known_models
 from robustbench_aa.suite import read_suite
+from robustbench_aa.support.download import Download
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,19 +64,19 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "robustbench-aa report": "",
     "robustbench-aa verify": "",
     "pip install": "",
-    "python -m benchmarks.backend_agreement": "",
-    "python -m benchmarks.cluster_simulation": "--help",
+    "python -m benchmarks.fidelity.backend_agreement": "",
+    "python -m benchmarks.speed.cluster_simulation": "--help",
     "python -m benchmarks.reliability.coverage": "--help",
-    "python -m benchmarks.engines": "--help",
-    "python -m benchmarks.evaluation_speed": "--help",
+    "python -m benchmarks.speed.engines": "--help",
+    "python -m benchmarks.speed.evaluation_speed": "--help",
     "python -m benchmarks.reliability.faults": "--help",
     "python -m benchmarks.reliability.fuzz": "--cases=10",
     "python -m benchmarks.gpu": "--help",
-    "python -m benchmarks.scaling": "--help",
-    "python -m benchmarks.switches": "--help",
-    "python -m benchmarks.synthetic_run": "--help",
+    "python -m benchmarks.speed.scaling": "--help",
+    "python -m benchmarks.speed.switches": "--help",
+    "python -m benchmarks.speed.synthetic_run": "--help",
     "python -m data_prep.download": "",
-    "python -m benchmarks.video_agreement": "",
+    "python -m benchmarks.fidelity.video_agreement": "",
     "python -m data_prep.make_imagenet_c": "",
     "python -m data_prep.make_imagenet_p": "",
     "python -m pytest": "-q",
@@ -229,7 +229,8 @@ def test_what_is_told_of_extending_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["rm -rf results", "robustbench-aa fly", "python -m benchmarks.corruption_speed"]
+    "command",
+    ["rm -rf results", "robustbench-aa fly", "python -m benchmarks.speed.corruption_speed"],
 )
 def test_a_command_that_nobody_said_how_to_try_is_refused(
     command: str, monkeypatch: pytest.MonkeyPatch

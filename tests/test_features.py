@@ -15,10 +15,10 @@ from robustbench_aa.antialiasing import MaxBlurPool
 from robustbench_aa.datasets import Request
 from robustbench_aa.datasets.digits import load_split
 from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.evaluation.inference import Inference, Predictor
 from robustbench_aa.features import feature_distance, measure_features, write_features
-from robustbench_aa.inference import Inference, Predictor
 from robustbench_aa.metrics.consistency import circular_consistency
-from robustbench_aa.progress import Advance
+from robustbench_aa.support.progress import Advance
 from robustbench_aa.types import CLEAN, Batch, Classifier
 from tests.conftest import PLAIN
 

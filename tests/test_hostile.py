@@ -28,7 +28,8 @@ from safetensors.torch import save_file
 
 from benchmarks.reliability import fuzz
 from data_prep.download import unpack
-from robustbench_aa import cli, load
+from robustbench_aa import load
+from robustbench_aa.cli import main as cli
 from robustbench_aa.datasets import Request, open_dataset, pictures, videos
 from robustbench_aa.datasets.cifar import BATCH, read_array
 from robustbench_aa.datasets.pictures import AS_MADE, STORED, decode
@@ -42,12 +43,12 @@ from robustbench_aa.errors import (
     SuiteError,
     UsageError,
 )
-from robustbench_aa.job import prepare
-from robustbench_aa.manifest import Manifest
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.models.checkpoint import read_state_dict
 from robustbench_aa.run import Run
-from robustbench_aa.samples import read_samples
-from robustbench_aa.store import Store
+from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.shards import Store
+from robustbench_aa.store.thumbnails import read_samples
 from robustbench_aa.suite import Suite, read_suite
 from robustbench_aa.types import Shard
 from tests.conftest import make_classifier, tree

@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from robustbench_aa.cli import commands
+from robustbench_aa.cli.main import commands
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.pictures import AS_MADE
 from robustbench_aa.errors import DatasetError, UsageError

@@ -6,11 +6,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.reliability.sandbox import Fault, Sandbox, expect, predictions
+from benchmarks.reliability.sandbox import Fault, Sandbox, expect
 
 WIDE = """
 import torch, robustbench_aa as rb
@@ -20,7 +21,8 @@ def made(seed):
     layers = torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 1000)
     how = rb.Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     module = torch.nn.Sequential(*layers)
-    return rb.Classifier(module, name=f"wide{seed}", input_size=224, classes=1000, preprocessing=how)
+    form = {"input_size": 224, "classes": 1000, "preprocessing": how}
+    return rb.Classifier(module, name=f"wide{seed}", **form)
 
 def first():
     return made(0)
@@ -44,15 +46,14 @@ data_dir = "{}"
 CLASSES = ("n01440764", "n01443537", "n01484850", "n01491361")
 
 
-def write_pictures(folder: Path) -> tuple[Path, Path]:
-    """Write fog of all severities into files of one size; return two severities' folders."""
+def write_pictures(folder: Path) -> None:
+    """Write fog of all severities into files of one size."""
     random = np.random.default_rng(0)
     for severity in range(1, 6):
         for name in CLASSES:
             path = folder / "fog" / str(severity) / name / "a.bmp"
             path.parent.mkdir(parents=True)
             Image.fromarray(random.integers(256, size=(224, 224, 3), dtype=np.uint8)).save(path)
-    return folder / "fog" / "1", folder / "fog" / "2"
 
 
 def exchange_pictures(folder: Path) -> None:
@@ -81,61 +82,63 @@ def exchange_array(folder: Path) -> None:
     np.save(folder / "contrast.npy", images)
 
 
-def exchanged(
-    suite: str,
-    second: str,
-    write: Callable[[Path], object],
-    exchange: Callable[[Path], None],
-    keep_times: bool,
-) -> Fault:
+class DataSet(NamedTuple):
+    """A data set of files.
+
+    Attributes:
+        name: what it consists of.
+        suite: a suite of one model, with places for a further one and for the folder.
+        second: the further model.
+        write: writes the files.
+        exchange: exchanges two severities.
+    """
+
+    name: str
+    suite: str
+    second: str
+    write: Callable[[Path], None]
+    exchange: Callable[[Path], None]
+
+
+def exchanged(dataset: DataSet, keep_times: bool) -> Fault:
     """Return the fault of two severities that change places before a second model is added.
 
     Args:
-        suite: a suite of one model, with places for a further one and for the folder.
-        second: the further model.
-        write: writes the data set.
-        exchange: exchanges the two severities.
         keep_times: whether the files have the same times afterwards.
     """
 
     def fault(sandbox: Sandbox) -> Iterator[str]:
-        name = f"{write.__name__}-{keep_times}"
+        name = f"{dataset.name}-{keep_times}"
         data = sandbox.folder / name
-        write(data)
+        dataset.write(data)
         (sandbox.folder / "wide.py").write_text(WIDE)
-        for place, more in (("one", ""), ("both", f', "{second}"')):
+        for place, more in (("one", ""), ("both", f', "{dataset.second}"')):
             folder = sandbox.folder / f"{name}-{place}"
             folder.mkdir()
-            (folder / f"{name}.toml").write_text(suite.format(more, data))
+            (folder / f"{name}.toml").write_text(dataset.suite.format(more, data))
         both = f"{name}-both/{name}"
         sandbox.expect_tables(f"{name}-expected", both)
         run = sandbox.folder / name / "run"
         one = sandbox.benchmark(str(run), suite=f"{name}-one/{name}").wait()
         expect(one.status, 0, one.last)
 
-        _exchange(data, exchange, keep_times)
+        _exchange(data, dataset.exchange, keep_times)
         refused = sandbox.benchmark(str(run), suite=both).wait()
         said = "different pictures" if keep_times else "have changed since"
         expect((refused.status, said in refused.last), (2, True), refused.last)
         again = sandbox.benchmark(str(run), suite=both).wait()
         expect(again, refused, "the same command again")
 
-        _exchange(data, exchange, keep_times)
-        if keep_times:  # the second model has seen the wrong pictures; the message says what to do
-            before = set(predictions(run / "predictions"))
-            model = next(iter(before)).relative_to(run / "predictions").parts[0]
+        _exchange(data, dataset.exchange, keep_times)
+        if keep_times:  # the second model saw the wrong pictures; the message says what to delete
+            first = refused.last.removeprefix("error: ").partition(" and ")[0]
             for folder in (run / "predictions").iterdir():
-                if folder.name != _folder_of_first(refused.last, model):
+                if folder.name != first:
                     shutil.rmtree(folder)
         sandbox.check_resumes(str(run), suite=both, where=run)
         yield f"exit status 2, {_without(refused.last, sandbox.folder)!r}"
 
     return fault
-
-
-def _folder_of_first(said: str, default: str) -> str:
-    """Return the folder of the model that a refusal names first: the one evaluated earlier."""
-    return said.removeprefix("error: ").partition(" and ")[0] or default
 
 
 def _without(text: str, folder: Path) -> str:
@@ -151,12 +154,12 @@ def _exchange(data: Path, exchange: Callable[[Path], None], keep_times: bool) ->
         os.utime(path, ns=(time, time))
 
 
-SETS: tuple[tuple[str, str, str, Callable[[Path], object], Callable[[Path], None]], ...] = (
-    ("pictures", PICTURES, "python:wide:second", write_pictures, exchange_pictures),
-    ("arrays", ARRAYS, "digits:resnet@baseline-seed0", write_array, exchange_array),
+DATA_SETS = (
+    DataSet("pictures", PICTURES, "python:wide:second", write_pictures, exchange_pictures),
+    DataSet("arrays", ARRAYS, "digits:resnet@baseline-seed0", write_array, exchange_array),
 )
 FAULTS: dict[str, Fault] = {
-    f"{what} are exchanged, {times}": exchanged(*given, keep_times)
-    for what, *given in SETS
+    f"{dataset.name} are exchanged, {times}": exchanged(dataset, keep_times)
+    for dataset in DATA_SETS
     for times, keep_times in (("with new times", False), ("with the same times", True))
 }

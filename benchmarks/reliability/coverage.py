@@ -25,9 +25,8 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.rows import write_table
-from robustbench_aa.metrics.estimates import Sample, relative_intervals
-from robustbench_aa.metrics.figures import Means, ModelMeans, relative_figures
-from robustbench_aa.metrics.intervals import (
+from robustbench_aa.metrics.aggregates import Means, ModelMeans, relative_figures
+from robustbench_aa.metrics.bootstrap import (
     LEVEL,
     Resampled,
     mean_interval,
@@ -36,7 +35,8 @@ from robustbench_aa.metrics.intervals import (
     resampled_sums,
     wilson,
 )
-from robustbench_aa.metrics.outcomes import Outcomes
+from robustbench_aa.metrics.estimates import Sample, relative_intervals
+from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
 OUTPUT = Path("results/reliability/coverage.csv")

@@ -57,7 +57,8 @@ def main(only: tuple[str, ...], quick: bool, output: Path) -> None:
                 click.echo(f"{name}: left out ({error})")
                 continue
             rows[name] = {"fault": name, "times": len(seen), "seen": seen[-1]}
-            click.echo(f"{name}: {len(seen)} times in {time.perf_counter() - start:.0f} s; {seen[-1]}")
+            seconds = time.perf_counter() - start
+            click.echo(f"{name}: {len(seen)} times in {seconds:.0f} s; {seen[-1]}")
             write_table(pd.DataFrame([rows[of] for of in FAULTS if of in rows]), output)
     click.echo(output)
 

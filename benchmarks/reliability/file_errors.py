@@ -11,6 +11,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -33,10 +34,12 @@ class Injector:
         directory: absolute.
         error: `EIO`, `EMFILE` or `ENOSPC`.
         place: which of the calls that can fail with it fails, from 0.
-        failed: is called when it fails.
+        failed: is called with the call's name and path when it fails.
     """
 
-    def __init__(self, directory: str, error: str, place: int, failed: Callable[[str], None]):
+    def __init__(
+        self, directory: Path, error: str, place: int, failed: Callable[[str], object]
+    ) -> None:
         self._directory, self._error, self._place = directory, error, place
         self._failed, self._seen = failed, 0
 
@@ -46,7 +49,7 @@ class Injector:
         Raises:
             OSError: it is the one that is to fail.
         """
-        if call not in CALLS[self._error] or not self._concerns(path):
+        if call not in CALLS[self._error] or not self.concerns(path):
             return
         self._seen += 1
         if self._seen == self._place + 1:
@@ -54,21 +57,22 @@ class Injector:
             self._failed(f"{call} {path}")
             raise OSError(number, os.strerror(number), str(path))
 
-    def _concerns(self, path: object) -> bool:
-        return isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(
-            self._directory
-        )
+    def concerns(self, path: object) -> bool:
+        """Return whether a path is the directory or below it."""
+        if not isinstance(path, str | os.PathLike):
+            return False
+        return Path(os.path.abspath(path)).is_relative_to(self._directory)  # noqa: PTH100
 
 
-def fail_at(directory: str, error: str, place: int, failed: Callable[[str], None]) -> None:
+def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], object]) -> None:
     """Let one call of this process fail; the arguments are those of `Injector`."""
     injector = Injector(directory, error, place, failed)
     plain_open = io.open
     for name in CALLS["EIO"]:
         if name not in ("open", "create", "read", "write", "fsync"):
             setattr(os, name, _checked(getattr(os, name), name, injector))
-    os.open = _checked_open(os.open, injector)  # type: ignore[assignment]
-    os.fsync = _checked_fsync(os.fsync, injector)  # type: ignore[assignment]
+    os.open = _checked_open(os.open, injector)
+    os.fsync = _checked_fsync(os.fsync, injector)
 
     class File(io.FileIO):
         """A file whose reads and writes are counted."""
@@ -86,9 +90,7 @@ def fail_at(directory: str, error: str, place: int, failed: Callable[[str], None
             return super().write(content)
 
     def opened(file: Any, mode: str = "r", *more: Any, **how: Any) -> Any:
-        if not isinstance(file, str | os.PathLike) or not os.path.abspath(file).startswith(
-            directory
-        ):
+        if not injector.concerns(file):
             return plain_open(file, mode, *more, **how)
         injector.check("open" if mode.startswith("r") else "create", file)
         kind = mode.replace("b", "").replace("t", "")
@@ -116,9 +118,9 @@ def _checked(call: Callable[..., Any], name: str, injector: Injector) -> Callabl
 def _absolute(path: Any, how: Mapping[str, Any]) -> Any:
     """Return the path that a call is about, also of one relative to an open directory."""
     if isinstance(path, int):
-        return os.readlink(f"/proc/self/fd/{path}")
+        return Path(f"/proc/self/fd/{path}").readlink()
     if how.get("dir_fd") is not None:
-        return os.path.join(os.readlink(f"/proc/self/fd/{how['dir_fd']}"), path)
+        return Path(f"/proc/self/fd/{how['dir_fd']}").readlink() / path
     return path
 
 
@@ -145,7 +147,7 @@ def _patch_parquet(opened: Callable[..., Any]) -> None:
         with opened(where, "wb") as stream:
             write(table, stream, **how)
 
-    class ParquetFile(file):  # type: ignore[misc]
+    class ParquetFile(file):  # type: ignore[misc, valid-type]
         def __init__(self, source: Any, **how: Any) -> None:
             super().__init__(_stream(source), **how)
 

@@ -1,7 +1,7 @@
-"""What `benchmarks/reliability/fuzz.py` tries: sound files of every kind, which are changed and read.
+"""The targets of `benchmarks/reliability/fuzz.py`: valid files of every kind, damaged and read.
 
-A target makes its files in a folder and gives a function that changes them by chance and has the
-program read them. No case names a `python:` model, which is code.
+A target writes its files into a folder and returns a function that damages them at random and has
+the program read them. No case names a `python:` model, which is code.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from robustbench_aa.datasets.cifar import BATCH, read_array, read_labels
 from robustbench_aa.datasets.pictures import Geometry, decode
 from robustbench_aa.datasets.videos import decode_video, encode_video
 from robustbench_aa.errors import DamagedShard
-from robustbench_aa.job import prepare
-from robustbench_aa.manifest import Manifest
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.models import load
 from robustbench_aa.run import Run
-from robustbench_aa.store import Store
+from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import SHIPPED, Suite, read_suite
 from robustbench_aa.types import CLEAN, Shard
 

@@ -66,10 +66,8 @@ def kill_at_rename(rename: int) -> None:
     sys.addaudithook(watch)
 
 
-def at_each_rename(
-    start: Callable[[Callable[[], None]], Command], step: int = 1
-) -> Iterator[None]:
-    """Start a command again and again and kill it at its first rename, its second, …
+def at_each_rename(start: Callable[[Callable[[], None]], Command], step: int = 1) -> Iterator[None]:
+    """Start a command again and again and kill it at its first rename, its second, and so on.
 
     Args:
         start: starts the command; its argument is to be called in the process first.

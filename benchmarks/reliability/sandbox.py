@@ -233,10 +233,12 @@ Fault = Callable[[Sandbox], Iterator[str]]
 
 def import_all() -> None:
     """Import what commands import while they run, so that forks have it."""
-    from robustbench_aa import cli, job, run, suite
-    from robustbench_aa.report import figures, page, terminal
+    from robustbench_aa import run, suite
+    from robustbench_aa.cli import main
+    from robustbench_aa.evaluation import session
+    from robustbench_aa.report import page, plots, terminal
 
-    assert all((cli, job, run, suite, figures, page, terminal))
+    assert all((main, session, run, suite, plots, page, terminal))
 
 
 def _command(
@@ -246,7 +248,7 @@ def _command(
     before: Callable[[], None],
     environment: dict[str, str],
 ) -> None:
-    from robustbench_aa.cli import main
+    from robustbench_aa.cli.main import main
 
     os.chdir(folder)
     os.environ.update(environment)

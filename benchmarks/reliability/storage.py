@@ -24,7 +24,7 @@ def _serve(port: Connection, status: int, share: float, latency: float) -> None:
     """Serve S3 from memory; a share of the requests fails, and each takes some time."""
     import logging
 
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -91,10 +91,9 @@ def storage(status: int, share: float, latency: float) -> Fault:
             output = f"storage-{status}-{latency:.0f}"
             again = sandbox.benchmark(url, suite="small", environment=environment).wait()
             expect(again.status, 0, again.last)
-            ended = sandbox.run("merge", url, "--output-dir", output, environment=environment).wait()
-            expect(ended.status, 0, ended.last)
-            ended = sandbox.run("report", output).wait()
-            expect(ended.status, 0, ended.last)
+            for command in (("merge", url, "--output-dir", output), ("report", output)):
+                ended = sandbox.run(*command, environment=environment).wait()
+                expect(ended.status, 0, ended.last)
             sandbox.check_tables(sandbox.folder / output, "small")
         yield f"exit status 0 after {seconds:.0f} s"
 

@@ -1,6 +1,5 @@
 """Anti-aliased downsampling: a low-pass filter before every subsampling (Zhang, ICML 2019)."""
 
-from robustbench_aa.antialiasing.blurpool import BlurPool, BlurPool1d, ConvBlurPool, MaxBlurPool
 from robustbench_aa.antialiasing.convert import (
     Conversion,
     Replacement,
@@ -8,6 +7,7 @@ from robustbench_aa.antialiasing.convert import (
     convert,
     replacements,
 )
+from robustbench_aa.antialiasing.layers import BlurPool, BlurPool1d, ConvBlurPool, MaxBlurPool
 
 __all__ = [
     "BlurPool",

@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from robustbench_aa.antialiasing.blurpool import BlurPool, MaxBlurPool, PaddingMode
 from robustbench_aa.antialiasing.graph import (
     NORMS,
     arguments,
@@ -35,6 +34,7 @@ from robustbench_aa.antialiasing.graph import (
     substitute,
     trace,
 )
+from robustbench_aa.antialiasing.layers import BlurPool, MaxBlurPool, PaddingMode
 from robustbench_aa.errors import ConversionError
 from robustbench_aa.types import Classifier, training_seed
 

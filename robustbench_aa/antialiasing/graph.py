@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from robustbench_aa.antialiasing.blurpool import BlurPool
+from robustbench_aa.antialiasing.layers import BlurPool
 from robustbench_aa.errors import ConversionError, cause
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d, nn.Identity)

@@ -7,7 +7,7 @@ from functools import partial
 
 from robustbench_aa.datasets import cifar, digits, imagenet, imagenet_p
 from robustbench_aa.datasets.dataset import Dataset, Request
-from robustbench_aa.registry import Registry
+from robustbench_aa.support.registry import Registry
 
 __all__ = ["DATASETS", "Dataset", "Request", "open_dataset"]
 

@@ -21,7 +21,7 @@ from robustbench_aa.datasets.stored import StoredDataset, as_stored, data_dir
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import DatasetError, UsageError, cause
-from robustbench_aa.files import plain
+from robustbench_aa.support.files import plain
 from robustbench_aa.types import CLEAN, Distortion
 
 SIZE = 32

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustbench_aa.distortions.draws import hashes
+from robustbench_aa.distortions.rng import hashes
 from robustbench_aa.types import Batch
 
 READ_AT_ONCE = 256

@@ -17,7 +17,7 @@ from robustbench_aa.datasets.content import sources_of, stamp
 from robustbench_aa.datasets.dataset import copied
 from robustbench_aa.datasets.pictures import Labels, read_naming_all
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
-from robustbench_aa.profile import stage
+from robustbench_aa.support.stage_times import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
 Clean = tuple[Tensor | list[Tensor], Tensor, np.ndarray]

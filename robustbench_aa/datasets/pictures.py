@@ -20,7 +20,7 @@ from torch import Tensor
 
 from robustbench_aa.datasets.content import digest
 from robustbench_aa.errors import DatasetError, UsageError, cause
-from robustbench_aa.files import plain
+from robustbench_aa.support.files import plain
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
-from robustbench_aa.distortions import reference
+from robustbench_aa.distortions import imagecorruptions_backend
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
 from robustbench_aa.distortions.corruptions.corruption import check_bytes
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY, through_jpeg
-from robustbench_aa.distortions.draws import Draws, image_seed
 from robustbench_aa.distortions.perturbations import COUNTED, perturb, table_of
+from robustbench_aa.distortions.rng import Draws, image_seed
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, Row, published_size
 from robustbench_aa.distortions.shifts import VERSION as SHIFTS_VERSION
 from robustbench_aa.distortions.shifts import shift, shift_frames
@@ -104,7 +104,7 @@ def distort(
         return images.unsqueeze(1).clone()
     if backend == "imagecorruptions":
         seeds = [image_seed(seed, distortion, int(place)) for place in index]
-        corrupted = reference.corrupt_batch(images, distortion, seeds)
+        corrupted = imagecorruptions_backend.corrupt_batch(images, distortion, seeds)
     else:
         corrupted = corrupt(images, distortion.name, distortion.severity, draws)
     return (through_jpeg(corrupted, STORED_QUALITY) if stored_jpeg else corrupted).unsqueeze(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.errors import UnknownName
 
 REACH = 4

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustbench_aa.metrics.figures import Means, ModelMeans
-from robustbench_aa.metrics.outcomes import ByKind
+from robustbench_aa.metrics.aggregates import Means, ModelMeans
+from robustbench_aa.metrics.per_image import ByKind
 from robustbench_aa.types import CLEAN
 
 PUBLISHED = Path(__file__).with_name("published")

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustbench_aa.metrics.estimates import Sample, values_by_image
-from robustbench_aa.metrics.figures import figures
-from robustbench_aa.metrics.intervals import (
+from robustbench_aa.metrics.aggregates import figures
+from robustbench_aa.metrics.bootstrap import (
     EQUAL,
     LEVEL,
     Resampled,
@@ -31,7 +30,8 @@ from robustbench_aa.metrics.intervals import (
     paired_difference,
     resampled_sums,
 )
-from robustbench_aa.metrics.outcomes import ByKind
+from robustbench_aa.metrics.estimates import Sample, values_by_image
+from robustbench_aa.metrics.per_image import ByKind
 from robustbench_aa.types import CLEAN, Distortion
 
 Row = dict[str, Any]

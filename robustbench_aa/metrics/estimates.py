@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from robustbench_aa.metrics.figures import (
+from robustbench_aa.metrics.aggregates import (
     Cells,
     Means,
     ModelMeans,
@@ -18,8 +18,7 @@ from robustbench_aa.metrics.figures import (
     normalised,
     relative_figures,
 )
-from robustbench_aa.metrics.flip_rate import TOP5_LARGEST
-from robustbench_aa.metrics.intervals import (
+from robustbench_aa.metrics.bootstrap import (
     NONE,
     Interval,
     bootstrap_interval,
@@ -27,7 +26,8 @@ from robustbench_aa.metrics.intervals import (
     ratio_interval,
     unseen,
 )
-from robustbench_aa.metrics.outcomes import ByKind
+from robustbench_aa.metrics.flip_rate import TOP5_LARGEST
+from robustbench_aa.metrics.per_image import ByKind
 from robustbench_aa.types import CLEAN
 
 Key = TypeVar("Key", bound=Hashable)

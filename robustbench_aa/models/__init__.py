@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from robustbench_aa.errors import UsageError
-from robustbench_aa.registry import Registry
+from robustbench_aa.support.registry import Registry
 from robustbench_aa.types import Classifier, training_seed
 
 __all__ = ["SOURCES", "Source", "expand", "known_models", "load"]

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from robustbench_aa.antialiasing import Conversion, convert
-from robustbench_aa.antialiasing.blurpool import PaddingMode
+from robustbench_aa.antialiasing.layers import PaddingMode
 from robustbench_aa.errors import CheckpointError, cause
-from robustbench_aa.files import is_plain
+from robustbench_aa.support.files import is_plain
 
 CONVERSION = "robustbench_aa.antialias"
 SUFFIXES = (".safetensors", ".pth", ".pt")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aa.antialiasing import BlurPool, MaxBlurPool
-from robustbench_aa.antialiasing.blurpool import PaddingMode
+from robustbench_aa.antialiasing.layers import PaddingMode
 
 
 def max_pool(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aa.errors import CheckpointError, UsageError, cause
-from robustbench_aa.extras import extra
-from robustbench_aa.files import is_plain
-from robustbench_aa.models.bare import INPUT_SIZE, bare
+from robustbench_aa.models.plain_module import INPUT_SIZE, bare
+from robustbench_aa.support.files import is_plain
+from robustbench_aa.support.optional import extra
 from robustbench_aa.types import Classifier
 
 

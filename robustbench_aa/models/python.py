@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from robustbench_aa.errors import UnknownName, UsageError, cause
-from robustbench_aa.models.bare import bare
+from robustbench_aa.models.plain_module import bare
 from robustbench_aa.types import Classifier
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from robustbench_aa.directory import replaced, restore
 from robustbench_aa.errors import RunError, StoreError, cause
 from robustbench_aa.report.latex import latex_table
-from robustbench_aa.report.published import own_rows
+from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
+from robustbench_aa.store.storage import replaced, restore
 
 __all__ = ["Tables", "make_tables", "write_report"]
 
@@ -74,8 +74,8 @@ def _write(
 ) -> list[Path]:
     # matplotlib is slow to load
     from robustbench_aa.report.feature_maps import draw_feature_maps, read_feature_maps
-    from robustbench_aa.report.figures import draw_figures
     from robustbench_aa.report.page import render_page
+    from robustbench_aa.report.plots import draw_figures
 
     written = tables.write(folder)
     document = folder / "leaderboard.tex"

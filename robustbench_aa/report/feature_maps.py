@@ -8,8 +8,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from robustbench_aa.errors import RunError, cause
-from robustbench_aa.files import is_plain
-from robustbench_aa.report.figures import Drawn, drawing
+from robustbench_aa.report.plots import Drawn, drawing
+from robustbench_aa.support.files import is_plain
 
 INCHES = 1.3
 """Height and width of a map."""

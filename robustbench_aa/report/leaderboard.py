@@ -10,28 +10,28 @@ import numpy as np
 import pandas as pd
 
 from robustbench_aa.errors import UnknownName, UsageError
-from robustbench_aa.metrics.baselines import BASELINES, is_comparable, published_for
-from robustbench_aa.metrics.estimates import (
-    Sample,
-    figure_intervals,
-    relative_intervals,
-    values_by_image,
-)
-from robustbench_aa.metrics.figures import (
+from robustbench_aa.metrics.aggregates import (
     ModelMeans,
     figures,
     means,
     normalised,
     relative_figures,
 )
-from robustbench_aa.metrics.intervals import (
+from robustbench_aa.metrics.baselines import BASELINES, is_comparable, published_for
+from robustbench_aa.metrics.bootstrap import (
     Interval,
     Resampled,
     paired_difference,
     resampled_sums,
 )
-from robustbench_aa.metrics.outcomes import ByKind, Model
-from robustbench_aa.report.cells import std
+from robustbench_aa.metrics.estimates import (
+    Sample,
+    figure_intervals,
+    relative_intervals,
+    values_by_image,
+)
+from robustbench_aa.metrics.per_image import ByKind, Model
+from robustbench_aa.report.cell_tables import std
 
 Row = dict[str, Any]
 

@@ -15,8 +15,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from robustbench_aa.metrics.baselines import BASELINES
-from robustbench_aa.report.figures import INK, Drawn
 from robustbench_aa.report.leaderboard import ranking_figure
+from robustbench_aa.report.plots import INK, Drawn
 from robustbench_aa.report.rounding import in_full, rounded
 from robustbench_aa.report.tables import Tables
 

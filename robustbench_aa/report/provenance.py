@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aa.directory import each
 from robustbench_aa.errors import RunError
-from robustbench_aa.metrics.outcomes import Model
-from robustbench_aa.predictions import Content
-from robustbench_aa.store import Store
+from robustbench_aa.metrics.per_image import Model
+from robustbench_aa.store.predictions import Content
+from robustbench_aa.store.shards import Store
+from robustbench_aa.store.storage import each
 from robustbench_aa.types import Distortion
 
 WATCHED = (

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aa.metrics.outcomes import Model
-from robustbench_aa.report import cells
+from robustbench_aa.metrics.per_image import Model
+from robustbench_aa.report import cell_tables
 from robustbench_aa.report.leaderboard import Board
+from robustbench_aa.report.literature import with_published as beside_published
 from robustbench_aa.report.provenance import (
     check_sources,
     missing,
@@ -20,9 +21,8 @@ from robustbench_aa.report.provenance import (
     provenance,
     read_origins,
 )
-from robustbench_aa.report.published import with_published as beside_published
 from robustbench_aa.report.rounding import in_full
-from robustbench_aa.store import Store
+from robustbench_aa.store.shards import Store
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ def make_tables(
         normalised=board.normalised(baseline),
         relative=board.relative(),
         seeds=board.seeds(baseline),
-        corruptions=cells.corruptions(of, kinds),
-        perturbations=cells.perturbations(of, kinds.get("perturbation")),
-        consistency=cells.consistency(of, kinds.get("shift")),
-        diagonal=cells.diagonal(of, kinds.get("shift")),
-        calibration=cells.calibration(of, kinds.get("corruption")),
+        corruptions=cell_tables.corruptions(of, kinds),
+        perturbations=cell_tables.perturbations(of, kinds.get("perturbation")),
+        consistency=cell_tables.consistency(of, kinds.get("shift")),
+        diagonal=cell_tables.diagonal(of, kinds.get("shift")),
+        calibration=cell_tables.calibration(of, kinds.get("corruption")),
         baseline=baseline,
         command=store.manifest.command,
         provenance=provenance(store, origins),

@@ -19,7 +19,7 @@ from robustbench_aa.datasets.pictures import wnids
 from robustbench_aa.datasets.videos import decode_video, encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import DatasetError, UnknownName, UsageError
-from robustbench_aa.job import prepare
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier, Distortion, Shard
 from tests.conftest import PLAIN

@@ -12,10 +12,10 @@ import torch
 
 from robustbench_aa.distortions import corruptions_at, distort, perturbations_at, shifts_by
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
-from robustbench_aa.distortions.draws import Draws
 from robustbench_aa.distortions.perturbations import TABLES, Perturbation, perturb
+from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.errors import RunError, UsageError
-from robustbench_aa.job import prepare
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, Distortion
 from tests.conftest import make_classifier

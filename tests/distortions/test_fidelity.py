@@ -17,9 +17,9 @@ import pytest
 import torch
 from skimage.util import random_noise
 
-from robustbench_aa.distortions import reference
+from robustbench_aa.distortions import imagecorruptions_backend
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
-from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
 from robustbench_aa.errors import UsageError
 from robustbench_aa.types import Distortion
@@ -140,7 +140,7 @@ def test_the_packages_corruptions(photographs: torch.Tensor, name: str, severity
     def package(name: str, image: np.ndarray, severity: int, random: Any) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the package's age shows
-            return reference.corrupt(image, name, severity, random)
+            return imagecorruptions_backend.corrupt(image, name, severity, random)
 
     images = photographs[:1] if name == "glass_blur" else photographs  # it takes seconds there
     assert_faithful(differences(images, name, severity, package))
@@ -171,7 +171,7 @@ def test_impulses_are_as_frequent_as_in_the_package(
     draws = Draws(0, Distortion("noise", "impulse_noise", severity), [0])
     ours = corrupt(grey, "impulse_noise", severity, draws).numpy()
     picture = grey[0].permute(1, 2, 0).numpy()
-    theirs = reference.corrupt_by_seed(picture, "impulse_noise", severity, 0)
+    theirs = imagecorruptions_backend.corrupt_by_seed(picture, "impulse_noise", severity, 0)
     for level in (0, 255):
         assert (ours == level).mean() == pytest.approx((theirs == level).mean(), abs=0.004)
     assert set(np.unique(ours)) == set(np.unique(theirs)) == {0, 100, 255}
@@ -180,26 +180,28 @@ def test_impulses_are_as_frequent_as_in_the_package(
 def test_the_package_gives_the_same_for_the_same_seed(photographs: torch.Tensor) -> None:
     picture = photographs[0].permute(1, 2, 0).numpy()
     for name in ("impulse_noise", "gaussian_noise", "frost"):
-        first, second = (reference.corrupt_by_seed(picture, name, 2, 7) for _ in range(2))
+        first, second = (
+            imagecorruptions_backend.corrupt_by_seed(picture, name, 2, 7) for _ in range(2)
+        )
         np.testing.assert_array_equal(first, second)
-        assert (first != reference.corrupt_by_seed(picture, name, 2, 8)).any()
+        assert (first != imagecorruptions_backend.corrupt_by_seed(picture, name, 2, 8)).any()
 
 
 def test_every_corruption_of_the_package_is_here() -> None:
-    module, _ = reference._package()
+    module, _ = imagecorruptions_backend._package()
     assert set(CORRUPTIONS) <= set(vars(module))
     assert len(CORRUPTIONS) == 19
 
 
 def test_nothing_else_sees_the_stand_ins() -> None:
-    reference._package()
+    imagecorruptions_backend._package()
     assert not hasattr(np, "float_")
     assert "pkg_resources" not in sys.modules
 
 
 def test_a_missing_package_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "find_spec", lambda _name: None)
-    reference._package.cache_clear()
+    monkeypatch.setattr(imagecorruptions_backend, "find_spec", lambda _name: None)
+    imagecorruptions_backend._package.cache_clear()
     with pytest.raises(UsageError, match="pip install imagecorruptions"):
-        reference.corrupt_by_seed(np.zeros((32, 32, 3), np.uint8), "fog", 1, 0)
-    reference._package.cache_clear()
+        imagecorruptions_backend.corrupt_by_seed(np.zeros((32, 32, 3), np.uint8), "fog", 1, 0)
+    imagecorruptions_backend._package.cache_clear()

@@ -10,8 +10,8 @@ from PIL.Image import Resampling
 from skimage.data import astronaut, chelsea
 
 from robustbench_aa.distortions import frames, perturbations_at
-from robustbench_aa.distortions.draws import Draws
 from robustbench_aa.distortions.perturbations import COUNTED, TABLES, perturb
+from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.types import Distortion
 from tests.distortions.drawn import Recorder, Replay

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.distortions.shifts import (
     circular_shifts,
     crops,

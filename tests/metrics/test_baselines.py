@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from robustbench_aa.metrics.aggregates import corruption_errors, figures, normalised
 from robustbench_aa.metrics.baselines import (
     BASELINES,
     PUBLISHED,
@@ -11,8 +12,7 @@ from robustbench_aa.metrics.baselines import (
     published_for,
     sequences_of,
 )
-from robustbench_aa.metrics.figures import corruption_errors, figures, normalised
-from robustbench_aa.metrics.outcomes import Outcomes
+from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, Distortion
 
 COUNTED = [

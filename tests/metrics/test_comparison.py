@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robustbench_aa.metrics.bootstrap import LEVEL
 from robustbench_aa.metrics.comparison import (
     COLUMNS,
     compare,
@@ -16,8 +17,7 @@ from robustbench_aa.metrics.comparison import (
     in_points,
     in_words,
 )
-from robustbench_aa.metrics.intervals import LEVEL
-from robustbench_aa.metrics.outcomes import ByKind, Outcomes
+from robustbench_aa.metrics.per_image import ByKind, Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
 CELLS = [Distortion("any", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from robustbench_aa.metrics import estimates
+from robustbench_aa.metrics.aggregates import (
+    Figures,
+    Means,
+    ModelMeans,
+    normalised,
+    relative_figures,
+)
+from robustbench_aa.metrics.bootstrap import mean_interval
 from robustbench_aa.metrics.estimates import Sample, figure_intervals, relative_intervals
-from robustbench_aa.metrics.figures import Figures, Means, ModelMeans, normalised, relative_figures
-from robustbench_aa.metrics.intervals import mean_interval
-from robustbench_aa.metrics.outcomes import Outcomes
+from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
 CELLS = [Distortion("any", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from robustbench_aa.errors import UnknownName
-from robustbench_aa.job import prepare
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.run import Run
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from robustbench_aa.job import prepare
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.report.page import render_page
 from robustbench_aa.run import Run
 from robustbench_aa.suite import Suite

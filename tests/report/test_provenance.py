@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_aa.job import prepare
-from robustbench_aa.manifest import Manifest
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.report.provenance import mixtures, provenance, read_origins
 from robustbench_aa.run import Run
-from robustbench_aa.store import Store
+from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Shard
 from tests.conftest import made_elsewhere, make_classifier

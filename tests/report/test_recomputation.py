@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import robustbench_aa
-from robustbench_aa.job import prepare
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.run import Run
 from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_aa import directory
 from robustbench_aa.errors import StoreError
 from robustbench_aa.report import page, tables
 from robustbench_aa.run import Run
+from robustbench_aa.store import storage
 from tests.conftest import tree
 from tests.forged import forge
 
@@ -84,14 +84,14 @@ def test_killed_at_a_rename_all_of_a_report_is_there_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", dying)
-        patched.setattr(directory.shutil, "rmtree", lambda *_, **__: None)
+        patched.setattr(storage.shutil, "rmtree", lambda *_, **__: None)
         if renames < 2:
             with pytest.raises(Killed):
                 run.report()
         else:
             run.report()  # killed before the old one is gone
     assert len(done) == min(renames, 2)
-    directory.restore(report)
+    storage.restore(report)
     assert tree(report) == before
     run.report()
     assert tree(report) == before

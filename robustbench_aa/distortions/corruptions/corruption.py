@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.errors import UsageError
-from robustbench_aa.registry import Registry
+from robustbench_aa.support.registry import Registry
 
 
 class RandomNumbers(Protocol):

@@ -19,7 +19,7 @@ from robustbench_aa.distortions.corruptions.displacement import (
     side_by_side,
     zoom,
 )
-from robustbench_aa.distortions.corruptions.photographs import frost_photographs
+from robustbench_aa.distortions.corruptions.frost_images import frost_photographs
 
 GREY = (0.299, 0.587, 0.114)
 

@@ -14,7 +14,7 @@ from skimage.util import random_noise
 
 from robustbench_aa.distortions.corruptions import corrupt
 from robustbench_aa.distortions.corruptions.noise import poisson
-from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.types import Distortion

@@ -15,7 +15,7 @@ from scipy import stats
 
 from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
 from robustbench_aa.distortions.corruptions.spatter import MUD, WATER
-from robustbench_aa.distortions.draws import Draws
+from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
 from robustbench_aa.types import Distortion
 

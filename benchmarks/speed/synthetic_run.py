@@ -1,0 +1,186 @@
+"""How long a report on all of ImageNet-C takes: `python -m benchmarks.speed.synthetic_run`.
+
+The predictions are drawn by chance and written by the real store: three models on 50,000 images
+under 19 corruptions at five severities. An image that is hard for one model is hard for the others,
+and errors are in proportion to AlexNet's published ones. Every report is a process of its own on
+the predictions of some images and models, which the system still has in its page cache. All sizes
+are measured in turn, several times, and the medians count. The predictions take half a gigabyte in
+the folder of temporary files (TMPDIR), and are removed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import islice, product
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+
+from benchmarks.process import measured
+from robustbench_aa.metrics.baselines import alexnet
+from robustbench_aa.store.manifest import Manifest, dataset_identity, environment
+from robustbench_aa.store.shards import Cell, Store
+from robustbench_aa.types import Shard
+
+OUTPUT = Path("results/performance/report_scaling.csv")
+MODELS = {"synthetic:resnet50": 0.767, "synthetic:lpf3": 0.74, "synthetic:lpf5": 0.72}
+"""Their share of AlexNet's error in every cell; the first is the baseline."""
+IMAGES = (5_000, 17_000, 50_000)
+"""A tenth, a third and all of them, in whole shards."""
+REPETITIONS = 3
+CLASSES = 1000
+SHARES = {"image": 0.6, "cell": 0.2, "model": 0.2}
+"""Of the variance of how hard an image is: in every cell and for every model alike, in one cell for
+every model alike, and for one model in one cell."""
+
+
+def synthetic_manifest() -> Manifest:
+    """What `run.json` would say of these models on the released ImageNet-C."""
+    # torch comes along, which the process that measures must not hold
+    from robustbench_aa.datasets.imagenet import COLLECTION
+    from robustbench_aa.datasets.pictures import STORED, Labels
+    from robustbench_aa.datasets.stored import StoredDataset
+    from robustbench_aa.distortions import corruptions_at
+    from robustbench_aa.suite import Suite
+
+    cells = tuple(corruptions_at(STORED.size))
+    dataset = StoredDataset(
+        name="imagenet-c",
+        classes=CLASSES,
+        labels=Labels("ImageNet wnids", CLASSES),
+        collection=COLLECTION,
+        size=STORED.size,
+        distortions=cells,
+        missing={},
+        geometry=str(STORED),
+        files_sha256=f"{_sha256('imagenet-c')} {' '.join(map(str, cells))}",
+        index=np.arange(max(IMAGES)),
+        stored=lambda _cell, _index: sys.exit("there are no pictures"),
+        files=lambda _cell, _index: [],
+    )
+    return Manifest(
+        suite=None,
+        baseline=next(iter(MODELS)),
+        seed=0,
+        shard_size=Suite.shard_size,
+        models={model: _model_identity(model) for model in MODELS},
+        datasets={"imagenet-c": dataset_identity(dataset)},
+        environment=environment("cpu"),
+    )
+
+
+def _model_identity(name: str) -> dict[str, Any]:
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    return {
+        "weights_sha256": _sha256(name),
+        "architecture_sha256": _sha256("resnet50"),
+        "parameters": 25_557_032,
+        "input_size": 224,
+        "classes": CLASSES,
+        "preprocessing": {"mean": mean, "std": std, "resize": 256, "interpolation": "bilinear"},
+    }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_shard(store: Store, shard: Shard) -> None:
+    """Writes the predictions of all models in all cells on some images."""
+    random = np.random.default_rng(shard.start)
+    images = np.arange(*shard)
+    hard = _spread(random, "image", len(images))
+    for cell in store.cells("imagenet-c"):
+        hard_here = hard + _spread(random, "cell", len(images))
+        for model in store.manifest.models:
+            hard_for_model = hard_here + _spread(random, "model", len(images))
+            rows = predictions(model, cell, images, hard_for_model, random)
+            store.commit(model, cell, shard, rows)
+
+
+def _spread(random: np.random.Generator, share: str, count: int) -> np.ndarray:
+    return random.normal(scale=SHARES[share] ** 0.5, size=count)
+
+
+def predictions(
+    model: str, cell: Cell, images: np.ndarray, hard: np.ndarray, random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The columns of a prediction file.
+
+    Args:
+        images: [N], ordered by class as the validation images are.
+        hard: [N], normally distributed; images beyond a threshold are classified wrongly.
+    """
+    of = cell.distortion
+    error = MODELS[model] * alexnet()[of.name, of.severity or 0]
+    margin = NormalDist().inv_cdf(1 - error) - hard
+    confidence = 1 / (1 + np.exp(1 - 2 * np.abs(margin)))
+    label = images // (max(IMAGES) // CLASSES)
+    others = np.cumsum(random.integers(1, CLASSES // 5, (5, len(images))), axis=0)
+    others[0, margin > 0] = 0  # the first is the true class
+    top = (label + others) % CLASSES
+    return {
+        "image": images,
+        "frame": np.zeros(len(images)),
+        "label": label,
+        **{f"top{rank}": classes for rank, classes in enumerate(top, start=1)},
+        "top1_probability": confidence,
+        "label_probability": np.where(margin > 0, confidence, (1 - confidence) / 10),
+    }
+
+
+def measure(store: Store, images: int, models: int) -> dict[str, object]:
+    """A report on the first images and models of a run, in a process of its own."""
+    manifest = store.manifest
+    [(dataset, identity)] = manifest.datasets.items()
+    part = dataclasses.replace(
+        manifest,
+        models=dict(islice(manifest.models.items(), models)),
+        datasets={dataset: identity | {"images": images}},
+    )
+    of_part = Store(store.directory, part)
+    of_part.write_manifest()
+    pairs = models * len(of_part.cells(dataset))
+    told = {"images": images, "models": models, "rows": images * pairs}
+    files = {"files": len(of_part.shards(dataset)) * pairs}
+    command = [sys.executable, "-m", "robustbench_aa", "report", str(store.directory)]
+    return {**told, **files, **measured(command)}
+
+
+@click.command()
+def main() -> None:
+    """Writes the predictions, measures reports of every size and writes a row for each."""
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        with ProcessPoolExecutor(cores, get_context("spawn")) as workers:
+            store = Store(Path(folder), workers.submit(synthetic_manifest).result())
+            for _ in workers.map(partial(write_shard, store), store.shards("imagenet-c")):
+                pass
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*.parquet"))
+        click.echo(f"{size / 1e6:.0f} MB in {time.perf_counter() - start:.0f} s")
+        cases = product(range(REPETITIONS), IMAGES, range(1, len(MODELS) + 1))
+        rows = [measure(store, images, models) for _, images, models in cases]
+    sizes = ["images", "models", "rows", "files"]
+    table = pd.DataFrame(rows).groupby(sizes, as_index=False).median()
+    table["cores"] = cores
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(OUTPUT, index=False, float_format="%.1f")
+    click.echo(table.to_string(index=False))
+    click.echo(OUTPUT)
+
+
+if __name__ == "__main__":
+    main()

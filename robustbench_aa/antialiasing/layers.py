@@ -1,0 +1,315 @@
+"""The layers of Zhang, "Making Convolutional Networks Shift-Invariant Again" (ICML 2019), sec. 3.
+
+Subsampling discards what it cannot represent only if a low-pass filter came before it, so each
+kind of downsampling is taken apart into a dense operation and a blurred subsampling:
+
+    MaxPool(k, s)         →  MaxPool(k, 1), BlurPool(s)           MaxBlurPool
+    Conv(k, s), ReLU      →  Conv(k, 1), ReLU, BlurPool(s)        ConvBlurPool
+    AvgPool(k, s)         →  BlurPool(s)
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustbench_aa.antialiasing import fast_cpu
+
+FILTER_SIZES = (1, 2, 3, 4, 5, 6, 7)
+PaddingMode = Literal["reflect", "replicate", "zero", "circular"]
+_TORCH_MODES = {
+    "reflect": "reflect",
+    "replicate": "replicate",
+    "zero": "constant",
+    "circular": "circular",
+}
+
+
+def binomial(filter_size: int) -> list[float]:
+    """The 1-D low-pass filter: binomial coefficients over their sum.
+
+    >>> binomial(3)
+    [0.25, 0.5, 0.25]
+
+    Raises:
+        ValueError: the filter size is not 1 to 7.
+    """
+    if filter_size not in FILTER_SIZES:
+        raise ValueError(f"filter size {filter_size} does not exist; choose from 1 to 7")
+    order = filter_size - 1
+    return [math.comb(order, k) / 2**order for k in range(filter_size)]
+
+
+class _BlurPool(nn.Module):
+    """What the 1-D and the 2-D layer share; `axes` is all that differs."""
+
+    axes: ClassVar[int]
+    filt: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        filter_size: int = 4,
+        stride: int | tuple[int, ...] = 2,
+        padding_mode: PaddingMode = "reflect",
+        pad_off: int = 0,
+    ) -> None:
+        super().__init__()
+        if padding_mode not in _TORCH_MODES:
+            known = ", ".join(_TORCH_MODES)
+            raise ValueError(f"padding mode {padding_mode!r} does not exist; choose from {known}")
+        self.channels, self.filter_size = channels, filter_size
+        self.stride = (stride,) * self.axes if isinstance(stride, int) else tuple(stride)
+        self.padding_mode, self.pad_off = padding_mode, pad_off
+        line = torch.tensor(binomial(filter_size))
+        filt = line if self.axes == 1 else torch.outer(line, line)
+        self.register_buffer("filt", filt.expand(channels, 1, *filt.shape).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Blurs and subsamples the last axes of [N, channels, …]; ⌈size / stride⌉ remain of each.
+
+        Raises:
+            ValueError: the input has other axes or channels, or is too small for its padding.
+        """
+        self._check(x)
+        convolve = F.conv1d if self.axes == 1 else F.conv2d
+        filt, before, after = self.filt.to(x.dtype), *self._padding
+        if self.padding_mode == "zero" and before == after:
+            return convolve(x, filt, None, self.stride, before, groups=self.channels)
+        x = self._padded(x, self.axes)
+        return convolve(x, filt, stride=self.stride, groups=self.channels)
+
+    def _padded(self, x: Tensor, axes: int) -> Tensor:
+        before, after = self._padding
+        if after == 0:
+            return x
+        return F.pad(x, (before, after) * axes, mode=_TORCH_MODES[self.padding_mode])
+
+    @property
+    def _padding(self) -> tuple[int, int]:
+        return (self.filter_size - 1) // 2 + self.pad_off, self.filter_size // 2 + self.pad_off
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 2 + self.axes or x.shape[1] != self.channels:
+            raise ValueError(
+                f"{type(self).__name__} of {self.channels} channels takes {2 + self.axes} axes, "
+                f"not an input of shape {tuple(x.shape)}"
+            )
+        padding = self._padding[1]
+        # mirroring needs one pixel more than it makes, repeating as many, the others none
+        spare = {"reflect": 1, "circular": 0}.get(self.padding_mode)
+        if spare is not None and min(x.shape[2:]) < padding + spare:
+            raise ValueError(
+                f"an input of shape {tuple(x.shape)} is too small for {self.padding_mode} "
+                f"padding by {padding}; use replicate or zero"
+            )
+
+    def extra_repr(self) -> str:
+        """The arguments, for the printed form."""
+        stride = self.stride[0] if len(set(self.stride)) == 1 else self.stride
+        changed = f", padding_mode={self.padding_mode}, pad_off={self.pad_off}"
+        plain = self.padding_mode == "reflect" and not self.pad_off
+        size = f"filter_size={self.filter_size}, stride={stride}"
+        return f"{self.channels}, {size}{'' if plain else changed}"
+
+
+class BlurPool(_BlurPool):
+    """A low-pass filter, then subsampling, channel by channel, over height and width.
+
+    Args:
+        channels: of the input.
+        filter_size: m; the filter is the outer product of two binomial ones of m coefficients.
+            1 is plain subsampling, 2 is Rect-2, 3 is Tri-3, 5 is Bin-5.
+        stride: of the subsampling; one number, or one for each axis.
+        padding_mode: how edges are continued: `reflect`, `replicate`, `zero` or `circular`.
+        pad_off: pads so many pixels more on every side.
+
+    Raises:
+        ValueError: the filter size is not 1 to 7, or there is no such padding mode.
+    """
+
+    axes = 2
+
+    def __init__(
+        self,
+        channels: int,
+        filter_size: int = 4,
+        stride: int | tuple[int, ...] = 2,
+        padding_mode: PaddingMode = "reflect",
+        pad_off: int = 0,
+    ) -> None:
+        super().__init__(channels, filter_size, stride, padding_mode, pad_off)
+        self._ways: dict[tuple[object, ...], fast_cpu.Way | None] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, channels, H, W] → [N, channels, ⌈H / stride⌉, ⌈W / stride⌉].
+
+        Raises:
+            ValueError: the input has other axes or channels, or is too small for its padding.
+        """
+        self._check(x)
+        if (
+            x.device.type != "cpu"
+            or torch.is_grad_enabled()  # training is one way on every size and device
+            or torch.compiler.is_compiling()
+            # another way sums in another order at each place, and shifts would change last bits
+            or self.padding_mode == "circular"
+        ):
+            return super().forward(x)
+        version = 0 if self.filt.is_inference() else self.filt._version
+        key = (*x.shape[2:], x.dtype, x.is_contiguous(), self.filt.data_ptr(), version)
+        if key not in self._ways:
+            with torch.inference_mode(False), torch.no_grad():
+                self._ways[key] = self._way(x)
+        way = self._ways[key]
+        return super().forward(x) if way is None else way(x)
+
+    def _way(self, x: Tensor) -> fast_cpu.Way | None:
+        """A faster way for inputs like x, if there is one."""
+        filt = self.filt.double()
+        lines = filt[0, 0].sum(1), filt[0, 0].sum(0)
+        separable = torch.allclose(torch.outer(*lines).expand_as(filt), filt, atol=1e-6)
+        if not separable or max(x.shape[2:]) > fast_cpu.LARGEST:
+            return None
+        down, right = (self._axis(x, axis, lines[axis]) for axis in (0, 1))
+        # an even filter and one zero more are an odd one, which a convolution can centre
+        odd = F.pad(filt, (1, 0, 1, 0)) if self.filter_size % 2 == 0 else filt
+        padding = self.filter_size // 2 + self.pad_off
+        return fast_cpu.fastest(x, down, right, odd.to(x.dtype), self.stride, padding)
+
+    def _axis(self, x: Tensor, axis: int, line: Tensor) -> fast_cpu.Axis:
+        identity = torch.eye(x.shape[2 + axis], dtype=line.dtype).unsqueeze(1)
+        padded = self._padded(identity, 1), F.pad(identity, self._padding)
+        return fast_cpu.Axis.of(line[None, None], *padded, self.stride[axis]).to(x.dtype)
+
+
+Blur = Callable[[int], BlurPool]
+"""The blurred subsampling of a published network by its channels: their stride is always 2."""
+
+
+class BlurPool1d(_BlurPool):
+    """`BlurPool` for signals [N, channels, length]; same arguments."""
+
+    axes = 1
+
+
+class DenseMaxPool(nn.MaxPool2d):
+    """Max-pooling of stride 1; on a CPU, without gradients, an axis at a time.
+
+    The maximum is separable, and maxima of shifted views are ten times as fast there.
+
+    Args:
+        kernel_size, padding, dilation: as in `torch.nn.MaxPool2d`.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+    ) -> None:
+        super().__init__(kernel_size, 1, padding, dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] → [N, C, H + 2·padding − dilation·(kernel − 1), …]."""
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            dense: Tensor = super().forward(x)
+            return dense
+        sizes = (_pair(size) for size in (self.kernel_size, self.padding, self.dilation))
+        for axis, (kernel, padding, dilation) in enumerate(zip(*sizes, strict=True), 2):
+            if padding:
+                sides = (padding, padding) if axis == 3 else (0, 0, padding, padding)
+                x = F.pad(x, sides, value=-math.inf)
+            length = x.shape[axis] - dilation * (kernel - 1)
+            views = (x.narrow(axis, dilation * place, length) for place in range(kernel))
+            x = functools.reduce(torch.maximum, views)
+        return x
+
+
+class MaxBlurPool(nn.Sequential):
+    """Max-pooling without aliasing: the dense maximum, then a blurred subsampling.
+
+    Args:
+        channels: of the input.
+        kernel_size: of the maximum.
+        filter_size: of the blur.
+        stride: of the subsampling.
+        padding, dilation, ceil_mode: of the maximum, as in `torch.nn.MaxPool2d`.
+        padding_mode: of the blur.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int | tuple[int, int] = 2,
+        filter_size: int = 4,
+        stride: int | tuple[int, int] = 2,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        ceil_mode: bool = False,
+        padding_mode: PaddingMode = "reflect",
+    ) -> None:
+        dense = DenseMaxPool(kernel_size, padding, dilation)
+        layers = (dense, BlurPool(channels, filter_size, stride, padding_mode))
+        super().__init__(*((_CeilPad(dense, stride), *layers) if ceil_mode else layers))
+
+
+class _CeilPad(nn.Module):
+    """Continues the input by −∞ so far that the last window of `ceil_mode` is a whole one."""
+
+    def __init__(self, pool: nn.MaxPool2d, stride: int | tuple[int, int]) -> None:
+        super().__init__()
+        sizes = (pool.kernel_size, pool.padding, pool.dilation, stride)
+        self.axes = list(zip(*map(_pair, sizes), strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = [
+            self._missing(x.shape[2 + axis], *arguments) for axis, arguments in enumerate(self.axes)
+        ]
+        return F.pad(x, (0, missing[1], 0, missing[0]), value=-math.inf)
+
+    @staticmethod
+    def _missing(size: int, kernel: int, padding: int, dilation: int, stride: int) -> int:
+        reach = dilation * (kernel - 1) + 1
+        windows = -(-(size + 2 * padding - reach) // stride)
+        if windows * stride >= size + padding:
+            windows -= 1  # a window that would begin beyond the input is not counted
+        return max(0, windows * stride + reach - 2 * padding - size)
+
+
+class ConvBlurPool(nn.Sequential):
+    """A strided convolution and ReLU without aliasing: both dense, then a blurred subsampling.
+
+    The blur comes after the non-linearity: before it, it would only low-pass the input of an
+    operation that makes new high frequencies.
+
+    Args:
+        inputs, outputs: channels.
+        kernel_size: of the convolution, which keeps the size ("same" zero padding for odd ones).
+        filter_size: of the blur.
+        stride: of the subsampling.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int = 3,
+        filter_size: int = 4,
+        stride: int | tuple[int, int] = 2,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2),
+            nn.ReLU(),
+            BlurPool(outputs, filter_size, stride),
+        )
+
+
+def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

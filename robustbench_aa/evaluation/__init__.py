@@ -1,0 +1,1 @@
+"""Evaluation: check a request, load models and data, compute predictions."""

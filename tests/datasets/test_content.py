@@ -1,0 +1,246 @@
+"""A number comes from the pictures that its table names, or it is refused, or it is marked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+from robustbench_aa.datasets import Request, open_dataset
+from robustbench_aa.datasets.content import Digest, of_frames
+from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.errors import RunError
+from robustbench_aa.evaluation.inference import Inference
+from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.run import Run
+from robustbench_aa.store.shards import Store
+from robustbench_aa.suite import Suite
+from robustbench_aa.types import Classifier, Shard
+from tests.conftest import PLAIN, made_elsewhere, make_classifier
+
+CPU = torch.device("cpu")
+FOG = ["fog"]
+
+
+def network(name: str, seed: int = 0) -> Classifier:
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 1000))
+    return Classifier(module, name=name, input_size=224, classes=1000, preprocessing=PLAIN)
+
+
+@pytest.fixture
+def corrupted(tmp_path: Path) -> Path:
+    """Fog at all severities, in files that are all of the same size."""
+    root = tmp_path / "c"
+    for severity in range(1, 6):
+        for place in range(4):
+            path = root / "fog" / str(severity) / wnids()[place] / "a.bmp"
+            path.parent.mkdir(parents=True)
+            level = 10 * severity + place
+            Image.new("RGB", (224, 224), (level, 99, level)).save(path)
+    return root
+
+
+def evaluated(root: Path, run: Path, model: Classifier, **suite: object) -> Run:
+    given = {"data_dir": str(root), "corruptions": FOG} | suite
+    asked = Suite([model], ["imagenet-c"], **given)  # type: ignore[arg-type]
+    return prepare(asked, run, "cpu").carry_out()
+
+
+def swap_severities(root: Path, keep_times: bool) -> None:
+    """Exchange the pictures of severities 1 and 2."""
+    for first in (root / "fog" / "1").rglob("*.bmp"):
+        pair = first, root / "fog" / "2" / first.relative_to(root / "fog" / "1")
+        contents = [path.read_bytes() for path in pair]
+        times = [path.stat().st_mtime_ns for path in pair]
+        for path, content, time in zip(pair, reversed(contents), times, strict=True):
+            path.write_bytes(content)
+            if keep_times:
+                os.utime(path, ns=(time, time))
+
+
+def test_pictures_that_were_swapped_between_two_commands_are_refused(
+    corrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"))
+    swap_severities(corrupted, keep_times=False)
+    for _ in range(2):  # a refusal changes nothing
+        with pytest.raises(
+            RunError, match=r"the pictures of imagenet-c fog/1, images 0-4, have ch"
+        ):
+            evaluated(corrupted, run, network("a"))
+
+
+def test_models_are_not_put_side_by_side_on_different_pictures(
+    corrupted: Path, tmp_path: Path
+) -> None:
+    """Also where sizes and times of the files are what they were."""
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"))
+    swap_severities(corrupted, keep_times=True)
+    opened = evaluated(corrupted, run, network("b"))
+    with pytest.raises(RunError, match=r"a and b were evaluated on different pictures .* fog/1"):
+        opened.tables()
+
+
+def test_files_that_were_only_copied_are_the_same_pictures(corrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"))
+    for path in corrupted.rglob("*.bmp"):
+        os.utime(path, ns=(1, 1))
+    assert not prepare(
+        Suite([network("a")], ["imagenet-c"], data_dir=str(corrupted), corruptions=FOG), run, "cpu"
+    ).work
+    assert not evaluated(corrupted, run, network("b", seed=1)).tables().warnings[1:]
+
+
+def test_an_array_that_changed_is_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(4), 5))
+    np.save(tmp_path / "contrast.npy", random.integers(256, size=(20, 32, 32, 3), dtype=np.uint8))
+    suite = Suite(
+        [make_classifier("a")], ["cifar10-c"], data_dir=str(tmp_path), corruptions=["contrast"]
+    )
+    prepare(suite, tmp_path / "run", "cpu").carry_out()
+    assert not prepare(suite, tmp_path / "run", "cpu").work
+    np.save(tmp_path / "contrast.npy", 255 - np.load(tmp_path / "contrast.npy"))
+    with pytest.raises(RunError, match="the pictures of cifar10-c contrast/1, images 0-4, have"):
+        prepare(suite, tmp_path / "run", "cpu")
+
+
+def test_clean_pictures_that_changed_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "val" / wnids()[0] / "a.bmp"
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (224, 224), (1, 2, 3)).save(path)
+    suite = Suite([network("a")], ["image-folder"], data_dir=str(tmp_path / "val"))
+    prepare(suite, tmp_path / "run", "cpu").carry_out()
+    Image.new("RGB", (224, 224), (3, 2, 1)).save(path)
+    with pytest.raises(RunError, match="the pictures of image-folder clean, images 0-1, have"):
+        prepare(suite, tmp_path / "run", "cpu")
+
+
+def test_a_picture_that_changes_while_it_is_read_is_not_trusted_later(
+    corrupted: Path, tmp_path: Path
+) -> None:
+    """Its sizes and times are those of before it was read."""
+    model, run = network("a"), tmp_path / "run"
+    path = next((corrupted / "fog" / "1").rglob("*.bmp"))
+    forward = model.module.forward
+
+    def changing(images: torch.Tensor) -> torch.Tensor:
+        Image.new("RGB", (224, 224), (7, 7, 7)).save(path)
+        return forward(images)
+
+    model.module.forward = changing
+    evaluated(corrupted, run, model, severities=[1])
+    with pytest.raises(RunError, match="the pictures of imagenet-c fog/1, images 0-4, have"):
+        evaluated(corrupted, run, network("a"), severities=[1])
+
+
+def test_another_subset_of_a_stored_set_is_other_data(corrupted: Path, tmp_path: Path) -> None:
+    """Though its shards have the same numbers."""
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"), shard_size=2)
+    with pytest.raises(RunError, match="holds predictions of imagenet-c with another"):
+        evaluated(corrupted, run, network("a"), shard_size=2, limit=2)
+    (run / "run.json").unlink()
+    asked = Suite(
+        [network("a")],
+        ["imagenet-c"],
+        data_dir=str(corrupted),
+        corruptions=FOG,
+        shard_size=2,
+        limit=2,
+    )
+    assert len(prepare(asked, run, "cpu").work) == 5
+
+
+def test_a_number_of_images_that_was_edited_makes_no_report(
+    corrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"), shard_size=2)
+    text = (run / "run.json").read_text()
+    assert text.count('"images": 4') == 1
+    (run / "run.json").write_text(text.replace('"images": 4', '"images": 2'))
+    assert Run(run).tables().corruptions["error"].isna().all()
+
+
+def test_frames_that_differ_by_rounding_are_told(corrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"))
+    opened = evaluated(corrupted, run, network("b"))
+    assert not any("differ in rounding" in warning for warning in opened.tables().warnings)
+    made_elsewhere(run / "predictions" / "b", frames_sha256="0" * 64)
+    warnings = Run(run).tables().warnings
+    assert any("frames that differ in rounding" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 3}])
+def test_the_content_does_not_depend_on_how_it_is_read(
+    corrupted: Path, tmp_path: Path, change: dict[str, int]
+) -> None:
+    def contents(folder: Path, inference: Inference) -> list[object]:
+        suite = Suite([network("a")], ["imagenet-c"], data_dir=str(corrupted), corruptions=FOG)
+        job = prepare(suite, folder, "cpu")
+        job.carry_out(inference)
+        store = Store.of_run(folder)
+        return [store.content("a", cell, Shard(0, 4)) for cell in job.cells]
+
+    first = contents(tmp_path / "one", Inference())
+    assert len({str(of) for of in first}) == 5
+    assert contents(tmp_path / "two", Inference(**change)) == first
+
+
+@pytest.mark.parametrize("name", ["digits-c", "digits-p", "digits-shift"])
+def test_what_is_read_again_has_the_digest_of_what_was_evaluated(name: str) -> None:
+    opened = open_dataset(name, Request(limit=7))
+    cell, shard = opened.distortions[-1], Shard(2, 7)
+    found = Digest()
+    for batch in opened.read(cell, shard, 3, CPU):
+        found.add_batch(batch)
+    assert found.sources == opened.sources(cell, shard)
+
+
+def changed_frames(frames: torch.Tensor, place: int, level: int) -> torch.Tensor:
+    other = frames.clone()
+    other.view(-1)[place] = level
+    return other
+
+
+@given(
+    st.integers(1, 3),
+    st.sampled_from([8, 9, 13]),
+    st.integers(0, 10**6),
+    st.integers(1, 255),
+)
+def test_one_pixel_changes_the_digest_of_its_frames(
+    count: int, size: int, place: int, by: int
+) -> None:
+    frames = torch.randint(256, (2, count, 3, size, size), dtype=torch.uint8)
+    place %= frames.numel()
+    other = changed_frames(frames, place, (int(frames.view(-1)[place]) + by) % 256)
+    same = of_frames(frames) == of_frames(other)
+    image = place // (frames.numel() // 2)
+    assert not same[image]
+    assert same[1 - image]
+
+
+Changed = Callable[[torch.Tensor], torch.Tensor]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda of: of.flip(-1), lambda of: of.flip(1), lambda of: of.roll(8, -1)]
+)
+def test_the_order_of_pixels_is_part_of_the_digest(change: Changed) -> None:
+    frames = torch.randint(256, (1, 3, 3, 32, 32), dtype=torch.uint8)
+    assert of_frames(frames) != of_frames(change(frames))

@@ -1,0 +1,295 @@
+"""The same predictions from several processes, and what is lost when one of them dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import robustbench_aa
+from robustbench_aa.datasets import open_dataset
+from robustbench_aa.errors import UsageError
+from robustbench_aa.evaluation.engines import ray as engine
+from robustbench_aa.evaluation.engines.ray import tasks_of
+from robustbench_aa.evaluation.loop import Work
+from robustbench_aa.store.shards import Cell
+from robustbench_aa.types import Distortion, Shard
+
+BASE = [sys.executable, "-m", "robustbench_aa"]
+SUITE = """
+models = ["digits:resnet@baseline", "digits:resnet@lpf3"]
+datasets = ["digits-c", "digits-shift"]
+baseline = "digits:resnet@baseline"
+limit = 40
+shard_size = 20
+"""
+
+
+def work_on(shards: int, cells: int, models: int) -> list[Work]:
+    names = tuple(f"model{place}" for place in range(models))
+    return [
+        Work(Cell("d", Distortion("noise", str(cell), 1), 1), Shard(place, place + 1), names)
+        for place in range(shards)
+        for cell in range(cells)
+    ]
+
+
+@given(st.integers(0, 5), st.integers(1, 20), st.integers(1, 7), st.integers(1, 600))
+def test_tasks_are_the_work_in_parts_of_one_shard(
+    shards: int, cells: int, models: int, workers: int
+) -> None:
+    work = work_on(shards, cells, models)
+    tasks = tasks_of(work, workers)
+    assert all(len({item.shard for item in task}) == 1 for task in tasks)
+    done = [(str(of.cell), of.shard, name) for task in tasks for of in task for name in of.pending]
+    assert sorted(done) == sorted(
+        (str(of.cell), of.shard, name) for of in work for name in of.pending
+    )
+    lengths = [sum(item.passes for item in task) for task in tasks]
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(tasks) >= min(len(done), workers)
+
+
+@pytest.mark.parametrize(
+    ("workers", "tasks"),
+    [
+        (2, 50),  # a shard a task
+        (64, 50 * 11),  # its distortions in eleven parts
+        (512, 50 * 48),  # two distortions a task
+        (1024, 50 * 95 * 2),  # half the models under one distortion
+    ],
+)
+def test_tasks_become_smaller_as_workers_become_more(workers: int, tasks: int) -> None:
+    assert len(tasks_of(work_on(50, 95, 50), workers)) == tasks
+
+
+def csv_files(folder: Path) -> dict[str, bytes]:
+    found = {of.name: of.read_bytes() for of in (folder / "report").glob("*.csv")}
+    del found["provenance.csv"]  # it tells how many threads there were, and when
+    return found
+
+
+def command(folder: str, *more: str) -> list[str]:
+    return [*BASE, "benchmark", "suite.toml", "--output-dir", folder, *more]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("ray")
+    folder = tmp_path_factory.mktemp("ray")
+    (folder / "suite.toml").write_text(SUITE)
+    subprocess.run(command("local"), cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_two_workers_write_the_same_tables_to_the_byte(place: Path) -> None:
+    done = subprocess.run(
+        command("ray", "--engine", "ray"), cwd=place, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    tables = csv_files(place / "local")
+    assert "corruptions.csv" in tables
+    assert csv_files(place / "ray") == tables
+
+
+def workers_of(driver: int) -> list[int]:
+    """The processes that are at a task of a driver's cluster."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    lines = [line.split(None, 1) for line in listed.stdout.splitlines()[1:]]
+    return [int(pid) for pid, args in lines if args.startswith("ray::_evaluate")]
+
+
+def test_a_worker_that_is_killed_costs_nothing(place: Path) -> None:
+    process = subprocess.Popen(
+        command("killed", "--engine", "ray"), cwd=place, stderr=subprocess.PIPE, text=True
+    )
+    killed = 0
+    while process.poll() is None and killed < 3:
+        for worker in workers_of(process.pid)[:1]:
+            os.kill(worker, signal.SIGKILL)
+            killed += 1
+        time.sleep(0.5)
+    _, told = process.communicate(timeout=300)
+    assert killed
+    assert process.returncode == 0, told
+    assert csv_files(place / "killed") == csv_files(place / "local")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_ends_it_as_without_ray(
+    place: Path, number: signal.Signals, status: int, said: str
+) -> None:
+    process = subprocess.Popen(
+        command(f"signal{number}", "--engine", "ray"),
+        cwd=place,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a background command of a shell is born to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while process.poll() is None and not workers_of(process.pid):
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=300)
+    assert (process.returncode, told.splitlines()[-1]) == (
+        status,
+        f"error: {said}; the same command resumes",
+    )
+
+
+def test_a_cluster_that_does_not_answer_is_told_of(place: Path) -> None:
+    found = subprocess.run(
+        command("none", "--engine", "ray", "--ray-address", "127.0.0.1:1"),
+        cwd=place,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1].startswith("error: no Ray cluster at 127.0.0.1:1")
+
+
+def test_an_address_is_for_ray_alone(place: Path) -> None:
+    found = subprocess.run(
+        command("nothing", "--ray-address", "here"),
+        cwd=place,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert "add --engine ray" in found.stderr
+    assert not (place / "nothing").exists()
+
+
+def descendants(process: int) -> list[int]:
+    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True)
+    parents = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()[1:]]
+    found = [process]
+    for parent in found:
+        found += [pid for pid, of in parents if of == parent]
+    return found
+
+
+def listening(processes: list[int]) -> set[str]:
+    """The addresses that processes listen on, as Linux tells them in hexadecimal."""
+    sockets: set[str] = set()
+    for process in processes:
+        with suppress(OSError):
+            for entry in Path(f"/proc/{process}/fd").iterdir():
+                with suppress(OSError):
+                    sockets.add(str(entry.readlink()))
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.add(local.partition(":")[0])
+    return found
+
+
+LOOPBACK = {
+    "0100007F",  # 127.0.0.1
+    "00000000000000000000000001000000",  # ::1
+    "0000000000000000FFFF00000100007F",  # 127.0.0.1 as an address of version 6
+}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of sockets")
+def test_a_ray_that_is_started_here_listens_on_loopback_alone(place: Path) -> None:
+    environment = {name: of for name, of in os.environ.items() if name != "RAY_ADDRESS"}
+    process = subprocess.Popen(
+        command("sockets", "--engine", "ray", "--limit", "4"),
+        cwd=place,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    found: set[str] = set()
+    at_work = False
+    while process.poll() is None:
+        found |= listening(descendants(process.pid))
+        at_work = at_work or bool(workers_of(process.pid))
+        time.sleep(0.2)
+    assert process.wait() == 0
+    assert at_work
+    assert found
+    assert found <= LOOPBACK
+
+
+def test_a_ray_that_is_started_here_asks_for_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with engine._private():
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        first = os.environ["RAY_AUTH_TOKEN"]
+        assert len(first) == 64
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    with engine._private():
+        assert os.environ["RAY_AUTH_TOKEN"] != first
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with engine._private():
+        assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+SKEWED = """
+import ray
+import robustbench_aa as rb
+from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.suite import Suite
+
+if __name__ == "__main__":
+    environment = {"env_vars": {"PYTHONPATH": "other"}}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    suite = Suite(["digits:resnet@lpf3-seed0"], ["digits-c"], limit=4, corruptions=["contrast"])
+    prepare(suite, "skewed", "cpu").carry_out(engine="ray")
+"""
+
+
+def test_a_worker_with_other_code_is_refused_by_name(place: Path) -> None:
+    package = Path(robustbench_aa.__file__).parent
+    shutil.copytree(package, place / "other" / "robustbench_aa")
+    digital = place / "other" / "robustbench_aa" / "distortions" / "corruptions" / "digital.py"
+    text = digital.read_text()
+    assert "return (images - mean) * factor + mean" in text
+    digital.write_text(text.replace("* factor + mean", "* factor * 0 + mean"))
+    (place / "skewed.py").write_text(SKEWED)
+    environment = os.environ | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    found = subprocess.run(
+        [sys.executable, "skewed.py"],
+        cwd=place,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 1
+    assert "has another package code" in found.stderr
+    assert "install the same robustbench-aa on all machines" in found.stderr
+    assert not list((place / "skewed").rglob("*.parquet"))
+
+
+def test_whatever_pixels_depend_on_is_part_of_a_signature() -> None:
+    opened = {name: open_dataset(name) for name in ("digits-c", "digits-p")}
+    ours = engine.signature(opened)
+    engine.check_signature(ours, dict(ours))
+    for what in ours:
+        with pytest.raises(UsageError, match=f"has another {what} "):
+            engine.check_signature(ours, ours | {what: "0"})
+    fog, *rest = opened["digits-c"].distortions
+    newer = replace(opened["digits-c"], distortions=(replace(fog, version=2), *rest))
+    assert engine.signature({"digits-c": newer}) != engine.signature(
+        {"digits-c": opened["digits-c"]}
+    )

@@ -1,0 +1,245 @@
+"""Every way through a model gives the same predictions, also where memory is short."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+
+import robustbench_aa as rb
+from robustbench_aa.cli.main import commands
+from robustbench_aa.datasets import Dataset, Request, open_dataset
+from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.evaluation.inference import Inference, Predictor
+from robustbench_aa.evaluation.loop import evaluate
+from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.store.predictions import SCHEMA
+from robustbench_aa.suite import Suite
+from robustbench_aa.support.stage_times import STAGES
+from robustbench_aa.types import CLEAN, Batch, Classifier, Shard
+from tests.conftest import make_classifier
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Batch:
+    (batch,) = open_dataset("digits").read(CLEAN, Shard(0, 200), 200, CPU)
+    return batch
+
+
+@pytest.fixture(scope="module")
+def plain(digits: Batch) -> dict[str, np.ndarray]:
+    return Predictor(rb.load("digits:resnet@lpf3"), Inference()).predict(digits, True)
+
+
+@pytest.mark.parametrize(
+    "inference",
+    [
+        Inference(batch_size=1),
+        Inference(batch_size=33),
+        Inference(channels_last=True),
+        pytest.param(
+            Inference(compiled=True, batch_size=120),
+            marks=pytest.mark.skipif(shutil.which("g++") is None, reason="torch needs a compiler"),
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Skipping serialization")  # of the compiler of torch 2.6
+def test_no_switch_changes_a_class(
+    digits: Batch, plain: dict[str, np.ndarray], inference: Inference
+) -> None:
+    found = Predictor(rb.load("digits:resnet@lpf3"), inference).predict(digits, True)
+    assert (found["top1"] == plain["top1"]).all()
+    assert (plain["top1"] == plain["label"]).mean() > 0.9
+    for column in ("top1_probability", "label_probability"):
+        np.testing.assert_allclose(found[column], plain[column], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_is_close_and_is_another_computation(
+    digits: Batch, plain: dict[str, np.ndarray], dtype: str
+) -> None:
+    found = Predictor(rb.load("digits:resnet@lpf3"), Inference(amp_dtype=dtype)).predict(digits)
+    assert (found["top1"] == plain["top1"]).mean() > 0.98
+    distance = np.abs(found["label_probability"] - plain["label_probability"])
+    assert 1e-6 < distance.max() < 0.2
+    assert found["label_probability"].dtype == np.float32
+
+
+def test_channels_last_reaches_the_module() -> None:
+    seen: list[Tensor] = []
+
+    class Spy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x)
+            return torch.zeros(len(x), 10)
+
+    spy = make_classifier("spy")
+    object.__setattr__(spy, "module", Spy())
+    frames = torch.zeros(2, 1, 3, 32, 32, dtype=torch.uint8)
+    batch = Batch(CLEAN, np.arange(2), np.zeros(2, np.int64), frames)
+    Predictor(spy, Inference(channels_last=True)).predict(batch)
+    Predictor(spy, Inference()).predict(batch)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert seen[1].is_contiguous()
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(UsageError, match="batch size 0 is too small"):
+        Inference(batch_size=0)
+    with pytest.raises(UnknownName, match="unknown amp dtype 'bfloat'; did you mean bfloat16"):
+        Inference(amp_dtype="bfloat")
+
+
+class Small(nn.Module):
+    """A network on a device that holds a few frames."""
+
+    def __init__(self, module: nn.Module, room: int, error: Exception) -> None:
+        super().__init__()
+        self.module, self.room, self.error = module, room, error
+        self.calls: list[int] = []
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls.append(len(x))
+        if len(x) > self.room:
+            raise self.error
+        return self.module(x)
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+]
+
+
+def small(room: int, error: Exception) -> Classifier:
+    classifier = make_classifier("small")
+    object.__setattr__(classifier, "module", Small(classifier.module, room, error))
+    return classifier
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_where_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(
+    tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    suite = Suite([of := small(5, error)], ["digits-shift"], limit=3)
+    job = prepare(suite, tmp_path / "small", "cpu")
+    assert not job.carry_out(Inference(64)).failures
+    module = of.module
+    assert isinstance(module, Small)
+    assert [len(str(of)) > 0 for of in caplog.messages] == [True] * 4  # 64 → 32 → 16 → 8 → 4
+    assert caplog.messages[-1] == "small: out of memory with 8 frames; going on with 4"
+    assert module.calls.count(4) > 50  # and it stays at four
+    whole = prepare(Suite([make_classifier("small")], ["digits-shift"], limit=3), tmp_path / "all")
+    assert not whole.carry_out().failures
+    (cell,) = job.cells
+    found, expected = (of.store.read("small", cell, SCHEMA.names) for of in (job, whole))
+    assert found is not None
+    assert expected is not None
+    assert (found["top1"] == expected["top1"]).all()
+    np.testing.assert_allclose(found["label_probability"], expected["label_probability"], rtol=1e-5)
+
+
+def test_a_frame_that_does_not_fit_fails_by_name(tmp_path: Path) -> None:
+    models = [small(0, OUT_OF_MEMORY[0]), make_classifier("good")]
+    run = prepare(Suite(models, ["digits"], limit=3), tmp_path, "cpu").carry_out()
+    (failure,) = run.failures
+    assert str(failure) == (
+        "small failed on digits clean, images 0-3: CUDA out of memory. Tried to allocate 20.00 MiB"
+    )
+
+
+class Cramped:
+    """A data set whose distortions need more memory than there is for many frames."""
+
+    def __init__(self, dataset: Dataset, room: int) -> None:
+        self.dataset, self.room = dataset, room
+
+    def read(self, distortion: Any, shard: Shard, batch_size: int, device: Any) -> Any:
+        for place, batch in enumerate(self.dataset.read(distortion, shard, batch_size, device)):
+            if batch_size > self.room and place == 1:
+                raise OUT_OF_MEMORY[0]
+            yield batch
+
+    def stamp(self, *place: Any) -> str:
+        return self.dataset.stamp(*place)
+
+
+@pytest.mark.parametrize("room", [4, 0])
+def test_memory_that_runs_out_while_images_are_distorted(
+    tmp_path: Path, room: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = prepare(Suite([make_classifier("a")], ["digits"], limit=50), tmp_path, "cpu")
+    predictors = {name: Predictor(of, Inference()) for name, of in job.classifiers.items()}
+    dataset: Any = Cramped(open_dataset("digits", Request(limit=50)), room)
+    failures = evaluate(job.work, dataset, predictors, job.store, batch_size=16, device=CPU)
+    assert caplog.messages[0] == "digits clean: out of memory with 16 frames; going on with 8"
+    rows = job.store.read("a", job.cells[0], SCHEMA.names)
+    if room:
+        assert not failures
+        assert rows is not None
+        assert rows["image"].tolist() == job.datasets["digits"].index.tolist()  # type: ignore[attr-defined]
+    else:
+        assert "out of memory" in failures[0].cause
+        assert rows is None
+
+
+def test_a_profile_tells_where_the_time_went(tmp_path: Path) -> None:
+    said = CliRunner().invoke(
+        commands,
+        [
+            *("evaluate", "-m", "digits:resnet@lpf3-seed0", "-d", "digits-c", "--limit", "20"),
+            *("--corruption", "fog", "--profile", "--output-dir", str(tmp_path)),
+        ],
+    )
+    assert said.exit_code == 0, said.output
+    assert "waiting" in said.output
+    seconds = json.loads((tmp_path / "run.json").read_text())["profile"]
+    assert list(seconds) == [*STAGES, "wall"]
+    assert 0 < seconds["distort"] < seconds["wall"]
+    assert seconds["forward"] + seconds["waiting"] <= seconds["wall"]
+    table = rb.Run(tmp_path).tables().provenance
+    told = table[table["of"] == "profile"].set_index("what")["value"]
+    assert told["wall"] == f"{seconds['wall']:.1f} s"
+
+
+def test_the_switches_are_recorded_and_a_mixture_is_told_of(tmp_path: Path) -> None:
+    command = [
+        *("evaluate", "-d", "digits", "--limit", "20", "--output-dir", str(tmp_path)),
+        *("--channels-last", "--workers", "1"),
+    ]
+    for model, more in (("lpf3-seed0", ["--amp"]), ("lpf3-seed1", [])):
+        said = CliRunner().invoke(commands, [*command, "-m", f"digits:resnet@{model}", *more])
+        assert said.exit_code == 0, said.output
+    assert "amp_dtype differs between predictions: bfloat16 (digits:resnet@lpf3-seed0)" in (
+        said.output
+    )
+    environment = json.loads((tmp_path / "run.json").read_text())["environment"]
+    assert (environment["amp_dtype"], environment["channels_last"]) == ("none", "True")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--amp-dtype", "half", "unknown amp dtype 'half'"),
+        ("--workers", "0", "workers 0 are too few"),
+        ("--batch-size", "-1", "batch size -1 is too small"),
+    ],
+)
+def test_wrong_switches_are_refused_before_anything_is_written(
+    tmp_path: Path, flag: str, value: str, said: str
+) -> None:
+    command = ["evaluate", "-m", "digits:resnet@lpf3", "-d", "digits", flag, value]
+    found = CliRunner().invoke(commands, [*command, "--output-dir", str(tmp_path / "run")])
+    assert isinstance(found.exception, UsageError)
+    assert said in str(found.exception)
+    assert not (tmp_path / "run").exists()

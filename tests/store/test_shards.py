@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustbench_aa.errors import RunError, StoreError
+from robustbench_aa.store import shards as store_module
+from robustbench_aa.store import storage
+from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.predictions import SCHEMA
+from robustbench_aa.store.shards import Cell, Store
+from robustbench_aa.store.storage import locked
+from robustbench_aa.types import Distortion, Shard
+
+NOISE = Distortion("noise", "gaussian_noise", 3)
+CELL = Cell("digits-c", NOISE, 2)
+SHARDS = [Shard(0, 3), Shard(3, 5)]
+MODEL = "file:net@/weights/a.pth"
+
+
+def manifest(**changes: object) -> Manifest:
+    entry = {**dataclasses.asdict(NOISE), "frames": 2}
+    given = {
+        "suite": None,
+        "baseline": None,
+        "seed": 0,
+        "shard_size": 3,
+        "models": {MODEL: {"weights_sha256": "aa", "classes": 10}},
+        "datasets": {"digits-c": {"sha256": "dd", "images": 5, "distortions": [entry]}},
+        "environment": {"torch": "2"},
+    }
+    return Manifest(**(given | changes))  # type: ignore[arg-type]
+
+
+def rows(shard: Shard) -> dict[str, np.ndarray]:
+    count = (shard.stop - shard.start) * 2
+    columns = {name: np.zeros(count) for name in SCHEMA.names}
+    columns["image"] = np.repeat(np.arange(*shard), 2)
+    columns["frame"] = np.tile([0, 1], count // 2)
+    return {
+        name: column.astype(SCHEMA.field(name).type.to_pandas_dtype())
+        for name, column in columns.items()
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "run", manifest())
+    store.write_manifest()
+    for shard in SHARDS:
+        store.commit(MODEL, CELL, shard, rows(shard))
+    return store
+
+
+def test_what_was_committed_is_read_back(store: Store) -> None:
+    frame = store.read(MODEL, CELL, ["image", "frame"])
+    assert frame is not None
+    assert frame["image"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert store.has(MODEL, CELL, SHARDS[1])
+    assert not list(store.directory.rglob("*.tmp"))
+
+
+def test_any_model_name_is_one_folder_of_its_own(store: Store) -> None:
+    names = [MODEL, "..", ".", "a/b", "a%2Fb", "digits:resnet@lpf3"]
+    folders = [store.path(name, CELL, SHARDS[0]).parents[3] for name in names]
+    assert {folder.parent for folder in folders} == {store.directory / "predictions"}
+    assert len({folder.resolve() for folder in folders}) == len(names)
+
+
+def test_a_cell_with_a_missing_shard_is_not_there(store: Store) -> None:
+    store.path(MODEL, CELL, SHARDS[1]).unlink()
+    assert store.read(MODEL, CELL, ["image"]) is None
+    assert not store.has(MODEL, CELL, SHARDS[1])
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1, -100])
+def test_a_truncated_file_is_named_and_counts_as_missing(
+    store: Store, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = store.path(MODEL, CELL, SHARDS[0])
+    path.write_bytes(path.read_bytes()[:cut])
+    assert not store.has(MODEL, CELL, SHARDS[0])
+    assert store.read(MODEL, CELL, ["image"]) is None
+    assert f"damaged prediction file {path}" in caplog.text
+
+
+def test_no_flipped_byte_goes_unnoticed_where_it_matters(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each byte in turn: the file is refused, or its predictions are what they were."""
+    caplog.set_level(logging.CRITICAL)
+    path = store.path(MODEL, CELL, SHARDS[0])
+    whole = path.read_bytes()
+    before = store.read(MODEL, CELL, SCHEMA.names)
+    assert before is not None
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        after = store.read(MODEL, CELL, SCHEMA.names)
+        refused += after is None
+        assert after is None or after.equals(before), f"byte {place}"
+    assert refused > len(whole) / 4
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1},
+        {"models": {MODEL: {"weights_sha256": "bb", "classes": 10}}},
+        {"datasets": {"digits-c": {**manifest().datasets["digits-c"], "sha256": "ee"}}},
+        {"schema": 1},
+    ],
+    ids=["seed", "weights", "data", "schema"],
+)
+def test_a_file_of_another_run_is_never_mixed_in(
+    store: Store, other: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = Store(store.directory, manifest(**other))
+    assert not stranger.has(MODEL, CELL, SHARDS[0])
+    assert "is of another run" in caplog.text
+
+
+def test_a_commit_that_breaks_off_leaves_nothing_under_the_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.path(MODEL, CELL, SHARDS[0])
+    path.unlink()
+
+    def power_cut(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "_flush", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        store.commit(MODEL, CELL, SHARDS[0], rows(SHARDS[0]))
+    assert not path.exists()
+    monkeypatch.undo()
+    store.commit(MODEL, CELL, SHARDS[0], rows(SHARDS[0]))
+    assert store.has(MODEL, CELL, SHARDS[0])
+    assert not list(store.directory.rglob("*.tmp"))
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run in .*nowhere"):
+        Store.of_run(tmp_path / "nowhere")
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RunError, match=r"cannot write to .*; choose another --output-dir"):
+            Store.continued(place, manifest()).write_manifest()
+
+
+def test_a_full_disk_leaves_nothing_behind_and_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = store.path(MODEL, CELL, SHARDS[1])
+    lost.unlink()
+
+    def half(table: object, path: Path, **options: object) -> None:
+        path.write_bytes(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module.pq, "write_table", half)
+        with pytest.raises(StoreError) as found:
+            store.commit(MODEL, CELL, SHARDS[1], rows(SHARDS[1]))
+    assert str(found.value).startswith(f"cannot write {lost} (No space left on device); when that")
+    assert found.value.exit_status == 1
+    assert not store.has(MODEL, CELL, SHARDS[1])
+    assert not list(store.directory.rglob("*.tmp"))
+    store.commit(MODEL, CELL, SHARDS[1], rows(SHARDS[1]))
+    assert store.has(MODEL, CELL, SHARDS[1])
+
+
+def test_one_process_writes_at_a_time(store: Store) -> None:
+    other = Store(store.directory, manifest())
+    refused = pytest.raises(RunError, match="another process is at work on")
+    with locked(store.directory), refused, locked(other.directory):
+        pass
+    with locked(other.directory):
+        pass
+
+
+def test_times_of_files_mean_nothing(store: Store) -> None:
+    for moment in (0, 2**32):
+        for file in store.directory.rglob("*.parquet"):
+            os.utime(file, (moment, moment))
+        assert store.has(MODEL, CELL, SHARDS[0])

@@ -1,0 +1,261 @@
+"""Runs in object storage: the same files, the same figures, and nothing half written."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustbench_aa.errors import RunError, StoreError, UsageError
+from robustbench_aa.evaluation.session import Job, prepare
+from robustbench_aa.run import Run
+from robustbench_aa.store.merge import merge_runs
+from robustbench_aa.store.storage import on_disk, open_directory, readable
+from robustbench_aa.suite import Suite
+from tests.conftest import make_classifier, tree
+
+pytest.importorskip("upath")
+from fsspec.implementations.memory import MemoryFileSystem
+
+A, B = make_classifier("a"), make_classifier("b", seed=1)
+DATASETS = ["digits-shift"]
+COMMAND = [sys.executable, "-m", "robustbench_aa"]
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """The URL of a directory in an object storage that is a dictionary."""
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
+    yield "memory://bucket/run"
+    MemoryFileSystem.store.clear()
+
+
+def planned(place: str | Path, *models: Any) -> Job:
+    suite = Suite(models or [A, B], DATASETS, baseline="a", limit=20, shard_size=10)
+    return prepare(suite, place, "cpu")
+
+
+def reported(run: Run) -> dict[str, bytes]:
+    """What was written, without what tells of the machine and of paths."""
+    run.report()
+    found = tree(run.directory / "report")
+    return {name: found[name] for name in found if name.endswith((".csv", ".svg"))}
+
+
+def test_a_run_in_object_storage_is_the_same(tmp_path: Path, memory: str) -> None:
+    here, there = (planned(place).carry_out() for place in (tmp_path / "run", memory))
+    assert there.failures == []
+    assert {**tree(there.directory), ".lock": b""} == tree(here.directory)
+    assert reported(there) == reported(here)
+    assert there.compare("a", "b").equals(here.compare("a", "b"))
+    assert not planned(memory).work
+
+
+def test_what_is_missing_or_damaged_is_evaluated_again(tmp_path: Path, memory: str) -> None:
+    run = planned(memory).carry_out()
+    before = tree(run.directory)
+    lost, damaged = sorted(run.directory.rglob("*.parquet"))[1:3]
+    lost.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert sum(len(item.pending) for item in planned(memory).work) == 2
+    assert not Run(memory).leaderboard()["complete"].all()
+    assert tree(planned(memory).carry_out().directory) == before
+
+
+def test_runs_are_merged_from_there_and_to_there(tmp_path: Path, memory: str) -> None:
+    whole = planned(tmp_path / "whole").carry_out()
+    planned(memory, A).carry_out()
+    planned(tmp_path / "b", A, B).carry_out()
+    for to in (tmp_path / "merged", "memory://bucket/merged"):
+        merged = merge_runs([memory, tmp_path / "b"], to)
+        assert tree(merged.directory / "predictions") == tree(whole.directory / "predictions")
+        assert reported(merged) == reported(whole)
+
+
+def test_a_report_keeps_feature_maps_and_drops_what_is_old(memory: str) -> None:
+    run = planned(memory, A).carry_out()
+    report = run.directory / "report"
+    for name in ("features/of/somebody.txt", "figures/old.svg"):
+        (report / name).parent.mkdir(parents=True, exist_ok=True)
+        (report / name).write_text("text")
+    run.report(latex=True)
+    assert (report / "features/of/somebody.txt").read_text() == "text"
+    assert (report / "leaderboard.tex").is_file()
+    assert not (report / "figures/old.svg").exists()
+    run.report()
+    assert not (report / "leaderboard.tex").exists()
+
+
+def test_a_report_that_fails_changes_nothing(memory: str) -> None:
+    folder = open_directory(memory) / "report"
+    (folder / "a.txt").write_text("before")
+    with suppress(ZeroDivisionError), on_disk(folder) as here:
+        (here / "a.txt").write_text("after")
+        _ = 1 / 0
+    assert (folder / "a.txt").read_text() == "before"
+
+
+def test_an_object_with_the_name_of_a_file_elsewhere_is_refused(memory: str) -> None:
+    folder = open_directory(memory) / "report"
+    (folder / "a.txt").write_text("text")
+    store = MemoryFileSystem.store
+    store["/bucket/run/report/../out.txt"] = store.pop("/bucket/run/report/a.txt")
+    with pytest.raises(RunError, match=r"out\.txt is no file of a run"), on_disk(folder):
+        pass
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), ValueError("no credentials")])
+def test_a_storage_that_cannot_be_written_is_named(
+    memory: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    job = planned(memory)
+    put = MemoryFileSystem.put_file
+
+    def refuse(self: MemoryFileSystem, here: str, there: str, **how: Any) -> None:
+        if there.endswith(".parquet"):
+            raise error
+        put(self, here, there, **how)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", refuse)
+    told = r"cannot write memory://bucket/run/predictions/a/.*\.parquet \(.*(denied|credentials)"
+    with pytest.raises(StoreError, match=told):
+        job.carry_out()
+    monkeypatch.undo()
+    assert not job.store.directory.joinpath("predictions").exists()
+
+
+def test_a_storage_that_does_not_answer_is_no_damage(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(memory).carry_out()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("nobody answers")
+
+    monkeypatch.setattr(type(run.directory), "read_bytes", refuse)
+    with pytest.raises(StoreError, match=r"cannot read memory://.*parquet \(nobody answers\)"):
+        run.leaderboard()
+
+
+@pytest.mark.parametrize("url", ["nothing://bucket/run", "sftp-of-mine://host/run"])
+def test_an_unknown_storage_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=f"{url} cannot be reached .*; check the URL and its"):
+        open_directory(url)
+
+
+def test_the_extra_is_named_where_it_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "upath", None)
+    told = r"objects needs upath .*; pip install 'robustbench-aa\[objects\]'"
+    with pytest.raises(UsageError, match=told):
+        open_directory("s3://bucket/run")
+
+
+@pytest.mark.parametrize("name", ["runs/a", "/data/runs", "c:/runs", "a:b", "runs//a"])
+def test_a_path_is_no_url(name: str) -> None:
+    assert open_directory(name) == Path(name)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a bucket of an S3 server on this machine."""
+    s3fs = pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in (
+        ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
+        ("AWS_ACCESS_KEY_ID", "anybody"),
+        ("AWS_SECRET_ACCESS_KEY", "anything"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{port}"  # the server forgets nothing in a process
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
+    yield f"s3://{name}"
+    server.stop()
+
+
+def evaluate(to: str | Path, *more: str) -> list[str]:
+    asked = ["-m", "digits:resnet@lpf3-seed0", "-d", "digits-c", "--severity", "3"]
+    return [*COMMAND, "evaluate", *asked, "--limit", "300", "--output-dir", str(to), *more]
+
+
+def test_several_processes_write_to_s3_and_one_is_killed(bucket: str, tmp_path: Path) -> None:
+    subprocess.run(evaluate(tmp_path), check=True, capture_output=True)
+    url = f"{bucket}/of/mine"
+    process = subprocess.Popen(evaluate(url, "--threads", "1"), start_new_session=True)
+    there = open_directory(url)
+    while len(list(there.rglob("*.parquet"))) < 2 and process.poll() is None:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime for path in there.rglob("*.parquet")}
+    assert kept
+    again = subprocess.run(evaluate(url, "--engine", "ray"), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime for path in kept} == kept
+    for where in (url, str(tmp_path)):
+        subprocess.run([*COMMAND, "report", where], check=True, capture_output=True)
+    ours, theirs = tree(there / "report"), tree(tmp_path / "report")
+    names = [name for name in theirs if name.endswith(".csv") and name != "provenance.csv"]
+    assert len(names) > 2
+    assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
+    told = subprocess.run(evaluate("s3://nobodys/run"), capture_output=True, text=True)
+    assert told.returncode in (1, 2)
+    assert told.stderr.startswith("error: ")
+    assert told.stderr.count("\n") == 1
+
+
+class Failing:
+    """An object storage's file, which answers after some failures."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        self.failures = list(failures)
+
+    def read_bytes(self) -> bytes:
+        if self.failures:
+            raise self.failures.pop(0)
+        return b"whole"
+
+
+@pytest.fixture
+def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    nap = pytest.importorskip("tenacity.nap")
+    monkeypatch.setattr(nap.time, "sleep", lambda _: None)
+
+
+@pytest.mark.usefixtures("_no_sleep")
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "403"), OSError(5, "500"), OSError("503"), TimeoutError()]
+)
+def test_an_object_storage_is_asked_again(error: OSError) -> None:
+    path = Failing(*[error] * 5)
+    content = readable(path)  # type: ignore[arg-type]
+    assert isinstance(content, io.BytesIO)
+    assert content.read() == b"whole"
+    path = Failing(*[error] * 6)
+    with pytest.raises(StoreError, match="when that is mended, try again"):
+        readable(path)  # type: ignore[arg-type]
+    assert not path.failures
+
+
+@pytest.mark.usefixtures("_no_sleep")
+def test_what_is_not_there_is_an_answer() -> None:
+    path = Failing(FileNotFoundError(), OSError(5, "asked again"))
+    assert readable(path) is None  # type: ignore[arg-type]
+    assert len(path.failures) == 1
