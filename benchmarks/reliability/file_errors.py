@@ -72,7 +72,7 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
         if name not in ("open", "create", "read", "write", "fsync"):
             setattr(os, name, _checked(getattr(os, name), name, injector))
     os.open = _checked_open(os.open, injector)
-    os.fsync = _checked_fsync(os.fsync, injector)
+    os.fsync = _checked_fsync(os.fsync, injector)  # type: ignore[assignment]
 
     class File(io.FileIO):
         """A file whose reads and writes are counted."""
@@ -103,7 +103,7 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
         given.pop("buffering", None)
         return io.TextIOWrapper(buffered, **given)
 
-    io.open = builtins.open = opened  # type: ignore[assignment]
+    io.open = builtins.open = opened
     _patch_parquet(opened)
 
 

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -82,25 +84,43 @@ def worker_killed(sandbox: Sandbox) -> Iterator[str]:
                 yield "another process did its task"
         ended = command.wait()
         expect(ended.status, 0, ended.last)
-        sandbox.check_resumes(output, *RAY)
+        sandbox.check_tables(sandbox.folder / output)
+        sandbox.check_resumes(output)
+
+
+def _serve(driver: Connection) -> None:
+    """Start a cluster of two nodes; remove one, and then the other, when the driver says so."""
+    from ray.cluster_utils import Cluster
+
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    other = cluster.add_node(num_cpus=1)
+    driver.send(cluster.address)
+    driver.recv()
+    cluster.remove_node(other, allow_graceful=False)
+    driver.send("removed")
+    driver.recv()
+    cluster.shutdown()
 
 
 def node_lost(sandbox: Sandbox) -> Iterator[str]:
     """Remove one of a cluster's two nodes."""
     _need_ray()
-    from ray.cluster_utils import Cluster
-
-    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    # in a process of its own: Ray's threads would not survive the forks of this one
+    cluster, there = get_context("fork").Pipe()
+    process = get_context("fork").Process(target=_serve, args=(there,))
+    process.start()
     try:
-        other = cluster.add_node(num_cpus=1)
-        command = sandbox.benchmark("node", *RAY, "--ray-address", cluster.address)
+        command = sandbox.benchmark("node", *RAY, "--ray-address", cluster.recv())
         _await_predictions(sandbox.folder / "node", command)
-        cluster.remove_node(other, allow_graceful=False)
+        cluster.send("remove")
+        cluster.recv()
         ended = command.wait()
         expect(ended.status, 0, ended.last)
+        sandbox.check_tables(sandbox.folder / "node")
         yield "the other node did its tasks"
     finally:
-        cluster.shutdown()
+        cluster.send("end")
+        process.join()
     sandbox.check_resumes("node")
 
 

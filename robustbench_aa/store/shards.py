@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ from robustbench_aa.store.predictions import (
 from robustbench_aa.store.schema import distortion_of, folder_of
 from robustbench_aa.store.storage import (
     each,
+    files_in,
+    patiently,
     readable,
     unreadable_now,
     unwritable,
@@ -73,6 +76,10 @@ def _check_readable(path: Path, error: Exception) -> None:
     # pyarrow's own errors have no number; a damaged footer may ask for a place that is not there
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         raise unreadable_now(path, error) from error
+
+
+def _has_predictions(folder: Path) -> bool:
+    return next(iter(folder.rglob("*.parquet")), None) is not None
 
 
 def _images(described: Mapping[str, Any]) -> str:
@@ -118,7 +125,7 @@ class Store:
             outcomes += pairs * of["images"]
         if files <= PROMISED_FILES and outcomes <= PROMISED_OUTCOMES:
             return
-        there = (self.directory / "predictions").rglob("*.parquet")
+        there = files_in(self.directory / "predictions", "*.parquet")
         sizes = [file.stat().st_size for file in there if not file.is_symlink()]
         if files > max(PROMISED_FILES, FILES_A_FILE * len(sizes)) or outcomes > max(
             PROMISED_OUTCOMES, OUTCOMES_A_BYTE * sum(sizes)
@@ -148,10 +155,8 @@ class Store:
     def holds(self, dataset: str) -> bool:
         """Return whether there is any prediction file of a data set."""
         folder = self.directory / "predictions"
-        return any(
-            next((folder / folder_of(model) / folder_of(dataset)).rglob("*.parquet"), None)
-            for model in self.manifest.models
-        )
+        folders = (folder / folder_of(model) / folder_of(dataset) for model in self.manifest.models)
+        return any(patiently(of, partial(_has_predictions, of)) for of in folders)
 
     def write_manifest(self) -> None:
         """Writes `run.json`.
@@ -280,7 +285,8 @@ class Store:
     def adopt(self, file: Path, model: str, cell: Cell, shard: Shard) -> None:
         """Takes over a whole prediction file of another run, as it is."""
         path = self.path(model, cell, shard)
-        write_whole(path, lambda beside: beside.write_bytes(file.read_bytes()))
+        content = patiently(file, file.read_bytes)
+        write_whole(path, lambda beside: beside.write_bytes(content))
 
     def origin(self, model: str, cell: Cell, shard: Shard) -> dict[str, str] | None:
         """What the predictions of a shard were made with, by its file's footer alone.

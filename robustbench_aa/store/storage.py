@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -262,18 +263,34 @@ def on_disk(folder: Path) -> Iterator[Path]:
             if ".." in name.split("/"):
                 raise RunError(f"{there} is no file of a run; delete it")
             (here / name).parent.mkdir(parents=True, exist_ok=True)
-            there.fs.get_file(there.path, os.fspath(here / name))
+            patiently(there, partial(there.fs.get_file, there.path, os.fspath(here / name)))
         yield here
         after = _files(here)
         # the page comes last, so that it never shows what is not there yet
         for name in sorted(after, key=lambda name: name == "index.html"):
             _upload(after[name], folder / name)
         for name in before.keys() - after:
-            before[name].unlink()
+            patiently(before[name], partial(before[name].unlink, missing_ok=True))
 
 
 def _files(folder: Path) -> dict[str, Any]:
     """By their names within a folder."""
-    return {
-        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
+
+
+def files_in(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return the files below a folder whose names match a pattern.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    return patiently(folder, lambda: [of for of in folder.rglob(pattern) if of.is_file()])
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is something at a path.
+
+    Raises:
+        OSError: the disk or the object storage does not say.
+    """
+    return patiently(path, path.exists)

@@ -19,8 +19,7 @@ from PIL import Image
 
 from robustbench_aa.errors import DatasetError, cause, one_line
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.store.storage import write_whole
-from robustbench_aa.support.files import is_plain
+from robustbench_aa.store.storage import exists, patiently, write_whole
 from robustbench_aa.types import Shard
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def write_samples(directory: Path, cells: Iterable[Cell], datasets: Mapping[str,
         path = _path(directory, cell)
         first = Shard(0, 1)
         try:
-            if path.exists() or path.is_symlink():  # a link would be written through
+            if exists(path) or path.is_symlink():  # a link would be written through
                 continue
             batches = datasets[cell.dataset].read(cell.distortion, first, 1, torch.device("cpu"))
             frames = next(iter(batches)).frames[0].permute(0, 2, 3, 1).numpy()
@@ -73,11 +72,11 @@ def read_samples(store: Store) -> Samples:
 
 def _read(path: Path, directory: Path) -> bytes | None:
     """The file of a sample; None where none was written by a run: the page carries it away."""
-    if not is_plain(path):
-        return None
     with suppress(Exception):
+        if not patiently(path, path.is_file):
+            return None
         if path.resolve().is_relative_to(directory.resolve()) and path.stat().st_size <= LARGEST:
-            content = path.read_bytes()
+            content = patiently(path, path.read_bytes)
             with Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
                 if picture.width <= FRAMES * SIDE and picture.height <= SIDE:
                     return content
