@@ -40,7 +40,7 @@ def assert_same_picture(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 def test_draws_are_the_same_numbers() -> None:
-    cell = Distortion("noise", "gaussian_noise", 1)
+    cell = Distortion("corruption", "gaussian_noise", 1)
     here, there = (Draws(7, cell, range(3), device) for device in ("cpu", GPU))
     assert torch.equal(here.uniform(5, 777), there.uniform(5, 777).cpu())
     torch.testing.assert_close(here.normal(5, 777), there.normal(5, 777).cpu())
@@ -62,14 +62,14 @@ def evaluated(folder: Path, device: str, inference: Inference) -> pd.DataFrame:
     """Every prediction on some digits, clean, corrupted and shifted."""
     found = []
     for dataset in ("digits-c", "digits-shift"):
-        job = prepare(Suite(MODELS, [dataset], limit=20), folder / dataset, device)
-        assert not job.carry_out(inference, profile=True).failures
+        session = prepare(Suite(MODELS, [dataset], limit=20), folder / dataset, device)
+        assert not session.run(inference, profile=True).failures
         told = json.loads((folder / dataset / "run.json").read_text())
         assert bool(told["environment"]["gpu"]) == (device == GPU)
         assert (told["profile"]["waiting"] > 0) == (device == GPU)
-        for model in job.classifiers:
-            for cell in job.cells:
-                rows = job.store.read(model, cell, SCHEMA.names)
+        for model in session.classifiers:
+            for cell in session.cells:
+                rows = session.store.read(model, cell, SCHEMA.names)
                 assert rows is not None
                 found.append(rows)
     return pd.concat(found, ignore_index=True)

@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
     suite = Suite([make_classifier("mine")], ["digits-c", "digits-p"], limit=1)
-    return prepare(suite, tmp_path_factory.mktemp("digits"), "cpu").carry_out()
+    return prepare(suite, tmp_path_factory.mktemp("digits"), "cpu").run()
 
 
 def test_published_rows_follow_ones_own_and_have_no_rank(run: Run) -> None:
@@ -74,7 +74,7 @@ def test_only_rows_and_columns_that_the_run_has_too(tmp_path: Path) -> None:
 def test_a_mean_over_other_corruptions_does_not_stand_beside_published_ones(
     tmp_path: Path,
 ) -> None:
-    entry = {**asdict(Distortion("other", "caustics", 1)), "frames": 1}
+    entry = {**asdict(Distortion("corruption", "caustics", 1)), "frames": 1}
     folder = forge(tmp_path / "run", ["mine"], ["imagenet-c"], distortions=[entry])
     columns = set(Run(folder).leaderboard())
     assert "mean_error_other" in columns
@@ -153,7 +153,7 @@ def test_the_published_resnet50_is_a_baseline_on_request(run: Run) -> None:
     )
     row = asked.leaderboard.set_index("model").loc["other"]
     errors = plain.corruptions[plain.corruptions["model"] == "other"]
-    errors = errors[errors["family"] != "extra"].groupby("corruption", sort=False)["error"].sum()
+    errors = errors[errors["group"] != "extra"].groupby("corruption", sort=False)["error"].sum()
     constants = published("corruptions").groupby("corruption")["error"].sum()
     table = published("normalised").set_index(["model", "figure"]).loc["ResNet-50"]
     ce = table.loc["ce"].set_index("of")["value"]

@@ -38,7 +38,7 @@ shard_size = 20
 def work_on(shards: int, cells: int, models: int) -> list[Work]:
     names = tuple(f"model{place}" for place in range(models))
     return [
-        Work(Cell("d", Distortion("noise", str(cell), 1), 1), Shard(place, place + 1), names)
+        Work(Cell("d", Distortion("corruption", str(cell), 1), 1), Shard(place, place + 1), names)
         for place in range(shards)
         for cell in range(cells)
     ]
@@ -254,7 +254,7 @@ if __name__ == "__main__":
     environment = {"env_vars": {"PYTHONPATH": "other"}}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     suite = Suite(["digits:resnet@lpf3-seed0"], ["digits-c"], limit=4, corruptions=["contrast"])
-    prepare(suite, "skewed", "cpu").carry_out(engine="ray")
+    prepare(suite, "skewed", "cpu").run(engine="ray")
 """
 
 
