@@ -33,7 +33,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.reliability.fuzz_targets import TARGETS, Try
+from benchmarks.reliability.fuzz_runs import Try
+from benchmarks.reliability.fuzz_targets import TARGETS
 from robustbench_aa.cli.main import run_command
 from robustbench_aa.errors import RobustbenchError, UnknownName
 
