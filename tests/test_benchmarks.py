@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import coverage
 from benchmarks.photographs import originals
+from benchmarks.reliability import coverage
 from benchmarks.speed import antialias_cost
 
 
