@@ -62,14 +62,14 @@ def evaluated(folder: Path, device: str, inference: Inference) -> pd.DataFrame:
     """Every prediction on some digits, clean, corrupted and shifted."""
     found = []
     for dataset in ("digits-c", "digits-shift"):
-        job = prepare(Suite(MODELS, [dataset], limit=20), folder / dataset, device)
-        assert not job.carry_out(inference, profile=True).failures
+        session = prepare(Suite(MODELS, [dataset], limit=20), folder / dataset, device)
+        assert not session.run(inference, profile=True).failures
         told = json.loads((folder / dataset / "run.json").read_text())
         assert bool(told["environment"]["gpu"]) == (device == GPU)
         assert (told["profile"]["waiting"] > 0) == (device == GPU)
-        for model in job.classifiers:
-            for cell in job.cells:
-                rows = job.store.read(model, cell, SCHEMA.names)
+        for model in session.classifiers:
+            for cell in session.cells:
+                rows = session.store.read(model, cell, SCHEMA.names)
                 assert rows is not None
                 found.append(rows)
     return pd.concat(found, ignore_index=True)

@@ -493,7 +493,7 @@ def test_an_image_of_two_files_is_counted_in_none(
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 3], [0, 1, 2, 3, 1000]])
 def test_a_ranking_that_is_none_counts_as_missing(tmp_path: Path, order: list[int]) -> None:
     suite = Suite([make_classifier("a")], ["digits"], limit=4, keep_ranking=True)
-    run = prepare(suite, tmp_path, "cpu").carry_out()
+    run = prepare(suite, tmp_path, "cpu").run()
     (file,) = tmp_path.rglob("*.parquet")
     assert run.leaderboard()["complete"].all()
     rewritten(file, column("ranking", 0, [*order, 5, 6, 7, 8, 9]))
@@ -565,7 +565,7 @@ def test_a_run_is_not_written_through_links(tmp_path: Path) -> None:
     (run / "samples/digits").mkdir(parents=True)
     (run / "samples/digits/clean.webp").symlink_to(tmp_path / "new")
     suite = Suite([make_classifier("a")], ["digits"], limit=3)
-    assert prepare(suite, run, "cpu").carry_out().leaderboard()["complete"].all()
+    assert prepare(suite, run, "cpu").run().leaderboard()["complete"].all()
     assert mine.read_text() == "mine"
     assert not (tmp_path / "new").exists()
 

@@ -246,7 +246,7 @@ def _measure(device: str) -> dict[str, int | float]:
     with tempfile.TemporaryDirectory() as folder:
         for dataset, what in ASKED.items():
             suite = Suite([MODEL], [dataset], limit=LIMIT, **what)
-            for failure in prepare(suite, folder, device).carry_out().failures:
+            for failure in prepare(suite, folder, device).run().failures:
                 raise ModelError(str(failure))
         return _figures(read_models(Store.of_run(Path(folder)))[MODEL].mean)
 

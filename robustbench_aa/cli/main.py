@@ -20,7 +20,7 @@ from robustbench_aa.errors import RobustbenchError, UnknownName, UsageError, cau
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from robustbench_aa.evaluation.session import Job
+    from robustbench_aa.evaluation.session import Session
     from robustbench_aa.report import Tables
     from robustbench_aa.run import Run
     from robustbench_aa.suite import Suite
@@ -421,13 +421,13 @@ def _carry_out(
         os.environ["RAY_ADDRESS"] = ray_address
     inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
     how = Inference(**inference)
-    job = prepare(suite, output_dir, device, _command(), workers)
-    passes = sum(item.passes for item in job.work)
-    _print_plan(job, passes)
+    session = prepare(suite, output_dir, device, _command(), workers)
+    passes = sum(item.passes for item in session.work)
+    _print_plan(session, passes)
     if dry_run:
         return None
     with progress(passes, _console(stderr=True)) as advance:
-        run = job.carry_out(how, engine, advance, profile)
+        run = session.run(how, engine, advance, profile)
     if profile:
         _console().print(profile_table(run.profile))
     return run
@@ -438,13 +438,15 @@ def _command() -> str:
     return shlex.join(["robustbench-aa", *sys.argv[1:]])
 
 
-def _print_plan(job: Job, passes: int) -> None:
-    asked = sum(len(job.store.shards(cell.dataset)) for cell in job.cells) * len(job.classifiers)
-    missing = sum(len(item.pending) for item in job.work)
+def _print_plan(session: Session, passes: int) -> None:
+    asked = sum(len(session.store.shards(cell.dataset)) for cell in session.cells) * len(
+        session.classifiers
+    )
+    missing = sum(len(item.pending) for item in session.work)
     click.echo(
-        f"{len(job.classifiers)} models × {len(job.cells)} cells: {asked - missing} of {asked} "
-        f"prediction files are in {job.store.directory}, {passes:,} forward passes remain on "
-        f"{job.device}"
+        f"{len(session.classifiers)} models × {len(session.cells)} cells: {asked - missing} of "
+        f"{asked} prediction files are in {session.store.directory}, {passes:,} forward passes "
+        f"remain on {session.device}"
     )
 
 

@@ -1,4 +1,4 @@
-"""A job: a suite made ready to be carried out in a directory."""
+"""A session: a suite made ready to be carried out in a directory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLAIN = Inference()
 
 
 @dataclass(frozen=True)
-class Job:
+class Session:
     """A suite made ready for a directory: checked, loaded, and nothing written yet.
 
     Attributes:
@@ -54,7 +54,7 @@ class Job:
     work: Sequence[Work]
     device: str
 
-    def carry_out(
+    def run(
         self,
         inference: Inference = PLAIN,
         engine: str = "local",
@@ -70,7 +70,7 @@ class Job:
             UnknownName: no such engine.
             RunError: the directory cannot be written.
         """
-        run = ENGINES[engine]
+        evaluate = ENGINES[engine]
         compute_in_full()
         directory, manifest = self.store.directory, self.store.manifest
         with locked(directory):
@@ -79,7 +79,7 @@ class Job:
             store.write_manifest()
             with profiled() if profile else nullcontext() as measured:
                 things = (self.work, self.datasets, self.classifiers, store, inference)
-                failures = run(*things, self.device, progress)
+                failures = evaluate(*things, self.device, progress)
             if measured:
                 store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
                 store.write_manifest()
@@ -118,7 +118,7 @@ def benchmark(
         UsageError: the request cannot be carried out as it stands; nothing has been written.
     """
     suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit, data_dir=data_dir)
-    run = prepare(suite, output_dir, device, workers=workers).carry_out(inference)
+    run = prepare(suite, output_dir, device, workers=workers).run(inference)
     run.report()
     return run
 
@@ -129,7 +129,7 @@ def prepare(
     device: str | None = None,
     command: str | None = None,
     workers: int | None = None,
-) -> Job:
+) -> Session:
     """Loads and checks all that a suite names, and finds what is still to be done.
 
     Args:
@@ -192,7 +192,7 @@ def prepare(
         for name, dataset in datasets.items()
         for item in plan(classifiers, cells[name], store, dataset)
     ]
-    return Job(store, classifiers, datasets, [*chain(*cells.values())], work, device)
+    return Session(store, classifiers, datasets, [*chain(*cells.values())], work, device)
 
 
 def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:

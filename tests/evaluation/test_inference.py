@@ -132,17 +132,17 @@ def test_where_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(
     tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     suite = Suite([of := small(5, error)], ["digits-shift"], limit=3)
-    job = prepare(suite, tmp_path / "small", "cpu")
-    assert not job.carry_out(Inference(64)).failures
+    session = prepare(suite, tmp_path / "small", "cpu")
+    assert not session.run(Inference(64)).failures
     module = of.module
     assert isinstance(module, Small)
     assert [len(str(of)) > 0 for of in caplog.messages] == [True] * 4  # 64 → 32 → 16 → 8 → 4
     assert caplog.messages[-1] == "small: out of memory with 8 frames; going on with 4"
     assert module.calls.count(4) > 50  # and it stays at four
     whole = prepare(Suite([make_classifier("small")], ["digits-shift"], limit=3), tmp_path / "all")
-    assert not whole.carry_out().failures
-    (cell,) = job.cells
-    found, expected = (of.store.read("small", cell, SCHEMA.names) for of in (job, whole))
+    assert not whole.run().failures
+    (cell,) = session.cells
+    found, expected = (of.store.read("small", cell, SCHEMA.names) for of in (session, whole))
     assert found is not None
     assert expected is not None
     assert (found["top1"] == expected["top1"]).all()
@@ -151,7 +151,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(
 
 def test_a_frame_that_does_not_fit_fails_by_name(tmp_path: Path) -> None:
     models = [small(0, OUT_OF_MEMORY[0]), make_classifier("good")]
-    run = prepare(Suite(models, ["digits"], limit=3), tmp_path, "cpu").carry_out()
+    run = prepare(Suite(models, ["digits"], limit=3), tmp_path, "cpu").run()
     (failure,) = run.failures
     assert str(failure) == (
         "small failed on digits clean, images 0-3: CUDA out of memory. Tried to allocate 20.00 MiB"
@@ -178,16 +178,16 @@ class Cramped:
 def test_memory_that_runs_out_while_images_are_distorted(
     tmp_path: Path, room: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = prepare(Suite([make_classifier("a")], ["digits"], limit=50), tmp_path, "cpu")
-    predictors = {name: Predictor(of, Inference()) for name, of in job.classifiers.items()}
+    session = prepare(Suite([make_classifier("a")], ["digits"], limit=50), tmp_path, "cpu")
+    predictors = {name: Predictor(of, Inference()) for name, of in session.classifiers.items()}
     dataset: Any = Cramped(open_dataset("digits", Request(limit=50)), room)
-    failures = evaluate(job.work, dataset, predictors, job.store, batch_size=16, device=CPU)
+    failures = evaluate(session.work, dataset, predictors, session.store, batch_size=16, device=CPU)
     assert caplog.messages[0] == "digits clean: out of memory with 16 frames; going on with 8"
-    rows = job.store.read("a", job.cells[0], SCHEMA.names)
+    rows = session.store.read("a", session.cells[0], SCHEMA.names)
     if room:
         assert not failures
         assert rows is not None
-        assert rows["image"].tolist() == job.datasets["digits"].index.tolist()  # type: ignore[attr-defined]
+        assert rows["image"].tolist() == session.datasets["digits"].index.tolist()  # type: ignore[attr-defined]
     else:
         assert "out of memory" in failures[0].cause
         assert rows is None

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shard_size=15,
     )
     place = tmp_path_factory.mktemp("run")
-    prepare(suite, place, "cpu").carry_out().report()
+    prepare(suite, place, "cpu").run().report()
     return place
 
 
@@ -293,7 +293,7 @@ def test_photographs_are_measured_by_crops_and_say_what_classes_they_are_of(tmp_
     module = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 1000))
     model = Classifier(module, name="a", input_size=224, classes=1000, preprocessing=PLAIN)
     suite = Suite([model], ["imagenet-p-live", "imagenet-shift"], data_dir=str(tmp_path / "val"))
-    run = prepare(suite, tmp_path / "run", "cpu").carry_out()
+    run = prepare(suite, tmp_path / "run", "cpu").run()
     tables = run.tables()
     (row,) = tables.leaderboard.to_dict("records")
     # photographs of one of ImageNet's classes are not what was published

@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
     suite = Suite([make_classifier("mine")], ["digits-c", "digits-p"], limit=1)
-    return prepare(suite, tmp_path_factory.mktemp("digits"), "cpu").carry_out()
+    return prepare(suite, tmp_path_factory.mktemp("digits"), "cpu").run()
 
 
 def test_published_rows_follow_ones_own_and_have_no_rank(run: Run) -> None:

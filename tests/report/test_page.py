@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     suite = Suite(
         models, ["digits-c", "digits-p", "digits-shift"], baseline="base", limit=12, shard_size=6
     )
-    made = prepare(suite, tmp_path_factory.mktemp("run"), "cpu").carry_out()
+    made = prepare(suite, tmp_path_factory.mktemp("run"), "cpu").run()
     made.report()
     return made
 

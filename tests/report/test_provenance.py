@@ -28,7 +28,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = [make_classifier(name, seed=seed) for seed, name in enumerate(MODELS[:2])]
     suite = Suite([*models, NETWORK], ["digits-c", "digits-shift"], limit=20, shard_size=10)
     place = tmp_path_factory.mktemp("run")
-    prepare(suite, place, "cpu").carry_out()
+    prepare(suite, place, "cpu").run()
     return place
 
 

@@ -539,7 +539,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         shard_size=20,
         keep_ranking=True,
     )
-    prepare(suite, folder, "cpu").carry_out().report()
+    prepare(suite, folder, "cpu").run().report()
     kinds = {"corruption": "digits-c", "perturbation": "digits-p"}
     kinds |= {"shift": "digits-shift", "clean": "digits-c"}
     return Report(folder, kinds, [*PERTURBED, "spatter"], "two", {})

@@ -195,7 +195,7 @@ def test_a_picture_that_cannot_be_read_is_left_to_the_evaluation(tmp_path: Path)
     (folder / "0" / "1.png").write_text("no picture")
     model = make_classifier("a", input_size=224, classes=1)
     suite = Suite([model], ["image-folder"], data_dir=str(folder))
-    (failure,) = prepare(suite, tmp_path / "run", "cpu").carry_out().failures
+    (failure,) = prepare(suite, tmp_path / "run", "cpu").run().failures
     assert "1.png cannot be read" in failure.cause
     told = Manifest.read(tmp_path / "run")
     assert told is not None
@@ -205,13 +205,13 @@ def test_a_picture_that_cannot_be_read_is_left_to_the_evaluation(tmp_path: Path)
 def test_run_json_tells_how_the_session_was_started_and_carried_out(tmp_path: Path) -> None:
     suite = Suite([make_classifier("a")], ["digits"], limit=3)
     torch.backends.cudnn.allow_tf32 = True
-    prepare(suite, tmp_path, "cpu", "robustbench-aa evaluate").carry_out()
+    prepare(suite, tmp_path, "cpu", "robustbench-aa evaluate").run()
     told = Manifest.read(tmp_path)
     assert told is not None
     assert told.command == "robustbench-aa evaluate"
     assert told.environment["cudnn_tf32"] == "False"
     assert told.decoded == {"digits": decoded_sha256(open_dataset("digits", Request(limit=3)))}
-    prepare(suite, tmp_path, "cpu").carry_out()
+    prepare(suite, tmp_path, "cpu").run()
     told = Manifest.read(tmp_path)
     assert told is not None
     assert told.command is None

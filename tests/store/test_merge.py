@@ -36,7 +36,7 @@ def evaluate(
     **suite: object,
 ) -> Path:
     given = {"limit": 20, "shard_size": 10} | suite
-    prepare(Suite(models, datasets, **given), folder, "cpu").carry_out()  # type: ignore[arg-type]
+    prepare(Suite(models, datasets, **given), folder, "cpu").run()  # type: ignore[arg-type]
     return folder
 
 
@@ -89,9 +89,11 @@ def test_what_was_split_by_corruption_is_whole_again(whole: Path, tmp_path: Path
     merged = merge_runs([tmp_path / of for of in ("one", "two", "three")], tmp_path / "merged")
     # clean images are no corruption: the merged run goes on like any other
     assert set(merged.tables().missing["distortion"]) == {"clean"}
-    job = prepare(Suite([A, NETWORK], DATASETS, limit=20, shard_size=10), merged.directory, "cpu")
-    assert {str(item.cell) for item in job.work} == {"digits-c clean"}
-    assert_same(job.carry_out(), whole)
+    session = prepare(
+        Suite([A, NETWORK], DATASETS, limit=20, shard_size=10), merged.directory, "cpu"
+    )
+    assert {str(item.cell) for item in session.work} == {"digits-c clean"}
+    assert_same(session.run(), whole)
 
 
 def test_a_run_takes_others_up_and_a_merge_that_broke_off_goes_on(

@@ -254,7 +254,7 @@ if __name__ == "__main__":
     environment = {"env_vars": {"PYTHONPATH": "other"}}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     suite = Suite(["digits:resnet@lpf3-seed0"], ["digits-c"], limit=4, corruptions=["contrast"])
-    prepare(suite, "skewed", "cpu").carry_out(engine="ray")
+    prepare(suite, "skewed", "cpu").run(engine="ray")
 """
 
 
