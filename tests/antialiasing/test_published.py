@@ -118,5 +118,5 @@ def test_pool_only_is_refused_where_there_is_one_form() -> None:
 def test_a_plain_state_dict_is_refused() -> None:
     with torch.device("meta"):
         state = torchvision.models.resnet18(weights=None).state_dict()
-    with pytest.raises(ValueError, match="these are not the weights of an anti-aliased network"):
+    with pytest.raises(ValueError, match="no weights of an anti-aliased network"):
         ARCHITECTURES["resnet18"].build_for(state)

@@ -73,7 +73,7 @@ class Architecture:
         filters = [tensor for key, tensor in state.items() if key.endswith(".filt")]
         heads = [tensor for tensor in state.values() if tensor.ndim == 2]
         if not filters or not heads or not filters[0].ndim or len(heads[-1]) > MOST_CLASSES:
-            raise ValueError("these are not the weights of an anti-aliased network")
+            raise ValueError("no weights of an anti-aliased network")
         pool_only = None if self.pool_only is None else self.first_blur not in state
         return self.build(filters[0].shape[-1], pool_only, len(heads[-1]))
 
