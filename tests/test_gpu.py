@@ -67,7 +67,7 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_others(tmp_path: Path) -> 
         "done": (DONE, 50),
         "table": (table, 50),
     }
-    result, found = run(tmp_path, 20, steps)
+    result, found = run(tmp_path, 10, steps)
     assert result.returncode == 1, result.stderr
     assert result.stdout.splitlines()[-1] == str(tmp_path / "steps.csv")
     assert found["status"].tolist() == ["1", "timed out", "0", "0"]
