@@ -20,7 +20,7 @@ from statistics import median
 import click
 import pandas as pd
 
-from benchmarks.faults import tables
+from benchmarks.reliability.sandbox import tables
 from benchmarks.rows import publish
 from robustbench_aa.datasets.pictures import cores
 

@@ -7,7 +7,8 @@ Images are the sampling unit, and every interval is one of 95%. There are three 
   which also gives the p-value;
 - `ratio_interval`, of figures relative to another model: a bootstrap that corrects for bias.
 
-`benchmarks/coverage.py` simulates how often each contains the truth; docs/metrics.md has the table.
+`benchmarks/reliability/coverage.py` simulates how often each contains the truth; docs/metrics.md
+has the table.
 """
 
 from __future__ import annotations

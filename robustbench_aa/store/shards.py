@@ -7,6 +7,7 @@ depend on: neither a torn write nor predictions of other weights, data or seed a
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -30,7 +31,13 @@ from robustbench_aa.store.predictions import (
     schema_of,
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
-from robustbench_aa.store.storage import each, readable, unwritable, write_whole
+from robustbench_aa.store.storage import (
+    each,
+    readable,
+    unreadable_now,
+    unwritable,
+    write_whole,
+)
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
 PROMISED_FILES, PROMISED_OUTCOMES = 100_000, 20_000_000
@@ -55,6 +62,17 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.distortion}"
+
+
+def _check_readable(path: Path, error: Exception) -> None:
+    """Tell a file that the system cannot read now from one that is damaged.
+
+    Raises:
+        StoreError: the error is the system's, which says nothing about the file's content.
+    """
+    # pyarrow's own errors have no number; a damaged footer may ask for a place that is not there
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        raise unreadable_now(path, error) from error
 
 
 def _images(described: Mapping[str, Any]) -> str:
@@ -205,6 +223,9 @@ class Store:
         """Return what the predictions of a shard were made from; None unless they are whole.
 
         A damaged file is warned of.
+
+        Raises:
+            StoreError: the file cannot be read now.
         """
         try:
             table = self.read_shard(model, cell, shard)
@@ -268,6 +289,9 @@ class Store:
             The environment, the command (empty for a session from Python), the hash of a few
             decoded pictures and the parts of a `Content`; None where the file is missing,
             truncated or of another run.
+
+        Raises:
+            StoreError: the file cannot be read now.
         """
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
@@ -279,12 +303,17 @@ class Store:
             recent = {key: told[key] for key in (*RECENT, *Content._fields) if key in told}
             origin = {**told["environment"], **recent}
             json.dumps(origin, ensure_ascii=False).encode()  # halves of characters are no text
-        except _UNREADABLE:
+        except _UNREADABLE as error:
+            _check_readable(path, error)
             return None
         return origin if all(isinstance(value, str) for value in origin.values()) else None
 
     def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
-        """The predictions of a cell, or None while any shard of it is missing or damaged."""
+        """The predictions of a cell, or None while any shard of it is missing or damaged.
+
+        Raises:
+            StoreError: a file cannot be read now.
+        """
         tables: list[pa.Table] = []
         places = [(model, cell, shard) for shard in self.shards(cell.dataset)]
         try:
@@ -307,6 +336,7 @@ class Store:
 
         Raises:
             DamagedShard: its file is not whole, or not of this run; names it.
+            StoreError: it cannot be read now.
         """
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
@@ -324,6 +354,7 @@ class Store:
                     raise DamagedShard(f"prediction file {path} has {rows} rows, not all")
                 table = file.read()
         except _UNREADABLE as error:
+            _check_readable(path, error)
             raise DamagedShard(f"damaged prediction file {path}") from error
         whole = table.num_rows == expected
         fault = fault_of(table, cell.frames, self._classes(model)) if whole else "too few rows"

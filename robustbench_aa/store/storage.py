@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from robustbench_aa.errors import RunError, StoreError, UsageError, cause
-from robustbench_aa.support.files import is_plain
 from robustbench_aa.support.optional import extra
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -69,18 +68,22 @@ def readable(path: Path) -> Path | io.BytesIO | None:
     """What pyarrow reads: the plain file at a path, or the object, whole; None if there is none.
 
     Raises:
-        StoreError: the object storage does not answer.
+        StoreError: the disk fails, or the object storage does not answer.
     """
-    if is_on_disk(path):
-        return path if is_plain(path) else None
     try:
+        if is_on_disk(path):
+            return path if path.is_file() else None
         return io.BytesIO(patiently(path, path.read_bytes))
     except FileNotFoundError:
         return None
     except Exception as error:  # each storage's own
-        raise StoreError(
-            f"cannot read {path} ({cause(error)}); when that is mended, try again"
-        ) from error
+        raise unreadable_now(path, error) from error
+
+
+def unreadable_now(path: Path, error: Exception) -> StoreError:
+    """Return the error of a file that may be whole, but cannot be read at the moment."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else cause(error)
+    return StoreError(f"cannot read {path} ({why}); when that is mended, the same command resumes")
 
 
 def patiently(path: Path, ask: Callable[[], T]) -> T:

@@ -45,10 +45,10 @@ def write_samples(directory: Path, cells: Iterable[Cell], datasets: Mapping[str,
 
     for cell in cells:
         path = _path(directory, cell)
-        if path.exists() or path.is_symlink():  # a link would be written through
-            continue
         first = Shard(0, 1)
         try:
+            if path.exists() or path.is_symlink():  # a link would be written through
+                continue
             batches = datasets[cell.dataset].read(cell.distortion, first, 1, torch.device("cpu"))
             frames = next(iter(batches)).frames[0].permute(0, 2, 3, 1).numpy()
             strip = _strip(frames)
@@ -75,12 +75,13 @@ def _read(path: Path, directory: Path) -> bytes | None:
     """The file of a sample; None where none was written by a run: the page carries it away."""
     if not is_plain(path):
         return None
-    if path.resolve().is_relative_to(directory.resolve()) and path.stat().st_size <= LARGEST:
-        content = path.read_bytes()
-        with suppress(Exception), Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
-            if picture.width <= FRAMES * SIDE and picture.height <= SIDE:
-                return content
-    _log.warning("%s is no sample of a run; it is left out", one_line(str(path)))
+    with suppress(Exception):
+        if path.resolve().is_relative_to(directory.resolve()) and path.stat().st_size <= LARGEST:
+            content = path.read_bytes()
+            with Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
+                if picture.width <= FRAMES * SIDE and picture.height <= SIDE:
+                    return content
+    _log.warning("%s is no sample of a run or cannot be read; it is left out", one_line(str(path)))
     return None
 
 

@@ -1,7 +1,7 @@
-"""What `benchmarks/fuzz.py` tries: sound files of every kind, which are changed and read.
+"""The targets of `benchmarks/reliability/fuzz.py`: valid files of every kind, damaged and read.
 
-A target makes its files in a folder and gives a function that changes them by chance and has the
-program read them. No case names a `python:` model, which is code.
+A target writes its files into a folder and returns a function that damages them at random and has
+the program read them. No case names a `python:` model, which is code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks.damage import ODD, damaged, twisted
+from benchmarks.reliability.damage import ODD, damaged, twisted
 from robustbench_aa.datasets import DATASETS, Request, open_dataset
 from robustbench_aa.datasets.cifar import BATCH, read_array, read_labels
 from robustbench_aa.datasets.pictures import Geometry, decode
