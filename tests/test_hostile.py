@@ -511,7 +511,7 @@ def test_a_footer_does_not_mislead_the_provenance(run: Path, told: Any) -> None:
         pq.write_table(table.replace_schema_metadata(metadata), file, write_page_checksum=True)
     tables = Run(run).tables()
     assert tables.leaderboard["complete"].all()
-    assert not set(tables.provenance["of"]) - {"run", "a", "image-folder"}
+    assert not set(tables.provenance["subject"]) - {"run", "a", "image-folder"}
 
 
 def test_samples_are_pictures_of_the_run(run: Path, caplog: pytest.LogCaptureFixture) -> None:

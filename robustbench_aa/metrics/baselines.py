@@ -136,8 +136,8 @@ def sequences_of(network: str) -> pd.DataFrame:
 def _shares(network: str, figure: str) -> dict[str, float]:
     """A normalised figure by distortion, as fractions of AlexNet's."""
     table = published("normalised")
-    chosen = table[(table["model"] == network) & (table["figure"] == figure)]
-    return dict(zip(chosen["of"], chosen["value"] / 100.0, strict=True))
+    chosen = table[(table["model"] == network) & (table["metric"] == figure)]
+    return dict(zip(chosen["distortion"], chosen["value"] / 100.0, strict=True))
 
 
 @cache

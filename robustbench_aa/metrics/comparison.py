@@ -36,7 +36,7 @@ from robustbench_aa.types import CLEAN, Distortion
 
 Row = dict[str, Any]
 COLUMNS = (
-    *("figure", "of", "a", "b", "difference", "low", "high", "p", "p_holm"),
+    *("metric", "distortion", "a", "b", "difference", "low", "high", "p", "p_holm"),
     *("a_better", "b_better", "p_sign"),
 )
 BY_DISTORTION = {"error": ("corruption", "wrong"), "flip_probability": ("perturbation", "flips")}
@@ -91,7 +91,7 @@ def _aggregates(a: Sample, b: Sample) -> list[Row]:
     for figure in (figure for figure in ours if figure in theirs):
         values = {"a": float(ours[figure]), "b": float(theirs[figure])}
         found = paired.get(figure) or _resampled(a, b, figure)
-        rows.append({"figure": figure, "of": ""} | values | found)
+        rows.append({"metric": figure, "distortion": ""} | values | found)
     return rows
 
 
@@ -110,7 +110,7 @@ def _distortions(
     corrected = holm([row["p"] for row in found.values()])
     rows = []
     for (name, row), p_holm in zip(found.items(), corrected, strict=True):
-        told = {"figure": figure, "of": name, "a": a[name].mean(), "b": b[name].mean()}
+        told = {"metric": figure, "distortion": name, "a": a[name].mean(), "b": b[name].mean()}
         rows.append(told | row | {"p_holm": p_holm} | _signs(a[name], b[name]))
     return rows
 
@@ -164,9 +164,9 @@ VERBS = {
 
 
 def _about_means(table: pd.DataFrame, a: str, b: str) -> Iterator[str]:
-    complete = table[(table["of"] == "") & table["figure"].isin(VERBS) & table["p"].notna()]
+    complete = table[(table["distortion"] == "") & table["metric"].isin(VERBS) & table["p"].notna()]
     for row in complete.to_dict("records"):
-        verb, unit = VERBS[row["figure"]]
+        verb, unit = VERBS[row["metric"]]
         apart = row["p"] < LEVEL
         if apart:
             how = "more" if row["low"] > 0 else "less"
@@ -196,7 +196,7 @@ def in_points(*values: float, apart: bool) -> list[str]:
 
 def _about_distortions(table: pd.DataFrame, a: str) -> Iterator[str]:
     for figure, noun in (("error", "corruptions"), ("flip_probability", "perturbations")):
-        of = table[(table["of"] != "") & (table["figure"] == figure)]
+        of = table[(table["distortion"] != "") & (table["metric"] == figure)]
         if of.empty:
             continue
         apart = of[of["p_holm"] < LEVEL]

@@ -125,7 +125,7 @@ class Board:
                 for figure, bounds in relative_intervals(sample, base, relative_figures).items():
                     found[f"{figure}_{of_baseline}"] = bounds
             for figure, value in figures(sample.whole, relative_to).items():
-                rows.append({"model": name, "figure": figure} | _told(value, found[figure]))
+                rows.append({"model": name, "metric": figure} | _told(value, found[figure]))
         return pd.DataFrame(rows)
 
     def normalised(self, baseline: str | None = None) -> pd.DataFrame:
@@ -136,7 +136,12 @@ class Board:
                 found = relative_intervals(sample, self._baseline(of_baseline), normalised)
                 values = normalised(sample.whole, means_of_baseline)
                 for (figure, of), value in values.items():
-                    told = {"model": name, "baseline": of_baseline, "figure": figure, "of": of}
+                    told = {
+                        "model": name,
+                        "baseline": of_baseline,
+                        "metric": figure,
+                        "distortion": of,
+                    }
                     rows.append(told | _told(value, found[figure, of]))
         return pd.DataFrame(rows)
 
@@ -150,7 +155,7 @@ class Board:
                 found = relative_intervals(sample, self._baseline(baseline), relative_figures)
                 seeds = [relative_figures(self._points[s], points[baseline]) for s in model.seeds]
                 for figure, value in relative_figures(sample.whole, points[baseline]).items():
-                    told = {"model": name, "baseline": baseline, "figure": figure}
+                    told = {"model": name, "baseline": baseline, "metric": figure}
                     row = told | _told(value, found[figure])
                     rows.append(row | {"std": std([float(seed[figure]) for seed in seeds])})
         return pd.DataFrame(rows)

@@ -80,7 +80,8 @@ def render_page(title: str, tables: Tables, figures: Mapping[str, Drawn], sample
         completing=_completing(tables),
         unverified=_rests_on_unverified(tables),
         provenance={
-            of: rows.to_dict("records") for of, rows in tables.provenance.groupby("of", sort=False)
+            of: rows.to_dict("records")
+            for of, rows in tables.provenance.groupby("subject", sort=False)
         },
     )
 
@@ -114,7 +115,7 @@ def _rests_on_unverified(tables: Tables) -> bool:
     relative = tables.relative
     if relative.empty:
         return False
-    flips = relative["figure"].isin(["mfr", "mt5d"])
+    flips = relative["metric"].isin(["mfr", "mt5d"])
     return bool((flips & relative["baseline"].isin([*BASELINES])).any())
 
 
@@ -122,7 +123,7 @@ def _leaderboard(tables: Tables) -> dict[str, Any]:
     """Rows of the leaderboard; of the figures of every baseline, one baseline's are shown."""
     board, relative = tables.leaderboard, tables.relative
     baselines = list(dict.fromkeys(relative["baseline"])) if not relative.empty else []
-    figures = list(dict.fromkeys(relative["figure"])) if not relative.empty else []
+    figures = list(dict.fromkeys(relative["metric"])) if not relative.empty else []
     normalised = {f"{figure}_{baseline}" for figure in figures for baseline in baselines}
     plain = [
         name
@@ -134,9 +135,9 @@ def _leaderboard(tables: Tables) -> dict[str, Any]:
     of_baselines: dict[str, dict[str, dict[str, Cell]]] = {name: {} for name in baselines}
     for row in _records(relative):
         of_model = of_baselines[row["baseline"]].setdefault(row["model"], {})
-        of_model[row["figure"]] = _number(row, "value", f"{row['figure']}_", row["figure"])
+        of_model[row["metric"]] = _number(row, "value", f"{row['metric']}_", row["metric"])
     intervals = {
-        (of["model"], of["figure"]): {"low": of["low"], "high": of["high"]}
+        (of["model"], of["metric"]): {"low": of["low"], "high": of["high"]}
         for of in _records(tables.intervals)
     }
     rows = []
@@ -242,9 +243,9 @@ def _grids(tables: Tables) -> Iterator[dict[str, Any]]:
 
 def _consistency(table: pd.DataFrame) -> dict[str, Any]:
     figures = ["accuracy", "consistency", "consistency_among_correct"]
-    long = table.melt(["model", "protocol"], figures, "figure", "value")
-    long["figure"] += " (" + long["protocol"] + ")"
-    return _matrix(long, "model", "figure", "value", shaded=False)
+    long = table.melt(["model", "protocol"], figures, "metric", "value")
+    long["metric"] += " (" + long["protocol"] + ")"
+    return _matrix(long, "model", "metric", "value", shaded=False)
 
 
 def _matrix(

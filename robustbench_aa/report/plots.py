@@ -89,7 +89,7 @@ def _draw_ranking(figure: Figure, tables: Tables, styles: Styles) -> None:
     """The figure that ranks, model by model, the best at the top."""
     axes = figure.subplots()
     column = ranking_figure(tables.leaderboard)
-    rows = tables.intervals[tables.intervals["figure"] == column].set_index("model")
+    rows = tables.intervals[tables.intervals["metric"] == column].set_index("model")
     order = tables.leaderboard.dropna(subset="rank")["model"]
     for place, model in enumerate(order):
         of = rows.loc[model]

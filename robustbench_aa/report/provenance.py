@@ -78,7 +78,7 @@ def provenance(store: Store, origins: pd.DataFrame) -> pd.DataFrame:
         own = origins[origins["model"] == model]
         rows += [(model, what, value) for what in mixed for value in own[what].unique()]
     table = pd.DataFrame([(of, what, _text(value)) for of, what, value in rows])
-    table.columns = pd.Index(["of", "what", "value"])
+    table.columns = pd.Index(["subject", "property", "value"])
     return table[table["value"] != ""].drop_duplicates(ignore_index=True)
 
 

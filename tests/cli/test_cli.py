@@ -167,7 +167,7 @@ def test_compare_says_what_lies_between_two_models(tmp_path: Path) -> None:
     assert "Of 10 perturbations, digits:resnet@baseline-seed0 is better under" in table.stdout
     rows = pd.read_csv(io.StringIO(run(*command, "--format", "csv", cwd=tmp_path).stdout))
     same = json.loads(run(*command, "--format", "json", cwd=tmp_path).stdout)
-    assert [row["of"] for row in same] == rows["of"].fillna("").tolist()
+    assert [row["distortion"] for row in same] == rows["distortion"].fillna("").tolist()
     assert len(same) == 11
     unknown = run("compare", "runs/evaluate", "digits:resnet@lpf3", models[0], cwd=tmp_path)
     assert_refused(unknown, "unknown model of the run 'digits:resnet@lpf3'", "did you mean")
@@ -362,7 +362,9 @@ def test_runs_are_merged_and_what_they_mix_is_told(tmp_path: Path) -> None:
     (told,) = result.stderr.splitlines()
     assert told.startswith("warning: libjpeg differs between predictions: libjpeg-turbo ")
     assert f"libjpeg 9 ({models[1]}); delete those of {models[1]} and evaluate them" in told
-    commands = pd.read_csv(tmp_path / "c/report/provenance.csv").set_index("what").loc["command"]
+    commands = (
+        pd.read_csv(tmp_path / "c/report/provenance.csv").set_index("property").loc["command"]
+    )
     evaluate = "robustbench-aa evaluate -m {} -d digits --limit 5 --output-dir {}"
     assert set(commands["value"]) == {
         "robustbench-aa merge a b -o c",

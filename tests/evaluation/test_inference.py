@@ -208,7 +208,7 @@ def test_a_profile_tells_where_the_time_went(tmp_path: Path) -> None:
     assert 0 < seconds["distort"] < seconds["wall"]
     assert seconds["forward"] + seconds["waiting"] <= seconds["wall"]
     table = rb.Run(tmp_path).tables().provenance
-    told = table[table["of"] == "profile"].set_index("what")["value"]
+    told = table[table["subject"] == "profile"].set_index("property")["value"]
     assert told["wall"] == f"{seconds['wall']:.1f} s"
 
 

@@ -54,13 +54,13 @@ def test_resnet50_has_its_published_figures() -> None:
     for figure, value in told.items():
         # the parts were published in whole percents
         assert found[f"{figure}_alexnet"] == pytest.approx(value, rel=0.005)
-    parts = published("normalised").set_index(["model", "figure"]).loc["ResNet-50"]["value"]
+    parts = published("normalised").set_index(["model", "metric"]).loc["ResNet-50"]["value"]
     assert all(0.5 / parts[figure].min() < 0.012 for figure in ("ce", "fr", "t5d"))
     parts = corruption_errors(baselines["resnet50"], baselines["alexnet"], CORRUPTED)
     relative = parts["relative_ce"]
     table = published("normalised")
-    chosen = table[(table["model"] == "ResNet-50") & (table["figure"] == "relative_ce")]
-    assert chosen["of"].tolist() == COUNTED
+    chosen = table[(table["model"] == "ResNet-50") & (table["metric"] == "relative_ce")]
+    assert chosen["distortion"].tolist() == COUNTED
     loss = [sum(alexnet()[c, s] - 0.435 for s in range(1, 6)) for c in COUNTED]
     error = [sum(alexnet()[c, s] for s in range(1, 6)) for c in COUNTED]
     for found_one, told_one, of, whole in zip(relative, chosen["value"], loss, error, strict=True):
@@ -76,8 +76,8 @@ def test_published_parts_are_given_back(name: str) -> None:
     found = normalised(baselines[name], baselines["alexnet"])
     table = published("normalised")
     for row in table[table["model"] == BASELINES[name]].to_dict("records"):
-        if row["figure"] != "relative_ce":
-            assert found[row["figure"], row["of"]] == pytest.approx(row["value"])
+        if row["metric"] != "relative_ce":
+            assert found[row["metric"], row["distortion"]] == pytest.approx(row["value"])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_published_means_are_those_of_the_severities(corruption: str, mean: 
 
 def test_the_published_means_are_those_of_the_published_parts() -> None:
     board = published("leaderboard").dropna(subset="relative_mce_alexnet").set_index("model")
-    parts = published("normalised").groupby(["figure", "model"])["value"].agg(["mean", "size"])
+    parts = published("normalised").groupby(["metric", "model"])["value"].agg(["mean", "size"])
     counts = {figure: len(parts.loc[figure]) for figure in ("ce", "relative_ce", "fr", "t5d")}
     assert counts == {"ce": 7, "relative_ce": 1, "fr": 7, "t5d": 7}
     aggregates = {"ce": "mce", "relative_ce": "relative_mce", "fr": "mfr", "t5d": "mt5d"}

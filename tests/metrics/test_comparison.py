@@ -60,7 +60,7 @@ def test_a_difference_that_is_there_is_found() -> None:
     a, b = models(0.1)
     whole = compare(a, b)
     assert list(whole) == list(COLUMNS)
-    table = whole.set_index(["figure", "of"])
+    table = whole.set_index(["metric", "distortion"])
     mean = table.loc[("mean_error", "")]
     assert mean["difference"] == pytest.approx(mean["a"] - mean["b"])
     assert mean["low"] < mean["difference"] < mean["high"] < 0
@@ -100,7 +100,7 @@ def test_a_model_cannot_be_told_from_itself() -> None:
 def test_differences_that_are_not_there_are_found_as_rarely_as_promised() -> None:
     found = outside = 0
     for seed in range(60):
-        table = compare(*models(0.0, 200, seed)).set_index(["figure", "of"])
+        table = compare(*models(0.0, 200, seed)).set_index(["metric", "distortion"])
         found += (table.loc["error"]["p_holm"] < 0.05).any()
         mean = table.loc[("mean_error", "")]
         outside += not mean["low"] <= 0 <= mean["high"]
@@ -114,7 +114,7 @@ def test_many_small_gains_do_not_outvote_a_few_large_losses() -> None:
     ours[:30] = 1.0
     a, b = ({"corruption": Outcomes(dict.fromkeys(CELLS, of))} for of in (ours, theirs))
     table = compare(a, b)
-    of_fog = table[table["of"] == "fog"].iloc[0]
+    of_fog = table[table["distortion"] == "fog"].iloc[0]
     assert (of_fog["a_better"], of_fog["b_better"]) == (70, 30)
     assert of_fog["p_sign"] < 0.0001
     assert of_fog["low"] > 0
@@ -171,11 +171,11 @@ def test_no_sentence_contradicts_the_test_beside_it(pair: tuple[ByKind, ByKind])
     told = list(SENTENCE.finditer(words))
     counted = list(COUNTS.finditer(words))
     assert " ".join(of.group() for of in (*told, *counted)) == words
-    means = table[table["figure"].isin(["mean_error", "mean_flip_probability"])]
+    means = table[table["metric"].isin(["mean_error", "mean_flip_probability"])]
     for sentence, row in zip(told, means.to_dict("records"), strict=True):
         check_sentence(sentence, row)
     for count, figure in zip(counted, ("error", "flip_probability"), strict=True):
-        of = table[table["figure"] == figure]
+        of = table[table["metric"] == figure]
         apart = of[of["p_holm"] < LEVEL]
         better, worse = (apart["difference"] < 0).sum(), (apart["difference"] > 0).sum()
         expected = [len(of), better, worse, len(of) - better - worse]
@@ -222,7 +222,7 @@ def test_a_missing_cell_has_no_row_and_its_aggregates_no_interval() -> None:
     a, b = models(0.1)
     lost = next(cell for cell in CELLS if cell.name == "fog")
     wrong = dict(a["corruption"].wrong) | {lost: np.full(400, np.nan)}
-    table = compare({"corruption": Outcomes(wrong)}, b).set_index(["figure", "of"])
+    table = compare({"corruption": Outcomes(wrong)}, b).set_index(["metric", "distortion"])
     mean = table.loc[("mean_error", "")]
     assert mean[["difference", "low", "high", "p"]].isna().all()
     assert set(table.loc["error"].index) == set(COUNTED_CORRUPTIONS) - {"fog"}

@@ -191,7 +191,9 @@ def test_consistency_is_what_the_predictions_say(folder: Path) -> None:
 
 
 def test_normalised_figures_are_what_the_predictions_say(folder: Path) -> None:
-    table = pd.read_csv(folder / "report" / "normalised.csv").set_index(["model", "figure", "of"])
+    table = pd.read_csv(folder / "report" / "normalised.csv").set_index(
+        ["model", "metric", "distortion"]
+    )
     assert set(table["baseline"]) == {"base"}
     name = "digits:resnet@lpf3-seed0"
     own, base = errors(folder, name), errors(folder, "base")
@@ -215,11 +217,11 @@ def test_intervals_are_of_the_figures_of_the_leaderboard(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "intervals.csv")
     board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
     for row in table.to_dict("records"):
-        shown = board.loc[row["model"], row["figure"]]
+        shown = board.loc[row["model"], row["metric"]]
         assert row["value"] == pytest.approx(shown, abs=1e-6, nan_ok=True)
         if not np.isnan(row["low"]):
             assert row["low"] <= row["value"] <= row["high"]
-    mean = table[table["figure"] == "mean_error"].set_index("model")
+    mean = table[table["metric"] == "mean_error"].set_index("model")
     assert mean["low"].to_dict() == board["mean_error_low"].to_dict()
 
 

@@ -155,8 +155,8 @@ def test_the_published_resnet50_is_a_baseline_on_request(run: Run) -> None:
     errors = plain.corruptions[plain.corruptions["model"] == "other"]
     errors = errors[errors["family"] != "extra"].groupby("corruption", sort=False)["error"].sum()
     constants = published("corruptions").groupby("corruption")["error"].sum()
-    table = published("normalised").set_index(["model", "figure"]).loc["ResNet-50"]
-    ce = table.loc["ce"].set_index("of")["value"]
+    table = published("normalised").set_index(["model", "metric"]).loc["ResNet-50"]
+    ce = table.loc["ce"].set_index("distortion")["value"]
     base = (ce / 100 * constants)[errors.index]
     assert row["mce_resnet50"] == pytest.approx(100 * (errors / base).mean())
     loss, base_loss = errors - 5 * row["clean_error"], base - 5 * 0.239
@@ -167,11 +167,11 @@ def test_the_published_resnet50_is_a_baseline_on_request(run: Run) -> None:
         ("mfr", "fr", "flip_probability"),
         ("mt5d", "t5d", "top5_distance"),
     ):
-        share = table.loc[part].set_index("of")["value"] / 100
+        share = table.loc[part].set_index("distortion")["value"] / 100
         expected = 100 * (rates[column] / (share * of_alexnet[column])[rates.index]).mean()
         assert row[f"{figure}_resnet50"] == pytest.approx(expected)
     assert set(asked.normalised["baseline"]) == {"resnet50", "alexnet"}
-    assert {f"{of}_resnet50" for of in ("mce", "mfr")} < set(asked.intervals["figure"])
+    assert {f"{of}_resnet50" for of in ("mce", "mfr")} < set(asked.intervals["metric"])
 
 
 def test_relative_figures_need_clean_images_of_any_data_set(run: Run, tmp_path: Path) -> None:

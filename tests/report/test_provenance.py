@@ -40,7 +40,7 @@ def folder(evaluated: Path, tmp_path: Path) -> Path:
 def values(folder: Path, of: str, what: str) -> list[str]:
     store = Store.of_run(folder)
     table = provenance(store, read_origins(store))
-    return table.loc[(table["of"] == of) & (table["what"] == what), "value"].tolist()
+    return table.loc[(table["subject"] == of) & (table["property"] == what), "value"].tolist()
 
 
 def test_provenance_names_all_that_run_json_does(folder: Path) -> None:
@@ -48,9 +48,9 @@ def test_provenance_names_all_that_run_json_does(folder: Path) -> None:
     assert manifest is not None
     assert Run(folder).report()
     table = pd.read_csv(folder / "report" / "provenance.csv", dtype=str)
-    assert list(table) == ["of", "what", "value"]
-    assert not table.duplicated(["of", "what"]).any()
-    told = table.set_index(["of", "what"])["value"]
+    assert list(table) == ["subject", "property", "value"]
+    assert not table.duplicated(["subject", "property"]).any()
+    told = table.set_index(["subject", "property"])["value"]
     assert told["run", "seed"] == "0"
     assert told["run", "shard_size"] == "10"
     for what, value in manifest.environment.items():
@@ -128,7 +128,7 @@ def test_a_run_without_predictions_has_a_provenance(folder: Path) -> None:
     shutil.rmtree(folder / "predictions")
     tables = Run(folder).tables()
     assert tables.warnings == []
-    assert set(tables.provenance["of"]) == {"run", "digits-c", "digits-shift", *MODELS}
+    assert set(tables.provenance["subject"]) == {"run", "digits-c", "digits-shift", *MODELS}
     assert len(tables.missing) == 3 * (1 + 75 + 1)
     assert (tables.missing["missing"] == 2).all()
 

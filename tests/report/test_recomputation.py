@@ -302,9 +302,9 @@ class Report:
         return {
             "leaderboard": (["model"], self.leaderboard()),
             "seeds": (["model"], {(of,): self.row(of, self.seeds[of]) for of in self.seeds}),
-            "intervals": (["model", "figure"], self.intervals()),
-            "normalised": (["model", "baseline", "figure", "of"], self.normalised()),
-            "relative": (["model", "baseline", "figure"], self.relative()),
+            "intervals": (["model", "metric"], self.intervals()),
+            "normalised": (["model", "baseline", "metric", "distortion"], self.normalised()),
+            "relative": (["model", "baseline", "metric"], self.relative()),
             "corruptions": (["model", "corruption", "severity"], self.corruptions()),
             "perturbations": (["model", "perturbation"], self.perturbations()),
             "consistency": (["model", "protocol"], self.consistency()),
@@ -507,7 +507,7 @@ def published_means() -> dict[str, Means]:
     found: dict[str, Means] = {}
     for name, network, clean in (("alexnet", "AlexNet", 0.435), ("resnet50", "ResNet-50", 0.239)):
         of_network = normalised[normalised["model"] == network]
-        share = of_network.set_index(["figure", "of"])["value"] / 100
+        share = of_network.set_index(["metric", "distortion"])["value"] / 100
         means: dict[Cell, Any] = {("wrong", "clean"): clean}
         for row in read["corruptions"].itertuples():
             if row.corruption in COUNTED:
