@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # document this working copy, not an installed one
+sys.path.insert(0, str(Path(__file__).parents[1]))  # not an installed copy
 
 project = "robustbench_aa"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -21,7 +21,7 @@ default_role = "code"  # docstrings use Markdown
 
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:class", r"((torch|nn|pd|pandas|os|pathlib|collections)\.|Tensor$).*"),  # names of other packages
+    ("py:class", r"((torch|nn|pd|pandas|os|pathlib|collections)\.|Tensor$).*"),  # of other packages
     ("py:class", "Failure"),  # only the type of an attribute
     ("py:exc", r"\w+Error|UnknownName"),  # the page shows the tree of errors
 ]

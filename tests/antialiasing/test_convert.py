@@ -150,7 +150,7 @@ def test_a_classifier_keeps_its_weights_and_gets_a_name() -> None:
     smooth = antialias(plain, filter_size=3)
     assert smooth.name == "digits:resnet@baseline+lpf3-seed1"
     assert smooth.parameters == plain.parameters
-    assert smooth.weights_sha256 != plain.weights_sha256  # it has filters of its own
+    assert smooth.weights_sha256 != plain.weights_sha256  # the filters count as weights
     assert len(replacements(smooth.module)) == 5
     assert antialias(dataclasses.replace(plain, name="a")).name == "a+lpf4"
 
