@@ -19,8 +19,7 @@ from robustbench_aa.store.thumbnails import read_samples
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustbench_aa.evaluation.loop import Failure
-    from robustbench_aa.types import Classifier
+    from robustbench_aa.types import Classifier, Failure
 
 
 class Run:

@@ -24,57 +24,69 @@ COUNTED_CORRUPTIONS = (
     *("snow", "frost", "fog", "brightness"),
     *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 )
-"""The 15 corruptions of ImageNet-C that mean error and mCE are over."""
+"""The 15 corruptions of ImageNet-C over which mean error and mCE are defined."""
 HOLDOUT_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four corruptions of ImageNet-C that published means leave out."""
+KINDS = ("clean", "corruption", "perturbation", "shift")
+"""The kinds of distortions: no change, a changed image, a sequence of frames, shifted crops."""
+ROLES = ("counted", "holdout", "other")
+"""The roles in published means: part of them, a published hold-out, or neither."""
 COMPARED_WITH = ("previous", "first")
-"""What a frame of a sequence is compared with: the previous frame, or the first one."""
+"""The frames of a sequence that a frame can be compared with."""
+
+
+def corruption_role(name: str) -> str:
+    """Return a corruption's role in published means, one of `ROLES`.
+
+    The name alone decides, so that neither an extra folder nor a user's own corruption can become
+    part of a published mean.
+    """
+    if name in COUNTED_CORRUPTIONS:
+        return "counted"
+    return "holdout" if name in HOLDOUT_CORRUPTIONS else "other"
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """A change that is made to a clean image before a classifier sees it.
+    """A change to a clean image before a classifier sees it.
 
-    Two distortions are equal if their family, name and severity are.
+    Two distortions are equal if their kind, name and severity are.
 
     Attributes:
-        family: `clean`; the group of a corruption: `noise`, `blur`, `weather`, `digital`, `extra`
-            for ImageNet-C's hold-out corruptions or `other`; `perturbation`, or
-            `perturbation_extra` for those that no mean flip rate counts; `shift`.
-        name: `clean`, the corruption's name, the perturbation's, or the shift protocol's.
+        kind: one of `KINDS`.
+        name: `clean`, or the name of the corruption, perturbation or shift protocol.
         severity: 1 to 5 for a corruption, otherwise None.
+        group: the group that tables show: `noise`, `blur`, `weather`, `digital`, `extra`
+            (ImageNet-C's hold-outs) or `other` for a corruption; `perturbation` or
+            `perturbation_extra` for a perturbation; `clean`; empty for a shift.
+        role: one of `ROLES`. The default is `corruption_role` for a corruption and `counted` for
+            the other kinds.
         compared_with: the frame that each frame of a sequence is compared with, one of
             `COMPARED_WITH`.
-        version: of the definition; another version makes other pixels. None where the pixels are
-            read from files.
-        source: SHA-256 of the definition if it is not the package's own, otherwise empty.
+        version: the version of the definition; another version makes other pixels. None where the
+            pixels are read from files.
+        source: the SHA-256 of the definition if it is not the package's own, otherwise empty.
     """
 
-    family: str
+    kind: str
     name: str
     severity: int | None = None
     _: KW_ONLY
+    group: str = field(default="", compare=False)
+    role: str = field(default="", compare=False)
     compared_with: str = field(default="previous", compare=False)
     version: int | None = field(default=None, compare=False)
     source: str = field(default="", compare=False)
 
+    def __post_init__(self) -> None:
+        if not self.role:
+            role = corruption_role(self.name) if self.kind == "corruption" else "counted"
+            object.__setattr__(self, "role", role)
+
     def __str__(self) -> str:
-        if self.family == "shift":
+        if self.kind == "shift":
             return f"shift/{self.name}"
         return self.name if self.severity is None else f"{self.name}/{self.severity}"
-
-    @property
-    def role(self) -> str:
-        """The part it plays in published means: `counted`, `holdout`, or `other` for none.
-
-        ImageNet-C's corruptions are known by their names: neither a folder beside them nor a
-        corruption of a user's own can become part of a published mean.
-        """
-        if self.severity is None:
-            return "holdout" if self.family == "perturbation_extra" else "counted"
-        if self.name in COUNTED_CORRUPTIONS:
-            return "counted"
-        return "holdout" if self.name in HOLDOUT_CORRUPTIONS else "other"
 
     @property
     def held_out(self) -> bool:
@@ -82,32 +94,26 @@ class Distortion:
         return self.role == "holdout"
 
 
-CLEAN = Distortion("clean", "clean")
+CLEAN = Distortion("clean", "clean", group="clean")
 
 
 def counted(distortions: Iterable[Distortion]) -> list[Distortion]:
-    """Return the distortions of a data set that its means count and a complete row needs.
+    """Return the distortions that a data set's means count and that a complete row needs.
 
-    Those are the published ones. A set without a single published corruption, such as
-    ImageNet-C-bar, is measured by all that it has.
+    These are the published ones. A set without any published corruption, such as ImageNet-C-bar,
+    is measured by all of its distortions.
     """
     distortions = list(distortions)
-    published = [of for of in distortions if of.role == "counted"]
-    if any(of.role == "other" for of in distortions) and published in ([], [CLEAN]):
-        return [of for of in distortions if of.role != "holdout"]
+    published = [distortion for distortion in distortions if distortion.role == "counted"]
+    roles = {distortion.role for distortion in distortions}
+    if "other" in roles and published in ([], [CLEAN]):
+        return [distortion for distortion in distortions if not distortion.held_out]
     return published
 
 
 def kind(distortions: Iterable[Distortion]) -> str:
-    """What is measured with these distortions: `corruption`, `perturbation`, `shift`, `clean`."""
-    for distortion in distortions:
-        if distortion.severity is not None:
-            return "corruption"
-        if distortion.family.startswith("perturbation"):
-            return "perturbation"
-        if distortion.family == "shift":
-            return "shift"
-    return "clean"
+    """Return the kind of a data set with these distortions, one of `KINDS`."""
+    return next((one.kind for one in distortions if one.kind != "clean"), "clean")
 
 
 class Shard(NamedTuple):
@@ -143,6 +149,29 @@ class Batch:
     label: np.ndarray
     frames: Tensor
     sources: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A model that could not be evaluated on a shard.
+
+    Attributes:
+        model: Name of the model.
+        dataset: Name of the data set.
+        distortion: The distortion of the images.
+        shard: The range of images.
+        cause: The error message, one line.
+    """
+
+    model: str
+    dataset: str
+    distortion: Distortion
+    shard: Shard
+    cause: str
+
+    def __str__(self) -> str:
+        where = f"{self.dataset} {self.distortion}, images {self.shard}"
+        return f"{self.model} failed on {where}: {self.cause}"
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def forge(
     random = np.random.default_rng(0)
     for model in identities:
         for cell in (cell for name in described for cell in store.cells(name)):
-            if not cell.distortion.family.startswith("perturbation_"):
+            if cell.distortion.kind != "perturbation" or not cell.distortion.held_out:
                 _write_cell(store, model, cell, random)
     return folder
 

@@ -27,7 +27,7 @@ ARROWS = {
     "evaluation": {"datasets", "distortions", "models", "run", "store", "suite"},
     "metrics": {"store"},
     "report": {"metrics", "store"},
-    "run": {"evaluation", "metrics", "report", "store"},
+    "run": {"metrics", "report", "store"},
     "suite": set(),
     "features": {"antialiasing", "datasets", "models", "report"},
     "preview": {"datasets", "distortions"},

@@ -46,7 +46,7 @@ def corrupted(images: torch.Tensor, name: str, severity: int, first: int = 0) ->
 
 def drawn(images: torch.Tensor, name: str, severity: int, first: int = 0) -> Draws:
     index = range(first, first + len(images))
-    return Draws(0, Distortion(CORRUPTIONS[name].family, name, severity), index)
+    return Draws(0, Distortion("corruption", name, severity), index)
 
 
 @every_corruption

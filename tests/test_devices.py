@@ -40,7 +40,7 @@ def assert_same_picture(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 def test_draws_are_the_same_numbers() -> None:
-    cell = Distortion("noise", "gaussian_noise", 1)
+    cell = Distortion("corruption", "gaussian_noise", 1)
     here, there = (Draws(7, cell, range(3), device) for device in ("cpu", GPU))
     assert torch.equal(here.uniform(5, 777), there.uniform(5, 777).cpu())
     torch.testing.assert_close(here.normal(5, 777), there.normal(5, 777).cpu())

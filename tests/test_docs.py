@@ -352,7 +352,7 @@ def fetched(archive: Download, to: Path) -> None:
     """Write the files of an archive of ImageNet-C or ImageNet-P, for two photographs."""
     if f"/{download.DATASETS['imagenet-c'].record}/" in archive.url:
         family = Path(archive.url).stem
-        cells = [f"{cell}" for cell in corruptions_at(224) if cell.family == family]
+        cells = [f"{cell}" for cell in corruptions_at(224) if cell.group == family]
     else:
         cells = [f"{cell}" for cell in perturbations_at(224) if not cell.held_out]
     suffix = "JPEG" if cells[0].endswith("/1") else "mp4"

@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.shards import Store
 from robustbench_aa.store.thumbnails import read_samples
 from robustbench_aa.suite import Suite, read_suite
-from robustbench_aa.types import Shard
+from robustbench_aa.types import Distortion, Shard
 from tests.conftest import make_classifier, tree
 from tests.forged import forge
 
@@ -342,7 +343,11 @@ WRONG: list[tuple[tuple[Any, ...], Any]] = [
     ),
     *(((*DISTORTION, "severity"), value) for value in (0, 6, 10**12, "1", 1.0)),
     *(((*DISTORTION, "frames"), value) for value in (0, -1, 10**12, None)),
-    *(((*DISTORTION, "family"), value) for value in ("shift", "perturbation", "noise", None)),
+    *(((*DISTORTION, "role"), value) for value in ("published", None)),
+    *(
+        ((*DISTORTION, "kind"), value)
+        for value in ("shift", "perturbation", "corruption", "x", None)
+    ),
     (("datasets",), {"../x": {}}),
     (("environment",), {"torch": 2}),
     (("profile",), {"wall": -1}),
@@ -394,26 +399,30 @@ def test_a_run_json_that_is_no_such_thing_is_refused(run: Path, text: str) -> No
 @pytest.mark.parametrize(
     ("entries", "told"),
     [
-        ([("noise", "a", 1), ("shift", "circular", None)], "mixes corruption and shift"),
-        ([("noise", "a", 1), ("noise", "a", 2), ("noise", "b", 1)], "no distortions at the same"),
+        ([("corruption", "a", 1), ("shift", "circular", None)], "mixes corruption and shift"),
         (
-            [("noise", "a", 1), ("extra", "b", 1), ("extra", "c", 2)],
+            [("corruption", "a", 1), ("corruption", "a", 2), ("corruption", "b", 1)],
             "no distortions at the same",
         ),
-        ([("extra", "spatter", 1)], "no distortions at the same"),
-        ([("weather", "fog", 1)], "has 1 of the 15 corruptions of a mean error; it lacks gaussian"),
+        (
+            [("corruption", "a", 1), ("corruption", "b", 1), ("corruption", "c", 2)],
+            "no distortions at the same",
+        ),
+        ([("corruption", "spatter", 1)], "no distortions at the same"),
+        (
+            [("corruption", "fog", 1)],
+            "has 1 of the 15 corruptions of a mean error; it lacks gaussian",
+        ),
         ([("perturbation", "a", None)], "sequences of a of a single frame"),
         ([("shift", "diagonal", None)], "no shifts that are compared"),
         ([("shift", "crops", None)], "crops that are no pairs"),
-        ([("noise", "a", 1), ("blur", "a", 1)], "has a/1 twice"),
+        ([("corruption", "a", 1), ("corruption", "a", 1)], "has a/1 twice"),
     ],
 )
 def test_a_run_of_which_nothing_can_be_computed_is_refused(
     run: Path, entries: list[tuple[str, str, int | None]], told: str
 ) -> None:
-    keys = ("family", "name", "severity", "frames")
-    rest = {"compared_with": "previous", "version": 1, "source": ""}
-    cells = [dict(zip(keys, (*entry, 1), strict=True)) | rest for entry in entries]
+    cells = [asdict(Distortion(*entry)) | {"frames": 1} for entry in entries]
     changed(run, (*DATASET, "distortions"), cells)
     with pytest.raises(RunError, match=rf"run\.json is not readable \(.*{told}"):
         Run(run)

@@ -9,7 +9,7 @@ from tests.conftest import PLAIN, make_classifier
 
 def test_distortions_are_written_as_their_paths() -> None:
     assert str(CLEAN) == "clean"
-    assert str(Distortion("noise", "gaussian_noise", 3)) == "gaussian_noise/3"
+    assert str(Distortion("corruption", "gaussian_noise", 3)) == "gaussian_noise/3"
     assert str(Distortion("shift", "circular")) == "shift/circular"
 
 
@@ -21,7 +21,7 @@ def test_shards_cover_every_image_once() -> None:
 
 def test_the_kind_of_a_data_set_is_what_it_measures() -> None:
     assert kind([CLEAN]) == "clean"
-    assert kind([CLEAN, Distortion("blur", "defocus_blur", 1)]) == "corruption"
+    assert kind([CLEAN, Distortion("corruption", "defocus_blur", 1)]) == "corruption"
     assert kind([Distortion("shift", "circular")]) == "shift"
 
 

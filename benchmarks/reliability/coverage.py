@@ -55,7 +55,7 @@ FLIP_SIZES = {
 """By name, in which proportions flips that happen have which size."""
 SHARED = 0.6
 """Of the variance of how hard an image is: in all cells and for all models alike."""
-CORRUPTED = [Distortion("any", *of) for of in product(COUNTED_CORRUPTIONS, range(1, 6))]
+CORRUPTED = [Distortion("corruption", *of) for of in product(COUNTED_CORRUPTIONS, range(1, 6))]
 THRESHOLDS = np.add.outer(np.linspace(-1.5, -0.2, 15), np.linspace(-0.5, 0.5, 5)).ravel()
 """Below which an image fails, of 15 corruptions at 5 severities: errors of 2% to 62%."""
 WITH_CLEAN = np.append(THRESHOLDS, -2.0)

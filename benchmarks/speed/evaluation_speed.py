@@ -48,7 +48,7 @@ MODELS = {
 DATASETS = ("imagenet-c", "imagenet-c-live", "imagenet-p-live", "image-folder", "imagenet-shift")
 VIDEOS = "imagenet-p"
 CORRUPTIONS = [
-    *dict.fromkeys(of.name for of in LIVE["imagenet-c-live"](224)[1:] if of.family != "extra")
+    *dict.fromkeys(of.name for of in LIVE["imagenet-c-live"](224)[1:] if of.group != "extra")
 ]
 PERTURBATIONS = ("gaussian_noise", "motion_blur", "snow", "tilt", "scale")
 REPETITIONS = len(SEVERITIES)

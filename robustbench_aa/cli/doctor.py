@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from robustbench_aa.errors import ModelError, cause
-from robustbench_aa.store.manifest import cpu_name, environment, versions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +79,12 @@ TOLERANCE = 0.005
 Facts = Mapping[str, Callable[[], object]]
 
 
+@click.command()
+def doctor() -> int:
+    """Tells what a bug report should: versions, devices, folders and whether a self-test passes."""
+    return 0 if diagnose(click.echo) else 1
+
+
 def diagnose(tell: Callable[[str], None]) -> bool:
     """Tells everything, a line at a time, and whether the self-test passed on every device.
 
@@ -109,20 +117,10 @@ def _lines(name: str, fact: Callable[[], object]) -> Iterator[str]:
 
 def _decoders() -> dict[str, str]:
     """What else runs are told of by, but for what has a line of its own."""
+    from robustbench_aa.store.manifest import environment, versions
+
     elsewhere = {*versions(), "device", "cpu", "gpu"}
     return {name: of for name, of in environment("cpu").items() if name not in elsewhere}
-
-
-def _cores() -> int:
-    from robustbench_aa.datasets.pictures import cores
-
-    return cores()
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _gpus() -> dict[str, str]:
@@ -156,14 +154,13 @@ def _pixels() -> str:
     )
 
 
-def _hub() -> str:
-    import torch
+def _call(function: str) -> Any:
+    """The result of a function that is named `module:function` and imported only now."""
+    return resolve_name(function)()
 
-    return torch.hub.get_dir()
 
-
-def _free(folder: Callable[[], str]) -> str:
-    path = Path(folder())
+def _free(folder: str) -> str:
+    path = Path(_call(folder))
     # what is not there yet will be made on the disk of the folder above
     there = next(of for of in (path, *path.parents) if of.exists())
     return f"{shutil.disk_usage(there).free / 2**30:.1f} GiB in {path}"
@@ -188,12 +185,20 @@ def _version(package: str) -> str:
 
 
 SECTIONS: Mapping[str, Facts] = {
-    "versions": {"packages": versions, "decoders": _decoders},
-    "devices": {"cpu": cpu_name, "cores": _cores, "torch threads": _threads, "cuda": _gpus},
+    "versions": {
+        "packages": partial(_call, "robustbench_aa.store.manifest:versions"),
+        "decoders": _decoders,
+    },
+    "devices": {
+        "cpu": partial(_call, "robustbench_aa.store.manifest:cpu_name"),
+        "cores": partial(_call, "robustbench_aa.datasets.pictures:cores"),
+        "torch threads": partial(_call, "torch:get_num_threads"),
+        "cuda": _gpus,
+    },
     "free disk space": {
-        "current directory": partial(_free, os.getcwd),
-        "temporary directory": partial(_free, tempfile.gettempdir),
-        "torch hub cache": partial(_free, _hub),
+        "current directory": partial(_free, "os:getcwd"),
+        "temporary directory": partial(_free, "tempfile:gettempdir"),
+        "torch hub cache": partial(_free, "torch.hub:get_dir"),
     },
     "folders of data sets": {variable: partial(_folder, variable) for variable in VARIABLES},
     "extras": {name: partial(_version, package) for name, package in EXTRAS.items()},

@@ -133,14 +133,15 @@ def find_cells(root: Path) -> dict[Distortion, Path]:
     }
     if not found:
         raise UsageError(f"no <corruption>/<severity> folders in {root}; check --data-dir")
-    families = {cell.name: cell.family for cell in corruptions_at(STORED.size)}
+    groups = {cell.name: cell.group for cell in corruptions_at(STORED.size)}
     names = []
-    if found.keys() & families.keys():
-        names = [name for name in families if name in found or name in COUNTED_CORRUPTIONS]
-    names += sorted(found.keys() - families.keys())
+    if found.keys() & groups.keys():
+        names = [name for name in groups if name in found or name in COUNTED_CORRUPTIONS]
+    names += sorted(found.keys() - groups.keys())
     return {
-        Distortion(families.get(name, "other"), name, severity): found.get(name, root / name)
-        / str(severity)
+        Distortion("corruption", name, severity, group=groups.get(name, "other")): (
+            found.get(name, root / name) / str(severity)
+        )
         for name in names
         for severity in SEVERITIES
     }

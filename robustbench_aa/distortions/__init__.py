@@ -35,15 +35,19 @@ def _corruption(name: str, severity: int, table: Mapping[str, Row]) -> Distortio
     if source:  # the parameters of a user's own corruption are part of its definition too
         told = f"{source} {table[name][severity - 1]}"
         source = hashlib.sha256(told.encode()).hexdigest()
-    return Distortion(of.family, name, severity, version=of.version, source=source)
+    return Distortion(
+        "corruption", name, severity, group=of.group, version=of.version, source=source
+    )
 
 
 def perturbations_at(size: int) -> list[Distortion]:
     """Return every perturbation of images of `size` pixels, those that mFR counts first."""
     return [
         Distortion(
-            "perturbation" if name in COUNTED[size] else "perturbation_extra",
+            "perturbation",
             name,
+            group="perturbation" if name in COUNTED[size] else "perturbation_extra",
+            role="counted" if name in COUNTED[size] else "holdout",
             compared_with=of.compared_with,
             version=of.version,
             source=of.source,
@@ -59,9 +63,9 @@ def shifts_by(*protocols: str) -> list[Distortion]:
 
 def frames(distortion: Distortion, size: int) -> int:
     """How many frames a distortion makes of one image of `size` pixels."""
-    if distortion.family.startswith("perturbation"):
+    if distortion.kind == "perturbation":
         return table_of(size)[distortion.name].frames
-    return shift_frames(distortion.name) if distortion.family == "shift" else 1
+    return shift_frames(distortion.name) if distortion.kind == "shift" else 1
 
 
 def distort(
@@ -95,10 +99,10 @@ def distort(
     """
     check_bytes(images)
     draws = Draws(seed, distortion, index, images[0].device)
-    if distortion.family.startswith("perturbation"):
+    if distortion.kind == "perturbation":
         return perturb(images, distortion.name, size, draws)
     assert isinstance(images, Tensor)
-    if distortion.family == "shift":
+    if distortion.kind == "shift":
         return shift(images, distortion.name, size, draws)
     if distortion.severity is None:
         return images.unsqueeze(1).clone()

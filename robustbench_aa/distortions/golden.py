@@ -54,7 +54,7 @@ def golden_cells() -> Iterator[Distortion]:
 
 def key(distortion: Distortion) -> str:
     """Return how a distortion and its version are called in the files of golden pixels."""
-    return f"{distortion.family} {distortion} v{distortion.version}"
+    return f"{distortion.group} {distortion} v{distortion.version}"
 
 
 def hashes() -> dict[str, str]:

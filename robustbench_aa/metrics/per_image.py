@@ -211,8 +211,8 @@ FIGURES = {
 
 
 def _group(of: Distortion, keep_ranking: bool) -> str:
-    if of.family.startswith("perturbation"):
+    if of.kind == "perturbation":
         return "rankings" if keep_ranking else "sequences"
-    if of.family == "shift":
+    if of.kind == "shift":
         return "diagonal" if of.name == "diagonal" else "shifts"
     return "pictures"

@@ -36,7 +36,7 @@ def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFra
                 told = {"model": model.name, "dataset": kinds[kind], "corruption": distortion.name}
                 cell = {"severity": distortion.severity or 0, "images": mean.images}
                 error = _estimate("error", wrong, [seed.wrong[distortion] for seed in seeds])
-                rows.append(told | cell | error | {"family": distortion.family})
+                rows.append(told | cell | error | {"group": distortion.group})
     return pd.DataFrame(rows)
 
 
@@ -56,7 +56,7 @@ def perturbations(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
             if cell in mean.zipf_distance:
                 zipf = [seed.zipf_distance[cell] for seed in seeds]
                 row |= _estimate("zipf_distance", mean.zipf_distance[cell], zipf, ZIPF_LARGEST)
-            rows.append(row | {"family": cell.family})
+            rows.append(row | {"group": cell.group})
     return pd.DataFrame(rows)
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from robustbench_aa.report.leaderboard import ranking_figure
 from robustbench_aa.report.tables import Tables
-from robustbench_aa.types import Distortion, counted, training_seed
+from robustbench_aa.types import CLEAN, Distortion, counted, training_seed
 
 INK = "#010203"
 """Lines and letters, and the first colour: an own near-black, which the page can tell apart."""
@@ -163,8 +163,8 @@ def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
 def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     """Over the corruptions that published means count."""
     table = tables.corruptions
-    rows = zip(table["family"], table["corruption"], table["severity"], strict=True)
-    cells = [Distortion(family, name, severity or None) for family, name, severity in rows]
+    rows = zip(table["corruption"], table["severity"], strict=True)
+    cells = [Distortion("corruption", *row) if row[1] else CLEAN for row in rows]
     chosen = {*counted(dict.fromkeys(cells))}
     table = table[[cell in chosen for cell in cells]]
     errors = table.groupby(["model", "severity"], sort=False)["error"].mean() * 100

@@ -12,7 +12,7 @@ from robustbench_aa.errors import one_line
 from robustbench_aa.report.rounding import rounded
 from robustbench_aa.report.tables import Tables
 
-WIDE = ("params_m", "images", "family")
+WIDE = ("params_m", "images", "group")
 """Columns that a terminal has no room for."""
 BESIDE = ("_low", "_high", "_std")
 """How the names of columns end that tell how sure the figure of the same name is."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_aa.errors import DatasetError, RunError, cause
-from robustbench_aa.store.schema import LARGEST, check_form
+from robustbench_aa.store.schema import LARGEST, check_form, with_kinds
 from robustbench_aa.store.storage import patiently
 from robustbench_aa.support.files import read_text
 from robustbench_aa.types import Classifier, Shard
@@ -78,7 +78,7 @@ class Manifest:
         path = directory / RUN
         try:
             text = patiently(path, lambda: read_text(path, LARGEST))
-            content = json.loads(text, parse_constant=_refuse)
+            content = with_kinds(json.loads(text, parse_constant=_refuse))
             if content["schema"] == SCHEMA_VERSION:
                 check_form(content)
                 return cls(**content)

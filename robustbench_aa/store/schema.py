@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from robustbench_aa.types import CLEAN, COMPARED_WITH, COUNTED_CORRUPTIONS, Distortion, kind
+from robustbench_aa.types import (
+    CLEAN,
+    COMPARED_WITH,
+    COUNTED_CORRUPTIONS,
+    KINDS,
+    ROLES,
+    Distortion,
+    corruption_role,
+    kind,
+)
 
 LARGEST = 10 * 2**20
 """Bytes of a `run.json`."""
@@ -31,7 +40,6 @@ RANKED = 500_000_000
 BEYOND = 2**63
 
 Check = Callable[[Any], bool]
-PERTURBATIONS = ("perturbation", "perturbation_extra")
 
 
 def folder_of(name: str) -> str:
@@ -43,6 +51,31 @@ def folder_of(name: str) -> str:
 def distortion_of(entry: Mapping[str, Any]) -> Distortion:
     """Return the distortion that an entry of a data set describes."""
     return Distortion(**{key: entry[key] for key in DISTORTION if key != "frames"})
+
+
+def with_kinds(content: Any) -> Any:
+    """Return the content of a `run.json`, whose earlier form gave distortions a `family`.
+
+    Whatever else is wrong with it stays, for `check_form` to refuse.
+    """
+    datasets = content.get("datasets") if isinstance(content, dict) else None
+    for dataset in datasets.values() if isinstance(datasets, dict) else ():
+        entries = dataset.get("distortions") if isinstance(dataset, dict) else None
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and "family" in entry:
+                entry |= _from_family(entry.pop("family"), entry.get("name"))
+    return content
+
+
+def _from_family(family: Any, name: Any) -> dict[str, Any]:
+    if family in ("perturbation", "perturbation_extra"):
+        role = "counted" if family == "perturbation" else "holdout"
+        return {"kind": "perturbation", "group": family, "role": role}
+    if family == "shift":
+        return {"kind": "shift", "group": "", "role": "counted"}
+    if family == "clean":
+        return {"kind": "clean", "group": "clean", "role": "counted"}
+    return {"kind": "corruption", "group": family, "role": corruption_role(str(name))}
 
 
 def check_form(content: Mapping[str, Any]) -> None:
@@ -127,9 +160,11 @@ DATASET: Mapping[str, Check] = {
 }
 LABELS: Mapping[str, Check] = {"rule": _is_text, "present": _whole(1, 2**31 - 1)}
 DISTORTION: Mapping[str, Check] = {
-    "family": _is_text,
+    "kind": lambda value: value in KINDS,
     "name": _is_text,
     "severity": lambda value: value is None or _whole(1, 5)(value),
+    "group": _is_text,
+    "role": lambda value: value in ROLES,
     "compared_with": lambda value: value in COMPARED_WITH,
     "version": lambda value: value is None or _whole(1)(value),
     "source": _is_text,
@@ -169,9 +204,11 @@ def _check_distortions(where: str, entries: Iterable[Any]) -> None:
         cell = distortion_of(entry)
         if str(cell) in names:
             raise ValueError(f"{where} has {cell} twice")
-        single = cell.family in ("clean", "shift", *PERTURBATIONS)
-        if (cell.severity is None) != single or (cell.family == "clean") != (cell == CLEAN):
-            raise ValueError(f"{where} has {cell} of the family {cell.family}, which cannot be")
+        graded = cell.kind == "corruption"
+        if graded != (cell.severity is not None) or (cell.kind == "clean") != (cell == CLEAN):
+            raise ValueError(f"{where} has {cell} of the kind {cell.kind}, which cannot be")
+        if graded and cell.role != corruption_role(cell.name):
+            raise ValueError(f"{where} has {cell} with the role {cell.role}, which cannot be")
         names.add(str(cell))
         found[cell] = entry["frames"]
     kinds = {kind([cell]) for cell in found} - {"clean"}
@@ -193,9 +230,9 @@ def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:
 def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:
     severities: dict[str, dict[str, set[int | None]]] = {}
     for cell, frames in found.items():
-        if cell.family in PERTURBATIONS and frames < 2:
+        if cell.kind == "perturbation" and frames < 2:
             raise ValueError(f"{where} has sequences of {cell} of a single frame")
-        if cell.family != "clean":
+        if cell.kind != "clean":
             of = severities.setdefault(cell.role, {})
             of.setdefault(cell.name, set()).add(cell.severity)
     ragged = any(

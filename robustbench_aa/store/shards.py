@@ -136,14 +136,24 @@ class Store:
         Raises:
             RunError: the run that is there contradicts the manifest.
         """
-        earlier = Manifest.read(directory)
+        store = cls(directory, manifest)
+        store.join_earlier()
+        return store
+
+    def join_earlier(self) -> None:
+        """Join the manifest with that of the run in the directory, if there is one.
+
+        Raises:
+            RunError: The run that is there contradicts the manifest.
+        """
+        earlier = Manifest.read(self.directory)
         if earlier is None:
-            return cls(directory, manifest)
+            return
         # what was never predicted may change, such as a data set whose bad files were removed
-        held = cls(directory, earlier)
+        held = Store(self.directory, earlier)
         datasets = {name: of for name, of in earlier.datasets.items() if held.holds(name)}
         earlier = replace(earlier, datasets=datasets)
-        return cls(directory, manifest.joined(earlier, directory))
+        self.manifest = self.manifest.joined(earlier, self.directory)
 
     def holds(self, dataset: str) -> bool:
         """Return whether there is any prediction file of a data set."""

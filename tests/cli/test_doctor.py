@@ -85,7 +85,7 @@ def test_what_is_broken_is_a_line_and_fails_the_self_test(monkeypatch: pytest.Mo
     def broken(*_: object, **__: object) -> NoReturn:
         raise RuntimeError("the driver is too old\nand so on")
 
-    monkeypatch.setattr(doctor, "environment", broken)
+    monkeypatch.setattr("robustbench_aa.store.manifest.environment", broken)
     monkeypatch.setattr(torch.cuda, "is_available", broken)
     monkeypatch.setattr(torch.hub, "get_dir", broken)
     monkeypatch.setattr("robustbench_aa.evaluation.session.prepare", broken)

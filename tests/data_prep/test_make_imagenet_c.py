@@ -15,7 +15,7 @@ from robustbench_aa.datasets.verify import verify
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.types import Distortion, Shard
 
-FOG = Distortion("weather", "fog", 3)
+FOG = Distortion("corruption", "fog", 3)
 
 
 @pytest.fixture

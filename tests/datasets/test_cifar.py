@@ -17,7 +17,7 @@ from robustbench_aa.errors import DatasetError, RobustbenchError, UsageError
 from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
 
 CPU = torch.device("cpu")
-COUNTED = [cell for cell in corruptions_at(32) if cell.family != "extra"]
+COUNTED = [cell for cell in corruptions_at(32) if cell.group != "extra"]
 LABELS = np.array([3, 8, 0], dtype=np.uint8)
 
 
@@ -46,7 +46,7 @@ def test_severities_lie_end_to_end(released: Path) -> None:
     assert (dataset.images, dataset.classes, dataset.size) == (3, 10, 32)
     assert not dataset.missing
     for severity in (1, 4):
-        batches = read("cifar10-c", Distortion("noise", "shot_noise", severity), released)
+        batches = read("cifar10-c", Distortion("corruption", "shot_noise", severity), released)
         frames = torch.cat([batch.frames for batch in batches])[:, 0].permute(0, 2, 3, 1)
         first = 3 * (severity - 1)
         np.testing.assert_array_equal(frames, pixels(1, 15)[first : first + 3])
@@ -108,7 +108,7 @@ def test_the_published_test_batch_is_read(tmp_path: Path) -> None:
     (first, second) = read("cifar10-c-live", CLEAN, tmp_path)
     np.testing.assert_array_equal(first.frames[:, 0].permute(0, 2, 3, 1), images[:2])
     assert [*first.label, *second.label] == [3, 8, 0]
-    (noisy, _) = read("cifar10-c-live", Distortion("noise", "gaussian_noise", 5), tmp_path)
+    (noisy, _) = read("cifar10-c-live", Distortion("corruption", "gaussian_noise", 5), tmp_path)
     assert not torch.equal(noisy.frames, first.frames)
 
 

@@ -51,7 +51,7 @@ def test_digits_c_has_every_corruption_at_every_severity_and_clean() -> None:
     ]
     assert dataset.distortions[0] == CLEAN
     assert len(dataset.distortions) == 1 + 5 * len(names)
-    assert [d.name for d in dataset.distortions if d.family == "extra"][::5] == [
+    assert [d.name for d in dataset.distortions if d.group == "extra"][::5] == [
         *("speckle_noise", "gaussian_blur", "spatter", "saturate")
     ]
 
@@ -67,7 +67,7 @@ def test_digits_shift_shows_every_shift_of_four_pixels() -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
 def test_frames_do_not_depend_on_batches_or_shards(batch_size: int) -> None:
     dataset = open_dataset("digits-c", Request(limit=20))
-    noise = Distortion("noise", "shot_noise", 3)
+    noise = Distortion("corruption", "shot_noise", 3)
     whole = torch.cat([b.frames for b in dataset.read(noise, Shard(0, 20), 100, CPU)])
     parts = [
         b for s in (Shard(0, 9), Shard(9, 20)) for b in dataset.read(noise, s, batch_size, CPU)
@@ -76,7 +76,7 @@ def test_frames_do_not_depend_on_batches_or_shards(batch_size: int) -> None:
 
 
 def test_a_limited_data_set_shows_the_same_frames_of_fewer_images() -> None:
-    noise = Distortion("noise", "gaussian_noise", 5)
+    noise = Distortion("corruption", "gaussian_noise", 5)
     (few,) = open_dataset("digits-c", Request(limit=10)).read(noise, Shard(0, 10), 100, CPU)
     (whole,) = open_dataset("digits-c").read(noise, Shard(0, 797), 1000, CPU)
     assert few.index.tolist() == [0, 79, 159, 239, 318, 398, 478, 557, 637, 717]
@@ -85,7 +85,7 @@ def test_a_limited_data_set_shows_the_same_frames_of_fewer_images() -> None:
 
 
 def test_another_seed_is_another_noise() -> None:
-    noise = Distortion("noise", "gaussian_noise", 5)
+    noise = Distortion("corruption", "gaussian_noise", 5)
     frames = [
         next(
             iter(open_dataset("digits-c", Request(5, seed)).read(noise, Shard(0, 5), 9, CPU))

@@ -16,8 +16,8 @@ from robustbench_aa.errors import DatasetError, UsageError
 from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
 
 CPU = torch.device("cpu")
-NOISE = Distortion("noise", "gaussian_noise", 2)
-FOG = Distortion("weather", "fog", 3)
+NOISE = Distortion("corruption", "gaussian_noise", 2)
+FOG = Distortion("corruption", "fog", 3)
 
 
 def picture(seed: int, width: int = 300, height: int = 260) -> Image.Image:
@@ -137,7 +137,7 @@ def test_live_pixels_depend_on_seed_and_image_alone(validation: Path) -> None:
 
 def test_the_package_corrupts_when_it_is_asked_for(validation: Path) -> None:
     how = {"data_dir": str(validation), "stored_jpeg": False, "limit": 2}
-    contrast = Distortion("digital", "contrast", 2)
+    contrast = Distortion("corruption", "contrast", 2)
     ours = read("imagenet-c-live", contrast, **how)[0].frames
     theirs = read("imagenet-c-live", contrast, backend="imagecorruptions", **how)[0].frames
     assert (ours.int() - theirs.int()).abs().max() <= 1
@@ -157,7 +157,7 @@ def test_the_released_layout_is_found_by_listing(tmp_path: Path, nesting: str) -
             picture(severity + number, 224, 224).save(folder / f"{number}.png")
     dataset = open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
     assert [str(d) for d in dataset.distortions if d not in dataset.missing] == ["fog/1", "fog/3"]
-    counted = [cell for cell in corruptions_at(224) if cell.family != "extra"]
+    counted = [cell for cell in corruptions_at(224) if cell.group != "extra"]
     assert list(dataset.distortions) == counted
     assert (dataset.images, dataset.classes) == (3, 1000)
     (batch,) = dataset.read(FOG, Shard(0, 3), 4, CPU)
@@ -172,7 +172,7 @@ def test_other_corruptions_in_the_same_layout(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     picture(0, 224, 224).save(folder / "a.png")
     dataset = open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
-    cells = [Distortion("other", "blue_noise_sample", severity) for severity in range(1, 6)]
+    cells = [Distortion("corruption", "blue_noise_sample", severity) for severity in range(1, 6)]
     assert list(dataset.distortions) == cells
     assert list(dataset.missing) == cells[1:]
 
@@ -183,7 +183,7 @@ def test_holdout_corruptions_are_measured_where_they_are(tmp_path: Path) -> None
     picture(0, 224, 224).save(folder / "a.png")
     dataset = open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
     assert len(dataset.distortions) == 80
-    assert {cell.name for cell in dataset.distortions if cell.family == "extra"} == {"saturate"}
+    assert {cell.name for cell in dataset.distortions if cell.group == "extra"} == {"saturate"}
 
 
 def test_a_class_that_one_cell_lacks_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import corruptions_at, perturbations_at
 from robustbench_aa.errors import UnknownName, UsageError
 
-COUNTED = [cell for cell in corruptions_at(224) if cell.family != "extra"]
+COUNTED = [cell for cell in corruptions_at(224) if cell.group != "extra"]
 CLASSES = wnids()[:3]
 
 

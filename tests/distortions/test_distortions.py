@@ -37,7 +37,7 @@ def test_images_that_are_not_bytes_are_refused_and_stay(
     if cell.severity:
         with pytest.raises(UsageError, match="not uint8"):
             corrupt(images, cell.name, cell.severity, draws)
-    if cell.family.startswith("perturbation"):
+    if cell.kind == "perturbation":
         with pytest.raises(UsageError, match="not uint8"):
             perturb(images, cell.name, 32, draws)
     assert torch.equal(images, before)
@@ -131,5 +131,5 @@ def test_versions_are_of_what_this_package_makes() -> None:
     for cell in EVERY[1:]:
         assert (cell.version, cell.source) == (1, "") or cell.version > 1, cell
     assert set(asdict(CLEAN)) == {
-        *("family", "name", "severity", "compared_with", "version", "source")
+        *("kind", "name", "severity", "group", "role", "compared_with", "version", "source")
     }

@@ -168,7 +168,7 @@ def test_impulses_are_as_frequent_as_in_the_package(
     photographs: torch.Tensor, severity: int
 ) -> None:
     grey = torch.full_like(photographs[:1], 100)
-    draws = Draws(0, Distortion("noise", "impulse_noise", severity), [0])
+    draws = Draws(0, Distortion("corruption", "impulse_noise", severity), [0])
     ours = corrupt(grey, "impulse_noise", severity, draws).numpy()
     picture = grey[0].permute(1, 2, 0).numpy()
     theirs = imagecorruptions_backend.corrupt_by_seed(picture, "impulse_noise", severity, 0)

@@ -10,7 +10,7 @@ from scipy import stats
 from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.types import Distortion
 
-NOISE = Distortion("noise", "gaussian_noise", 3)
+NOISE = Distortion("corruption", "gaussian_noise", 3)
 
 
 def draws(seed: int = 0, distortion: Distortion = NOISE, index: range = range(8)) -> Draws:
@@ -59,7 +59,7 @@ def test_seed_distortion_and_image_each_give_other_numbers() -> None:
     samples = [
         draws().uniform(16),
         draws(seed=1).uniform(16),
-        draws(distortion=Distortion("noise", "gaussian_noise", 4)).uniform(16),
+        draws(distortion=Distortion("corruption", "gaussian_noise", 4)).uniform(16),
         draws(index=range(8, 16)).uniform(16),
     ]
     values = torch.stack(samples).flatten()

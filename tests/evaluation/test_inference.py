@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,8 @@ def test_memory_that_runs_out_while_images_are_distorted(
     session = prepare(Suite([make_classifier("a")], ["digits"], limit=50), tmp_path, "cpu")
     predictors = {name: Predictor(of, Inference()) for name, of in session.classifiers.items()}
     dataset: Any = Cramped(open_dataset("digits", Request(limit=50)), room)
-    failures = evaluate(session.work, dataset, predictors, session.store, batch_size=16, device=CPU)
+    cramped = replace(session, datasets={"digits": dataset}, inference=Inference(16))
+    failures = evaluate(cramped, predictors)
     assert caplog.messages[0] == "digits clean: out of memory with 16 frames; going on with 8"
     rows = session.store.read("a", session.cells[0], SCHEMA.names)
     if room:

@@ -98,7 +98,7 @@ def test_predictions_do_not_depend_on_what_is_read_ahead(
     reference: dict[str, pd.DataFrame],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "IN_TURN", set())  # as beside a GPU
+    monkeypatch.setattr(loop, "NOT_PREFETCHED", set())  # as beside a GPU
     assert_same(carry_out(tmp_path, embedded, 7), reference)
 
 
@@ -193,7 +193,7 @@ def test_a_failing_model_is_named_and_the_others_go_on(
     session = prepare(Suite([broken, good], ["digits"], limit=12), tmp_path, "cpu")
     run = session.run()
     (failure,) = run.failures
-    assert (failure.model, str(failure.cell.distortion)) == ("broken", "clean")
+    assert (failure.model, str(failure.distortion)) == ("broken", "clean")
     assert failure.cause.startswith(cause)
     board = run.leaderboard().set_index("model")
     assert board["complete"].to_dict() == {"broken": False, "good": True}
@@ -250,14 +250,8 @@ def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> Non
 
     dataset = open_dataset("digits", Request(limit=12))
     session = prepare(Suite([make_classifier("a")], ["digits"], limit=12), tmp_path, "cpu")
-    (failure,) = evaluate(
-        session.work,
-        Short(),  # type: ignore[arg-type]
-        {name: Predictor(of, Inference()) for name, of in session.classifiers.items()},
-        session.store,
-        batch_size=5,
-        device=CPU,
-    )
+    short = replace(session, datasets={"digits": Short()}, inference=Inference(5))  # type: ignore[dict-item]
+    (failure,) = evaluate(short, {"a": Predictor(session.classifiers["a"], Inference())})
     assert (
         str(failure) == "a failed on digits clean, images 0-12: digits did not give 2 of 12 images"
     )
@@ -344,7 +338,7 @@ def test_whatever_a_data_set_raises_is_told_and_other_cells_go_on(
     monkeypatch.setitem(CORRUPTIONS._things, "fog", fog)
     suite = Suite([make_classifier("a")], ["digits-c"], limit=3, severities=[1])
     run = prepare(suite, tmp_path, "cpu").run()
-    assert {str(failure.cell.distortion) for failure in run.failures} == {"fog/1"}
+    assert {str(failure.distortion) for failure in run.failures} == {"fog/1"}
     errors = run.tables().corruptions.query("severity == 1").set_index("corruption")["error"]
     assert errors[errors.isna()].index.tolist() == ["fog"]
 

@@ -27,11 +27,11 @@ PERTURBED = [
 ]
 
 
-CORRUPTED = [Distortion("any", name, s) for name in COUNTED for s in range(1, 6)]
+CORRUPTED = [Distortion("corruption", name, s) for name in COUNTED for s in range(1, 6)]
 SEQUENCES = {Distortion("perturbation", name): np.zeros(1) for name in PERTURBED}
 RUN = {
     "corruption": Outcomes(
-        {cell: np.zeros(1) for cell in (*CORRUPTED, Distortion("any", "odd", 1))}
+        {cell: np.zeros(1) for cell in (*CORRUPTED, Distortion("corruption", "odd", 1))}
     ),
     "perturbation": Outcomes(SEQUENCES, {}, SEQUENCES, SEQUENCES),
 }

@@ -20,7 +20,7 @@ from robustbench_aa.metrics.comparison import (
 from robustbench_aa.metrics.per_image import ByKind, Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
-CELLS = [Distortion("any", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]
+CELLS = [Distortion("corruption", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]
 TILT = Distortion("perturbation", "tilt")
 
 

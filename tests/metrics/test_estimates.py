@@ -18,7 +18,7 @@ from robustbench_aa.metrics.estimates import Sample, figure_intervals, relative_
 from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
-CELLS = [Distortion("any", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]
+CELLS = [Distortion("corruption", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]
 TILT = Distortion("perturbation", "tilt")
 CROPS = Distortion("shift", "crops")
 

@@ -7,17 +7,20 @@ from robustbench_aa.metrics.aggregates import figures, means
 from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, Distortion
 
-FOG = [Distortion("weather", "fog", severity) for severity in (1, 2)]
+FOG = [Distortion("corruption", "fog", severity) for severity in (1, 2)]
 REST = [
-    Distortion("noise", name, severity)
+    Distortion("corruption", name, severity)
     for name in COUNTED_CORRUPTIONS
     for severity in (1, 2)
     if name != "fog"
 ]
-SPATTER = Distortion("extra", "spatter", 1)
-HELD_OUT = [Distortion("extra", name, 1) for name in HOLDOUT_CORRUPTIONS]
-FOG_3D = Distortion("other", "fog_3d", 1)
-TILT, SHEAR = Distortion("perturbation", "tilt"), Distortion("perturbation_extra", "shear")
+SPATTER = Distortion("corruption", "spatter", 1)
+HELD_OUT = [Distortion("corruption", name, 1) for name in HOLDOUT_CORRUPTIONS]
+FOG_3D = Distortion("corruption", "fog_3d", 1)
+TILT, SHEAR = (
+    Distortion("perturbation", "tilt"),
+    Distortion("perturbation", "shear", role="holdout"),
+)
 
 
 def test_means_count_neither_clean_images_nor_hold_out_corruptions() -> None:
@@ -45,7 +48,7 @@ def test_a_corruption_beside_the_published_ones_has_a_mean_of_its_own() -> None:
 
 
 def test_a_set_without_published_corruptions_has_no_mean_error() -> None:
-    bar = [Distortion("other", name, 1) for name in ("caustic_refraction", "sparkles")]
+    bar = [Distortion("corruption", name, 1) for name in ("caustic_refraction", "sparkles")]
     of_bar = Outcomes({bar[0]: np.ones(2), bar[1]: np.zeros(2)})
     found = figures(means({"corruption": of_bar}), {"self": means({"corruption": of_bar})})
     assert found == {"mean_error_other": 0.5}
@@ -53,8 +56,8 @@ def test_a_set_without_published_corruptions_has_no_mean_error() -> None:
     assert not Outcomes({bar[0]: np.full(2, np.nan), bar[1]: np.zeros(2)}).complete
 
 
-def test_a_corruption_of_the_family_extra_does_not_redefine_the_hold_outs() -> None:
-    mine = Distortion("extra", "mine", 1)
+def test_a_corruption_of_the_group_extra_does_not_redefine_the_hold_outs() -> None:
+    mine = Distortion("corruption", "mine", 1, group="extra")
     cells = dict.fromkeys(HELD_OUT, np.zeros(2)) | {mine: np.ones(2)}
     found = figures(means({"corruption": Outcomes(cells)}), {})
     assert found == {"holdout_error": 0.0, "mean_error_other": 1.0}

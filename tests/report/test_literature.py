@@ -74,7 +74,7 @@ def test_only_rows_and_columns_that_the_run_has_too(tmp_path: Path) -> None:
 def test_a_mean_over_other_corruptions_does_not_stand_beside_published_ones(
     tmp_path: Path,
 ) -> None:
-    entry = {**asdict(Distortion("other", "caustics", 1)), "frames": 1}
+    entry = {**asdict(Distortion("corruption", "caustics", 1)), "frames": 1}
     folder = forge(tmp_path / "run", ["mine"], ["imagenet-c"], distortions=[entry])
     columns = set(Run(folder).leaderboard())
     assert "mean_error_other" in columns
@@ -153,7 +153,7 @@ def test_the_published_resnet50_is_a_baseline_on_request(run: Run) -> None:
     )
     row = asked.leaderboard.set_index("model").loc["other"]
     errors = plain.corruptions[plain.corruptions["model"] == "other"]
-    errors = errors[errors["family"] != "extra"].groupby("corruption", sort=False)["error"].sum()
+    errors = errors[errors["group"] != "extra"].groupby("corruption", sort=False)["error"].sum()
     constants = published("corruptions").groupby("corruption")["error"].sum()
     table = published("normalised").set_index(["model", "metric"]).loc["ResNet-50"]
     ce = table.loc["ce"].set_index("distortion")["value"]

@@ -26,16 +26,16 @@ from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier
 from tests.forged import forge
 
-FAMILIES = {
+GROUPS = {
     "noise": ["gaussian_noise", "shot_noise", "impulse_noise"],
     "blur": ["defocus_blur", "glass_blur", "motion_blur", "zoom_blur"],
     "weather": ["snow", "frost", "fog", "brightness"],
     "digital": ["contrast", "elastic_transform", "pixelate", "jpeg_compression"],
     "extra": ["speckle_noise", "gaussian_blur", "spatter", "saturate"],
 }
-FAMILY = {corruption: family for family, of in FAMILIES.items() for corruption in of}
-HELD_OUT = FAMILIES["extra"]
-COUNTED = [corruption for corruption in FAMILY if corruption not in HELD_OUT]
+GROUP = {corruption: group for group, of in GROUPS.items() for corruption in of}
+HELD_OUT = GROUPS["extra"]
+COUNTED = [corruption for corruption in GROUP if corruption not in HELD_OUT]
 SEVERITIES = range(1, 6)
 PERTURBED = [
     *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "brightness"),
@@ -109,7 +109,7 @@ def outcomes_of(folder: Path, network: str, datasets: Mapping[str, str]) -> Outc
     found: Outcomes = {}
     rows = frames(folder, network, datasets["clean"], "clean")
     found["wrong", "clean"], found["ece", "clean"] = wrong(rows), np.array(calibration_error(rows))
-    for corruption, severity in product(FAMILY, SEVERITIES):
+    for corruption, severity in product(GROUP, SEVERITIES):
         cell = f"{corruption}/{severity}"
         rows = frames(folder, network, datasets["corruption"], cell)
         found["wrong", cell], found["ece", cell] = wrong(rows), np.array(calibration_error(rows))
@@ -429,12 +429,12 @@ class Report:
 
     def corruptions(self) -> Table:
         found = {}
-        cells = [(f"{c}/{s}", c, s, FAMILY[c]) for c, s in product(FAMILY, SEVERITIES)]
+        cells = [(f"{c}/{s}", c, s, GROUP[c]) for c, s in product(GROUP, SEVERITIES)]
         cells.append(("clean", "clean", 0, "clean"))
         for model, outcomes, _ in self.each():
-            for cell, corruption, severity, family in cells:
+            for cell, corruption, severity, group in cells:
                 kind = "corruption" if severity else "clean"
-                told = {"dataset": self.datasets[kind], "family": family}
+                told = {"dataset": self.datasets[kind], "group": group}
                 told |= {"images": len(outcomes["wrong", cell])}
                 row = told | self.estimate("error", ("wrong", cell), model)
                 found[model, corruption, severity] = row
@@ -449,7 +449,7 @@ class Report:
         }
         for model, outcomes, _ in self.each():
             for name in self.perturbed:
-                row = {"dataset": self.datasets["perturbation"], "family": "perturbation"}
+                row = {"dataset": self.datasets["perturbation"], "group": "perturbation"}
                 row |= {"images": len(outcomes["flips", name])}
                 for column, (of, largest) in columns.items():
                     if (of, name) in outcomes:

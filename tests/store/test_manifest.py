@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,22 @@ import pytest
 import torch
 from PIL import Image
 
+from robustbench_aa import types
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import RunError
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.store.manifest import Manifest, decoded_sha256, environment
+from robustbench_aa.store.schema import with_kinds
 from robustbench_aa.suite import Suite
+from robustbench_aa.types import Distortion
 from tests.conftest import make_classifier
 
 HERE = Path("runs/x")
 
 
-CLEAN = {"family": "clean", "name": "clean", "severity": None, "frames": 1} | {
+CLEAN = {"kind": "clean", "name": "clean", "severity": None, "frames": 1} | {
+    "group": "clean",
+    "role": "counted",
     "compared_with": "previous",
     "version": None,
     "source": "",
@@ -50,6 +56,48 @@ def test_it_survives_the_file(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(manifest().to_json())
     assert Manifest.read(tmp_path) == manifest()
     assert Manifest.read(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("family", "cell"),
+    [
+        ("clean", types.CLEAN),
+        ("noise", Distortion("corruption", "shot_noise", 1, group="noise", role="counted")),
+        ("extra", Distortion("corruption", "spatter", 2, group="extra", role="holdout")),
+        ("extra", Distortion("corruption", "mine", 2, group="extra", role="other")),
+        ("perturbation", Distortion("perturbation", "tilt", group="perturbation")),
+        (
+            "perturbation_extra",
+            Distortion("perturbation", "shear", group="perturbation_extra", role="holdout"),
+        ),
+        ("shift", Distortion("shift", "crops")),
+    ],
+    ids=str,
+)
+def test_a_run_json_with_families_is_read_as_one_of_today(family: str, cell: Distortion) -> None:
+    today = asdict(cell) | {"frames": 2}
+    earlier = {key: today[key] for key in today if key not in ("kind", "group", "role")}
+    content = {"datasets": {"a": {"distortions": [earlier | {"family": family}]}}}
+    assert with_kinds(content) == {"datasets": {"a": {"distortions": [today]}}}
+
+
+def test_a_run_json_with_families_can_be_continued(tmp_path: Path) -> None:
+    content = json.loads(manifest().to_json())
+    for entry in content["datasets"]["digits"]["distortions"]:
+        entry["family"] = entry.pop("kind")
+        del entry["group"], entry["role"]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    earlier = Manifest.read(tmp_path)
+    assert earlier == manifest()
+    assert manifest().joined(earlier, HERE) == manifest()
+
+
+def test_a_corruption_cannot_claim_a_role_in_published_means(tmp_path: Path) -> None:
+    mine = asdict(Distortion("corruption", "mine", 1, role="counted")) | {"frames": 1}
+    datasets = {"digits": {**DIGITS, "distortions": [mine]}}
+    (tmp_path / "run.json").write_text(manifest(datasets=datasets).to_json())
+    with pytest.raises(RunError, match="mine/1 with the role counted, which cannot be"):
+        Manifest.read(tmp_path)
 
 
 def test_a_continued_run_keeps_what_was_there() -> None:

@@ -17,7 +17,7 @@ from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import locked
 from robustbench_aa.types import Distortion, Shard
 
-NOISE = Distortion("noise", "gaussian_noise", 3)
+NOISE = Distortion("corruption", "gaussian_noise", 3)
 CELL = Cell("digits-c", NOISE, 2)
 SHARDS = [Shard(0, 3), Shard(3, 5)]
 MODEL = "file:net@/weights/a.pth"

@@ -9,7 +9,7 @@ from robustbench_aa.support import progress as module
 from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion
 
-CELL = Cell("digits-c", Distortion("noise", "gaussian_noise", 3), 1)
+CELL = Cell("digits-c", Distortion("corruption", "gaussian_noise", 3), 1)
 
 
 def shown(terminal: bool) -> str:

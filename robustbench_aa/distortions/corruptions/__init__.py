@@ -1,4 +1,4 @@
-"""The corruptions of ImageNet-C as batched torch functions, family by family.
+"""The corruptions of ImageNet-C as batched torch functions, one file per group.
 
 A corruption is a pure function of (images, severity, draws).
 """
@@ -19,7 +19,7 @@ from robustbench_aa.distortions.corruptions.corruption import (
 
 __all__ = ["CORRUPTIONS", "Corruption", "RandomNumbers", "corrupt"]
 
-_FAMILIES = (noise, blur, weather, digital, spatter)  # importing a family registers its corruptions
+_GROUPS = (noise, blur, weather, digital, spatter)  # importing a file registers its corruptions
 
 
 def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> Tensor:

@@ -32,7 +32,7 @@ class Corruption:
 
     Attributes:
         name: as published.
-        family: its published group: `noise`, `blur`, `weather`, `digital`, or `extra` for the
+        group: its published group: `noise`, `blur`, `weather`, `digital`, or `extra` for the
             hold-out corruptions that no mean error counts.
         function: (images [B, 3, H, W] float32 in [0, 1], draws, *parameters of the severity) →
             images of the same shape, not yet clamped.
@@ -43,7 +43,7 @@ class Corruption:
     """
 
     name: str
-    family: str
+    group: str
     function: Callable[..., Tensor]
     in_bytes: bool = False
     version: int = 1
@@ -98,14 +98,14 @@ CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 
 
 def corruption(
-    family: str, in_bytes: bool = False, version: int = 1
+    group: str, in_bytes: bool = False, version: int = 1
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a function as the corruption of its own name."""
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         name = function.__name__
         source = source_of(function)
-        CORRUPTIONS.register(name, Corruption(name, family, function, in_bytes, version, source))
+        CORRUPTIONS.register(name, Corruption(name, group, function, in_bytes, version, source))
         return function
 
     return register

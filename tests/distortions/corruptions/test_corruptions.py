@@ -108,7 +108,7 @@ def test_shot_noise_inverts_scipys_poisson_distribution(
 @pytest.mark.parametrize("level", [0, 1, 17, 128, 255])
 def test_shot_noise_has_the_moments_of_photons(level: int) -> None:
     scale = 60.0
-    uniform = Draws(0, Distortion("noise", "shot_noise", 1), range(8)).uniform(20_000)
+    uniform = Draws(0, Distortion("corruption", "shot_noise", 1), range(8)).uniform(20_000)
     counts = poisson(torch.full_like(uniform, level / 255), scale, uniform).numpy()
     mean = scale * level / 255
     assert abs(counts.mean() - mean) <= 5 * np.sqrt(mean / counts.size)
@@ -121,7 +121,7 @@ def test_impulse_noise_is_salt_and_pepper_in_the_published_share(
 ) -> None:
     (amount,) = meaning("impulse_noise", severity, images)
     grey = torch.full_like(images, 100)
-    draws = Draws(0, Distortion("noise", "impulse_noise", severity), range(len(images)))
+    draws = Draws(0, Distortion("corruption", "impulse_noise", severity), range(len(images)))
     found = corrupt(grey, "impulse_noise", severity, draws).numpy()
     reference = random_noise(np.full((500, 500), 0.4), "s&p", amount=amount, rng=0)
     for value, extreme in ((0, 0.0), (255, 1.0)):

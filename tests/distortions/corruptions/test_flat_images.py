@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
-from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
+from robustbench_aa.distortions.corruptions import corrupt
 from robustbench_aa.distortions.corruptions.spatter import MUD, WATER
 from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
@@ -30,7 +30,7 @@ def flat(level: int, size: int, images: int = 1) -> torch.Tensor:
 
 
 def corrupted(images: torch.Tensor, name: str, severity: int) -> np.ndarray:
-    draws = Draws(0, Distortion(CORRUPTIONS[name].family, name, severity), range(len(images)))
+    draws = Draws(0, Distortion("corruption", name, severity), range(len(images)))
     return corrupt(images, name, severity, draws).numpy()
 
 

@@ -38,7 +38,7 @@ shard_size = 20
 def work_on(shards: int, cells: int, models: int) -> list[Work]:
     names = tuple(f"model{place}" for place in range(models))
     return [
-        Work(Cell("d", Distortion("noise", str(cell), 1), 1), Shard(place, place + 1), names)
+        Work(Cell("d", Distortion("corruption", str(cell), 1), 1), Shard(place, place + 1), names)
         for place in range(shards)
         for cell in range(cells)
     ]
