@@ -247,9 +247,7 @@ def prepare(document: Path, folder: Path) -> None:
         write_picture(folder / "data/imagenet/val" / wnids()[place] / f"{place}.JPEG")
     for block in blocks(document):
         if block.language == "diff":
-            assert block.file, (
-                f"a change starts with +++ and a file's name:\n{block.text}"
-            )
+            assert block.file, f"a change starts with +++ and a file's name:\n{block.text}"
             change(folder / block.file, block.text)
         elif block.file:
             path = folder / block.file
@@ -289,9 +287,7 @@ def run_blocks(document: Path, folder: Path) -> None:
             elif block.language == "yaml":
                 run_command(shlex.split(yaml.safe_load(block.text)["spec"]["entrypoint"]), patch)
             elif block.language == "toml":
-                assert block.file, (
-                    f"a suite starts with # and a file's name:\n{block.text}"
-                )
+                assert block.file, f"a suite starts with # and a file's name:\n{block.text}"
                 read_suite(block.file)
             elif block.language == "python" and not block.file:
                 exec(compile(block.text, str(document), "exec"), names)
