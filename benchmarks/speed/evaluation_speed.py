@@ -29,12 +29,11 @@ from benchmarks.rows import device_name, write_table
 from benchmarks.speed import peers
 from data_prep.make_imagenet_c import main as make_imagenet_c
 from data_prep.make_imagenet_p import main as make_imagenet_p
-from robustbench_aa.datasets.imagenet import LIVE
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.evaluation.inference import AMP_DTYPES, CPU_PIXELS, Inference
 from robustbench_aa.evaluation.session import Session, prepare
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier
+from robustbench_aa.types import COUNTED_CORRUPTIONS, Classifier
 
 OUTPUT = Path("results/performance/evaluation_speed.csv")
 BATCH_SIZE = 256
@@ -47,9 +46,6 @@ MODELS = {
 """Model → number of photographs under every corruption."""
 DATASETS = ("imagenet-c", "imagenet-c-live", "imagenet-p-live", "image-folder", "imagenet-shift")
 VIDEOS = "imagenet-p"
-CORRUPTIONS = [
-    *dict.fromkeys(of.name for of in LIVE["imagenet-c-live"](224)[1:] if of.group != "extra")
-]
 PERTURBATIONS = ("gaussian_noise", "motion_blur", "snow", "tilt", "scale")
 REPETITIONS = len(SEVERITIES)
 Routes = dict[str, Callable[[], float]]
@@ -89,11 +85,11 @@ class Files:
         return files
 
     def _write_corrupted(self) -> None:
-        chosen = [word for name in CORRUPTIONS for word in ("--corruption", name)]
+        chosen = [word for name in COUNTED_CORRUPTIONS for word in ("--corruption", name)]
         arguments = ["--source", str(self.few), "--to", str(self.stored), *chosen]
         make_imagenet_c.main(arguments, standalone_mode=False)
         for severity in SEVERITIES:
-            for name in CORRUPTIONS:
+            for name in COUNTED_CORRUPTIONS:
                 folder = self.by_severity / str(severity) / name
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 folder.symlink_to(self.stored / name / str(severity))
@@ -108,7 +104,7 @@ def suite_of(dataset: str, model: str, files: Files, repetition: int, count: int
         "imagenet-c-live": {
             "data_dir": str(files.few),
             "severities": severities,
-            "corruptions": CORRUPTIONS,
+            "corruptions": COUNTED_CORRUPTIONS,
         },
         "imagenet-p": {"data_dir": str(files.videos), "perturbations": perturbations},
         "imagenet-p-live": {"perturbations": perturbations, "limit": count // 2},
@@ -150,7 +146,7 @@ def peers_of(
     severity = str(SEVERITIES[place])
     cells = [cell.distortion for cell in session.cells]
     if dataset == "imagenet-c":
-        roots = [files.stored / name / severity for name in CORRUPTIONS]
+        roots = [files.stored / name / severity for name in COUNTED_CORRUPTIONS]
         return {
             "official": partial(peers.folders, setting, roots, peers.CROP),
             "timm": partial(peers.timm_validate, setting, files.by_severity / severity, 1.0),

@@ -18,7 +18,7 @@ import pandas as pd
 from benchmarks.photographs import link, write_crops
 from benchmarks.process import measured
 from benchmarks.rows import publish
-from benchmarks.speed.evaluation_speed import CORRUPTIONS
+from robustbench_aa.types import COUNTED_CORRUPTIONS
 
 OUTPUT = Path("results/performance/scaling.csv")
 BATCH_SIZE = 64
@@ -56,7 +56,7 @@ def evaluated(
     command += ["--batch-size", str(BATCH_SIZE)]
     if dataset == "imagenet-c-live":
         # the cheapest corruptions, which cost about the same
-        chosen = [name for name in reversed(CORRUPTIONS) if name != "elastic_transform"]
+        chosen = [name for name in reversed(COUNTED_CORRUPTIONS) if name != "elastic_transform"]
         command += [word for name in chosen[:corruptions] for word in ("--corruption", name)]
         command += ["--severity", "3"]
     elif dataset == "imagenet-p-live":

@@ -15,12 +15,11 @@ import click
 import pandas as pd
 
 from benchmarks.rows import write_table
-from benchmarks.speed.evaluation_speed import CORRUPTIONS
 from robustbench_aa.cli.main import run_command
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import CLEAN
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS
 
 OUTPUT = Path("results/performance/switches.csv")
 PHOTOGRAPHS = ("image-folder", "imagenet-c-live")
@@ -89,7 +88,7 @@ def main(
         [corrupted_set],
         data_dir=data_dir,
         limit=limit,
-        corruptions=CORRUPTIONS,
+        corruptions=COUNTED_CORRUPTIONS,
         severities=[severity],
     )
     clean = Suite([model], [clean_set], data_dir=data_dir, limit=limit)
