@@ -22,7 +22,7 @@ from robustbench_aa.errors import ModelError, cause
 if TYPE_CHECKING:
     import numpy as np
 
-    from robustbench_aa.metrics.per_image import ByKind
+    from robustbench_aa.metrics.per_image import OutcomesByKind
     from robustbench_aa.types import Distortion
 
     PerImage = Mapping[Distortion, np.ndarray]
@@ -117,7 +117,7 @@ def _lines(name: str, fact: Callable[[], object]) -> Iterator[str]:
 
 def _decoders() -> dict[str, str]:
     """Return the part of a run's recorded environment that no other section prints."""
-    from robustbench_aa.store.manifest import environment, versions
+    from robustbench_aa.store.environment import environment, versions
 
     printed = {*versions(), "device", "cpu", "gpu"}
     return {name: value for name, value in environment("cpu").items() if name not in printed}
@@ -186,11 +186,11 @@ def _version(package: str) -> str:
 
 SECTIONS: Mapping[str, Facts] = {
     "versions": {
-        "packages": partial(_call, "robustbench_aa.store.manifest:versions"),
+        "packages": partial(_call, "robustbench_aa.store.environment:versions"),
         "decoders": _decoders,
     },
     "devices": {
-        "cpu": partial(_call, "robustbench_aa.store.manifest:cpu_name"),
+        "cpu": partial(_call, "robustbench_aa.store.environment:cpu_name"),
         "cores": partial(_call, "robustbench_aa.datasets.pictures:cores"),
         "torch threads": partial(_call, "torch:get_num_threads"),
         "cuda": _gpus,
@@ -258,7 +258,7 @@ def _measure(device: str) -> dict[str, int | float]:
         return _metrics(read_models(Store.of_run(Path(folder)))[MODEL].mean)
 
 
-def _metrics(measured: ByKind) -> dict[str, int | float]:
+def _metrics(measured: OutcomesByKind) -> dict[str, int | float]:
     kinds = ("corruption", "perturbation", "shift")
     images, sequences, shifts = (measured[kind] for kind in kinds)
     return {

@@ -87,16 +87,14 @@ def features(models: tuple[str, ...], dataset: str, output_dir: str, **options: 
     """
     from robustbench_aa.datasets import Request
     from robustbench_aa.features import measure_features, write_features
-    from robustbench_aa.store.storage import on_disk, open_directory
+    from robustbench_aa.store.feature_maps import features_folder
     from robustbench_aa.support.progress import progress
 
-    folder = open_directory(output_dir)
+    folder = features_folder(output_dir)
     request = Request(limit=options.pop("limit"), data_dir=options.pop("data_dir"))
     display = console(stderr=True)
     maps = measure_features(
         models, dataset, request, show=lambda total: progress(total, display, "images"), **options
     )
-    with on_disk(folder) as here:
-        written = write_features(maps, here)
-    for path in written:
-        click.echo(folder / path.relative_to(here))
+    for path in write_features(maps, folder):
+        click.echo(path)

@@ -45,7 +45,7 @@ def merge(runs: tuple[str, ...], output_dir: str) -> None:
     Runs that contradict each other are refused before anything is written. The RUNs themselves
     are not changed.
     """
-    from robustbench_aa.store.merge import merge_runs
+    from robustbench_aa.run import merge_runs
 
     run = merge_runs(runs, output_dir, command=command_line())
     print_next_step(run)
@@ -68,19 +68,21 @@ def compare(directory: str, a: str, b: str, output_format: str) -> None:
 
     The table has the paired difference a − b of each metric, its interval and p-value.
     """
-    from robustbench_aa.metrics.comparison import in_words
-    from robustbench_aa.report.rounding import in_full
-    from robustbench_aa.report.terminal import plain_table
+    from robustbench_aa.metrics.comparison import summarise
+    from robustbench_aa.report.rounding import format_full
+    from robustbench_aa.report.terminal import render_table
     from robustbench_aa.run import Run
 
     table = Run(directory).compare(a, b)
     if output_format == "csv":
-        click.echo(table.to_csv(index=False, float_format=in_full, lineterminator="\n"), nl=False)
+        click.echo(
+            table.to_csv(index=False, float_format=format_full, lineterminator="\n"), nl=False
+        )
     elif output_format == "json":
         click.echo(table.to_json(orient="records", indent=1))
     else:
-        console().print(plain_table(table, f"a: {a}, b: {b}"))
-        click.echo(in_words(table, a, b))
+        console().print(render_table(table, f"a: {a}, b: {b}"))
+        click.echo(summarise(table, a, b))
 
 
 def print_report(

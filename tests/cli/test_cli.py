@@ -167,7 +167,7 @@ def test_compare_prints_the_differences_between_two_models(tmp_path: Path) -> No
     assert "Of 10 perturbations, digits:resnet@baseline-seed0 is better under" in table.stdout
     rows = pd.read_csv(io.StringIO(run(*command, "--format", "csv", cwd=tmp_path).stdout))
     same = json.loads(run(*command, "--format", "json", cwd=tmp_path).stdout)
-    assert [row["of"] for row in same] == rows["of"].fillna("").tolist()
+    assert [row["distortion"] for row in same] == rows["distortion"].fillna("").tolist()
     assert len(same) == 11
     unknown = run("compare", "runs/evaluate", "digits:resnet@lpf3", models[0], cwd=tmp_path)
     assert_refused(unknown, "unknown model of the run 'digits:resnet@lpf3'", "did you mean")
@@ -285,6 +285,27 @@ def test_verify_lists_problems_with_status_1(tmp_path: Path) -> None:
     assert_refused(run("verify", "-d", "imagenet-c", "--data-dir", "no", cwd=tmp_path), "no folder")
 
 
+def test_verify_deep_compares_pictures_with_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "val" / "n01440764" / "a.bmp"
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (224, 224)).save(path)
+    model = ("-m", "torchvision:squeezenet1_1@random")
+    data = ("-d", "image-folder", "--data-dir", "val")
+    assert run("evaluate", *model, *data, "--output-dir", "run", cwd=tmp_path).returncode == 0
+    deep = ("verify", *data, "--deep", "run")
+    result = run(*deep, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "nothing is wrong" in result.stdout
+    times = path.stat().st_mtime_ns
+    Image.new("RGB", (224, 224), (1, 2, 3)).save(path)
+    os.utime(path, ns=(times, times))
+    result = run(*deep, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "wrong: the pictures of image-folder clean, images 0-1, are not" in result.stdout
+    assert_refused(run(*deep, "--sample", "1", cwd=tmp_path), "leave out --sample")
+    assert_refused(run("verify", *data, "--deep", "val", cwd=tmp_path), "no run in val")
+
+
 def test_a_directory_of_another_suite_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         models = 'models = ["digits:resnet@lpf2-seed0"]\ndatasets = ["digits"]\nlimit = 5\n'
@@ -376,7 +397,8 @@ def test_runs_are_merged_and_a_mixed_environment_is_reported(tmp_path: Path) -> 
     (warning,) = result.stderr.splitlines()
     assert warning.startswith("warning: libjpeg differs between predictions: libjpeg-turbo ")
     assert f"libjpeg 9 ({models[1]}); delete those of {models[1]} and evaluate them" in warning
-    commands = pd.read_csv(tmp_path / "c/report/provenance.csv").set_index("what").loc["command"]
+    provenance = pd.read_csv(tmp_path / "c/report/provenance.csv").set_index("property")
+    commands = provenance.loc["command"]
     evaluate = "robustbench-aa evaluate -m {} -d digits --limit 5 --output-dir {}"
     assert set(commands["value"]) == {
         "robustbench-aa merge a b -o c",
