@@ -293,7 +293,7 @@ def test_a_conversion_that_cannot_be_is_refused(tmp_path: Path, how: str) -> Non
 @pytest.mark.parametrize("filt", [torch.zeros(()), torch.zeros(3, 1, 3, 10**5)])
 def test_filters_that_cannot_be_are_refused(tmp_path: Path, filt: torch.Tensor) -> None:
     save_file({"1.filt": filt}, tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match=r"a\.safetensors has no filters of a blur"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors has no valid blur filters"):
         load(f"digits:resnet@{tmp_path}/a.safetensors")
 
 
