@@ -1,6 +1,6 @@
 """A robustness benchmark harness for image classifiers, built around anti-aliased networks.
 
-The public names load what they need when they are first used: reports need no torch.
+Each public name is imported when it is first used, so that reports need no torch.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 
 
 _MODULES = ("antialiasing", "metrics")
-"""The modules that are public as such."""
+"""Public modules."""
 
 
 def __getattr__(name: str) -> Any:

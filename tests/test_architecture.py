@@ -29,7 +29,7 @@ ARROWS = {
     "report": {"metrics", "store"},
     "run": {"metrics", "report", "store"},
     "suite": set(),
-    "features": {"antialiasing", "datasets", "models", "report"},
+    "features": {"antialiasing", "datasets", "models", "report", "store"},
     "preview": {"datasets", "distortions"},
     "cli": {
         *("antialiasing", "datasets", "distortions", "evaluation", "features", "metrics"),

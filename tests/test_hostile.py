@@ -1,6 +1,6 @@
-"""What others made to do harm: it is refused by a line that names it, and nothing else happens.
+"""Hostile files are refused by one line that names them, and nothing else happens.
 
-Damage by chance is `benchmarks/fuzz.py`'s, of which some is tried here.
+Random damage is the subject of `benchmarks/reliability/fuzz.py`; a few of its cases run here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks import fuzz
+from benchmarks.reliability import fuzz
 from data_prep.download import unpack
 from robustbench_aa import load
 from robustbench_aa.cli import main as cli
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)
-def test_damage_by_chance_is_survived(target: str, folder: Path) -> None:
+def test_random_damage_is_survived(target: str, folder: Path) -> None:
     found = fuzz.tried(target, folder, 1, 0, FEW.get(target, 60))
     assert found.defects == []
     assert found.refused
@@ -520,7 +520,7 @@ def test_a_footer_does_not_mislead_the_provenance(run: Path, told: Any) -> None:
         pq.write_table(table.replace_schema_metadata(metadata), file, write_page_checksum=True)
     tables = Run(run).tables()
     assert tables.leaderboard["complete"].all()
-    assert not set(tables.provenance["of"]) - {"run", "a", "image-folder"}
+    assert not set(tables.provenance["subject"]) - {"run", "a", "image-folder"}
 
 
 def test_samples_are_pictures_of_the_run(run: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -560,7 +560,7 @@ def test_a_report_is_not_written_through_links(run: Path, tmp_path: Path, name: 
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).symlink_to(elsewhere / ("photograph.jpg" if "." in name else ""))
     before = tree(elsewhere)
-    with pytest.raises(RunError, match=f"{run / name} is a link, .*; delete it"):
+    with pytest.raises(RunError, match=f"{run / name} is a symbolic link, .*; delete it"):
         Run(run).report()
     assert tree(elsewhere) == before
 
@@ -581,7 +581,7 @@ def test_a_run_is_not_written_through_links(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
 def test_damaged_feature_maps_are_named(run: Path, content: bytes | None) -> None:
-    maps = run / "report/features/feature_maps.parquet"
+    maps = run / "features/feature_maps.parquet"
     maps.parent.mkdir(parents=True)
     if content is None:
         row = {"model": "a", "layer": "b", "order": 0, "down": 0, "right": 10**6, "distance": 0.5}

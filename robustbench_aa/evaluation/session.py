@@ -329,7 +329,7 @@ def _chosen(suite: Suite, dataset: Dataset) -> list[Distortion]:
 
 def _chosen_perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
     """Return the perturbations that the suite names, or else those in a mean flip rate."""
-    known = {of.name: of for of in dataset.distortions if of.kind == "perturbation"}
+    known = {cell.name: cell for cell in dataset.distortions if cell.kind == "perturbation"}
     if not known:
         raise UsageError(
             f"data set {dataset.name} has no perturbations to choose from; leave it out"

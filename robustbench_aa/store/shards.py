@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
+from robustbench_aa.store.limits import check_size
 from robustbench_aa.store.manifest import RUN, Manifest
 from robustbench_aa.store.predictions import (
     FOOTER,
@@ -26,19 +28,22 @@ from robustbench_aa.store.predictions import (
     Content,
     Layout,
     are_distinct,
+    check_readable,
     empty_columns,
     read_footer,
     read_predictions,
     write_predictions,
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
-from robustbench_aa.store.storage import each, readable, unwritable, write_whole
+from robustbench_aa.store.storage import (
+    each,
+    patiently,
+    readable,
+    unwritable,
+    write_whole,
+)
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
-PROMISED_FILES, PROMISED_OUTCOMES = 100_000, 20_000_000
-"""The size of a run that needs no predictions yet."""
-FILES_PER_FILE, OUTCOMES_PER_BYTE = 1000, 100
-"""How far a larger run may exceed its predictions; a prediction takes several bytes."""
 RECENT = ("command", "decoded_sha256")
 """Entries that the footers of old prediction files lack."""
 NO_CONTENT = Content()
@@ -54,6 +59,10 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.distortion}"
+
+
+def _has_predictions(folder: Path) -> bool:
+    return next(iter(folder.rglob("*.parquet")), None) is not None
 
 
 def _images(described: Mapping[str, Any]) -> str:
@@ -87,28 +96,8 @@ class Store:
             raise RunError(f"no run in {directory} (there is no run.json); check the path")
         store = cls(directory, manifest)
         store.check_kinds()
-        store._check_promises()
+        check_size(directory, manifest)
         return store
-
-    def _check_promises(self) -> None:
-        """Refuse a run far larger than its predictions, since reports take memory for all of it."""
-        files = outcomes = 0
-        for dataset in self.manifest.datasets.values():
-            pairs = len(self.manifest.models) * len(dataset["distortions"])
-            files += pairs * -(-dataset["images"] // self.manifest.shard_size)
-            outcomes += pairs * dataset["images"]
-        if files <= PROMISED_FILES and outcomes <= PROMISED_OUTCOMES:
-            return
-        found = (self.directory / "predictions").rglob("*.parquet")
-        sizes = [file.stat().st_size for file in found if not file.is_symlink()]
-        if files > max(PROMISED_FILES, FILES_PER_FILE * len(sizes)) or outcomes > max(
-            PROMISED_OUTCOMES, OUTCOMES_PER_BYTE * sum(sizes)
-        ):
-            raise RunError(
-                f"{self.directory / RUN} describes {files:,} prediction files with {outcomes:,} "
-                f"outcomes, but there are {len(sizes):,} files of {sum(sizes):,} bytes; evaluate "
-                "more of the run first"
-            )
 
     @classmethod
     def continued(cls, directory: Path, manifest: Manifest) -> Store:
@@ -131,18 +120,16 @@ class Store:
         if earlier is None:
             return
         # a data set without predictions may change, for example when its bad files were removed
-        store = Store(self.directory, earlier)
-        datasets = {name: one for name, one in earlier.datasets.items() if store.holds(name)}
+        held = Store(self.directory, earlier)
+        datasets = {name: one for name, one in earlier.datasets.items() if held.holds(name)}
         earlier = replace(earlier, datasets=datasets)
         self.manifest = self.manifest.joined(earlier, self.directory)
 
     def holds(self, dataset: str) -> bool:
         """Return whether a data set has any prediction file."""
         folder = self.directory / "predictions"
-        return any(
-            next((folder / folder_of(model) / folder_of(dataset)).rglob("*.parquet"), None)
-            for model in self.manifest.models
-        )
+        folders = (folder / folder_of(model) / folder_of(dataset) for model in self.manifest.models)
+        return any(patiently(one, partial(_has_predictions, one)) for one in folders)
 
     def write_manifest(self) -> None:
         """Write `run.json`.
@@ -214,6 +201,9 @@ class Store:
         """Return what the predictions of a shard were made from; None unless they are whole.
 
         A damaged file is logged as a warning.
+
+        Raises:
+            StoreError: the file cannot be read now.
         """
         try:
             table = self.read_shard(model, cell, shard)
@@ -261,7 +251,8 @@ class Store:
     def adopt(self, file: Path, model: str, cell: Cell, shard: Shard) -> None:
         """Copy a prediction file of another run, unchanged."""
         path = self.path(model, cell, shard)
-        write_whole(path, lambda beside: beside.write_bytes(file.read_bytes()))
+        content = patiently(file, file.read_bytes)
+        write_whole(path, lambda beside: beside.write_bytes(content))
 
     def origin(self, model: str, cell: Cell, shard: Shard) -> dict[str, str] | None:
         """Return the provenance of a shard, from the footer of its file alone.
@@ -270,6 +261,9 @@ class Store:
             The environment, the command (empty for a session in Python), the digest of decoded
             images and the fields of `Content`; None if the file is missing, truncated or belongs
             to another run.
+
+        Raises:
+            StoreError: the file cannot be read now.
         """
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
@@ -281,12 +275,17 @@ class Store:
             recent = {key: footer[key] for key in (*RECENT, *Content._fields) if key in footer}
             origin = {**footer["environment"], **recent}
             json.dumps(origin, ensure_ascii=False).encode()  # refuses half surrogate pairs
-        except UNREADABLE:
+        except UNREADABLE as error:
+            check_readable(path, error)
             return None
         return origin if all(isinstance(value, str) for value in origin.values()) else None
 
     def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
-        """Return the predictions of a cell; None while any shard of it is missing or damaged."""
+        """Return the predictions of a cell; None while any shard of it is missing or damaged.
+
+        Raises:
+            StoreError: a file cannot be read now.
+        """
         tables: list[pa.Table] = []
         places = [(model, cell, shard) for shard in self.shards(cell.dataset)]
         try:
@@ -311,6 +310,7 @@ class Store:
 
         Raises:
             DamagedShard: the file is damaged, or belongs to another run; names it.
+            StoreError: the file cannot be read now.
         """
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:

@@ -82,14 +82,14 @@ def test_runs_are_merged_from_there_and_to_there(tmp_path: Path, memory: str) ->
         assert reported(merged) == reported(whole)
 
 
-def test_a_report_keeps_feature_maps_and_drops_what_is_old(memory: str) -> None:
+def test_a_report_keeps_notes_and_drops_what_is_old(memory: str) -> None:
     run = planned(memory, A).run()
     report = run.directory / "report"
-    for name in ("features/of/somebody.txt", "figures/old.svg"):
+    for name in ("notes/of/somebody.txt", "figures/old.svg"):
         (report / name).parent.mkdir(parents=True, exist_ok=True)
         (report / name).write_text("text")
     run.report(latex=True)
-    assert (report / "features/of/somebody.txt").read_text() == "text"
+    assert (report / "notes/of/somebody.txt").read_text() == "text"
     assert (report / "leaderboard.tex").is_file()
     assert not (report / "figures/old.svg").exists()
     run.report()
