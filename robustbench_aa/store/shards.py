@@ -24,11 +24,9 @@ from robustbench_aa.store.limits import check_size
 from robustbench_aa.store.manifest import RUN, Manifest
 from robustbench_aa.store.predictions import (
     FOOTER,
-    UNREADABLE,
     Content,
     Layout,
     are_distinct,
-    check_readable,
     empty_columns,
     read_footer,
     read_predictions,
@@ -44,8 +42,6 @@ from robustbench_aa.store.storage import (
 )
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
-RECENT = ("command", "decoded_sha256")
-"""Entries that the footers of old prediction files lack."""
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
 
@@ -268,17 +264,10 @@ class Store:
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
             return None
-        try:
-            footer = read_footer(source)
-            if footer["identity"] != self._identity(model, cell, shard):
-                return None
-            recent = {key: footer[key] for key in (*RECENT, *Content._fields) if key in footer}
-            origin = {**footer["environment"], **recent}
-            json.dumps(origin, ensure_ascii=False).encode()  # refuses half surrogate pairs
-        except UNREADABLE as error:
-            check_readable(path, error)
+        footer = read_footer(source, path)
+        if footer is None or footer.identity != self._identity(model, cell, shard):
             return None
-        return origin if all(isinstance(value, str) for value in origin.values()) else None
+        return footer.provenance()
 
     def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
         """Return the predictions of a cell; None while any shard of it is missing or damaged.
