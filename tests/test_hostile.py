@@ -1,6 +1,6 @@
-"""What others made to do harm: it is refused by a line that names it, and nothing else happens.
+"""Hostile files are refused by one line that names them, and nothing else happens.
 
-Damage by chance is `benchmarks/reliability/fuzz.py`'s, of which some is tried here.
+Random damage is the subject of `benchmarks/reliability/fuzz.py`; a few of its cases run here.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS)
-def test_damage_by_chance_is_survived(target: str, folder: Path) -> None:
+def test_random_damage_is_survived(target: str, folder: Path) -> None:
     found = fuzz.tried(target, folder, 1, 0, FEW.get(target, 60))
     assert found.defects == []
     assert found.refused
@@ -293,7 +293,7 @@ def test_a_conversion_that_cannot_be_is_refused(tmp_path: Path, how: str) -> Non
 @pytest.mark.parametrize("filt", [torch.zeros(()), torch.zeros(3, 1, 3, 10**5)])
 def test_filters_that_cannot_be_are_refused(tmp_path: Path, filt: torch.Tensor) -> None:
     save_file({"1.filt": filt}, tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match=r"a\.safetensors has no filters of a blur"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors has no valid blur filters"):
         load(f"digits:resnet@{tmp_path}/a.safetensors")
 
 

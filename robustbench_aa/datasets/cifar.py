@@ -21,7 +21,7 @@ from robustbench_aa.datasets.stored import StoredDataset, as_stored, data_dir
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import DatasetError, UsageError, cause
-from robustbench_aa.support.files import plain
+from robustbench_aa.support.files import file_sha256, plain
 from robustbench_aa.types import CLEAN, Distortion
 
 SIZE = 32
@@ -55,7 +55,7 @@ def open_live(name: str, request: Request) -> LiveDataset:
     if (root / BATCH).exists():
         images, labels = _read_batch(root / BATCH)
         sources = of_pixels(images)
-        count, digest = len(images), _sha256(root / BATCH)
+        count, digest = len(images), file_sha256(root / BATCH)
         how = Labels("stored", len(NAMES))
 
         def clean(index: np.ndarray) -> Clean:
@@ -235,8 +235,3 @@ def _read_batch(path: Path) -> tuple[Tensor, Tensor]:
             f"{path} is not CIFAR-10's test batch ({cause(error)}); fetch it again"
         ) from error
     return torch.from_numpy(pixels), torch.from_numpy(labels)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""`run.json`: what a run measures, with which models, on which data, in which environment."""
+"""The manifest of a run, `run.json`: models, data sets, settings and environment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from robustbench_aa.store.storage import patiently
 from robustbench_aa.support.files import read_text
 
 SCHEMA_VERSION = 2
-"""Of `run.json` and of the prediction files; files of another version are never mixed in."""
-
+"""The schema version of `run.json` and of prediction files; versions are never mixed."""
 RUN = "run.json"
-"""The file of a manifest."""
+"""The name of the manifest's file."""
 Identity = dict[str, Any]
+"""Everything about a model or a data set that predictions depend on, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,22 @@ class Manifest:
     """The content of `run.json`.
 
     Attributes:
-        suite: the suite's name; None for a run that was put together from flags.
-        baseline: the model that figures are normalised by, if any.
-        seed: of the distortions' randomness.
-        shard_size: images a prediction file.
-        models: by name, everything about a model that its predictions depend on.
-        datasets: by name, likewise, with all distortions that the data set defines.
+        suite: the suite's name; None for a run without a suite file.
+        baseline: the model that metrics are normalised by, if any.
+        seed: the seed of the distortions.
+        shard_size: number of images in a prediction file.
+        models: the identity of each model, by name.
+        datasets: the identity of each data set, by name, with all distortions that it defines.
         environment: versions, decoders, device and precision of the latest session.
         keep_ranking: whether predictions hold the order of all classes.
-        decoded: by data set, the hash of a few of its pictures as they were decoded last.
-        command: what started the latest session, as it was typed; None for one from Python.
-        profile: seconds by stage of the latest session that measured them.
-        subset: whether the latest session was asked for some of the distortions only.
+        schema: the schema version.
+        decoded: the SHA-256 of a few decoded images of each data set, from the latest session.
+        command: the command line of the latest session; None for a session in Python.
+        profile: seconds of each stage in the latest session that measured them.
+        subset: whether the latest session evaluated only some of the distortions.
 
-    The environment, the decoded pictures and the command are told, not compared: machines with
-    other decoders may share a run, and its report says so.
+    The environment, the decoded images and the command are recorded but not compared: machines
+    with different decoders may share a run, and its report shows the difference.
     """
 
     suite: str | None
@@ -60,10 +61,10 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
-        """The manifest of the run in a directory; None where there is no run.
+        """Return the manifest of the run in a directory, or None if there is no run.
 
         Raises:
-            RunError: `run.json` cannot be read, or is of another version.
+            RunError: `run.json` cannot be read, or has another schema version.
         """
         path = directory / RUN
         try:
@@ -77,33 +78,37 @@ class Manifest:
         except OSError as error:
             if error.errno in (errno.EFBIG, errno.EINVAL):
                 raise _unreadable(path, error) from error
-            # nothing is known to be wrong with the file: never advise to give it up
+            # the file itself may be fine, so the message must not advise to abandon the run
             raise RunError(
-                f"{path} cannot be read now ({error.strerror or cause(error)}); when that is "
-                "mended, the same command continues"
+                f"{path} cannot be read now ({error.strerror or cause(error)}); fix this, then "
+                "run the same command again"
             ) from error
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise _unreadable(path, error) from error
         raise RunError(
-            f"{path} has schema {content['schema']} and this version writes {SCHEMA_VERSION}; "
+            f"{path} has schema {content['schema']}, but this version needs {SCHEMA_VERSION}; "
             "choose another --output-dir"
         )
 
     def to_json(self) -> str:
-        """The text of `run.json`."""
+        """Return the text of `run.json`."""
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     def joined(self, earlier: Manifest, directory: Path) -> Manifest:
-        """This manifest as the continuation of an earlier one, whose parts all stay.
+        """Return this manifest joined with an earlier one of the same run.
+
+        Args:
+            earlier: the earlier manifest; all its models and data sets stay.
+            directory: the run's directory, for error messages.
 
         Raises:
-            RunError: the two contradict each other, so that predictions would be mixed.
+            RunError: the manifests contradict each other.
         """
-        what = self.contradiction(earlier)
+        reason = self.contradiction(earlier)
         if earlier.suite and self.suite and earlier.suite != self.suite:
-            what = f"belongs to suite {earlier.suite!r}, not {self.suite!r}"
-        if what:
-            raise RunError(f"{directory} {what}; choose another --output-dir or delete this one")
+            reason = f"belongs to suite {earlier.suite!r}, not {self.suite!r}"
+        if reason:
+            raise RunError(f"{directory} {reason}; choose another --output-dir or delete this one")
         return dataclasses.replace(
             self,
             suite=self.suite or earlier.suite,
@@ -115,7 +120,7 @@ class Manifest:
         )
 
     def contradiction(self, other: Manifest) -> str | None:
-        """What is said of the other run if its predictions cannot stand beside this one's."""
+        """Return why predictions of another run cannot be mixed with this one's, or None."""
         if other.seed != self.seed:
             return f"was made with seed {other.seed}, not {self.seed}"
         if other.keep_ranking != self.keep_ranking:
@@ -141,17 +146,17 @@ def _unreadable(path: Path, error: Exception) -> RunError:
 
 
 def _changed_distortions(ours: list[Identity], theirs: list[Identity]) -> list[str]:
-    """Return what differs between the distortions of two descriptions of a data set, in words."""
+    """Return phrases for the differences between the distortions of two data sets."""
     by_name = [{entry["name"]: entry for entry in entries} for entries in (ours, theirs)]
-    words = []
+    changes = []
     for name in by_name[0].keys() & by_name[1].keys():
         one, two = by_name[0][name], by_name[1][name]
         if one["version"] != two["version"]:
-            words.append(f"version of {name} ({two['version']}, not {one['version']})")
+            changes.append(f"version of {name} ({two['version']}, not {one['version']})")
         elif one["source"] != two["source"]:
-            words.append(f"definition of {name}")
-    return sorted(words) or ["list of distortions"]
+            changes.append(f"definition of {name}")
+    return sorted(changes) or ["list of distortions"]
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from robustbench_aa.errors import DamagedShard
 from robustbench_aa.store.storage import unreadable_now, write_whole
@@ -34,7 +35,7 @@ ROUNDING = 1e-5
 """By how much a probability may exceed 1."""
 FOOTER = b"robustbench_aa"
 """The key of the footer in a file's metadata."""
-UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
+_UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
 """What reading a damaged file can raise."""
 
 
@@ -50,6 +51,35 @@ class Content(NamedTuple):
     sources_sha256: str = ""
     frames_sha256: str = ""
     stamp_sha256: str = ""
+
+
+class Footer(BaseModel):
+    """The footer of a prediction file: what its predictions belong to and were made with.
+
+    Files of earlier versions lack some of the last five entries.
+
+    Attributes:
+        identity: everything that the predictions depend on.
+        environment: versions, decoders, device and precision.
+        command: the command line of the session; empty for a session in Python.
+        decoded_sha256: the digest of a few decoded images of the data set.
+        sources_sha256, frames_sha256, stamp_sha256: as in `Content`.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    identity: dict[str, Any]
+    environment: dict[str, str]
+    command: str = ""
+    decoded_sha256: str = ""
+    sources_sha256: str = ""
+    frames_sha256: str = ""
+    stamp_sha256: str = ""
+
+    def provenance(self) -> dict[str, str]:
+        """Return the environment and the other recorded entries, without the identity."""
+        recorded = self.model_dump(exclude={"identity", "environment"}, exclude_unset=True)
+        return self.environment | recorded
 
 
 @dataclass(frozen=True)
@@ -111,17 +141,24 @@ def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-def read_footer(source: Path | io.BytesIO) -> dict[str, Any]:
-    """Return the footer of a prediction file without reading its predictions.
+def read_footer(source: Path | io.BytesIO, path: Path) -> Footer | None:
+    """Return the footer of a prediction file without reading its predictions; None if damaged.
+
+    Args:
+        source: the file, or its content.
+        path: the file's name in messages.
 
     Raises:
-        Exception: one of `UNREADABLE`, if the file is truncated or has no footer.
+        StoreError: the file cannot be read now.
     """
-    footer: dict[str, Any] = json.loads((pq.read_metadata(source).metadata or {})[FOOTER])
-    return footer
+    try:
+        return Footer.model_validate_json((pq.read_metadata(source).metadata or {})[FOOTER])
+    except _UNREADABLE as error:
+        _check_readable(path, error)
+        return None
 
 
-def check_readable(path: Path, error: Exception) -> None:
+def _check_readable(path: Path, error: Exception) -> None:
     """Distinguish a file that the system cannot read now from a damaged one.
 
     Raises:
@@ -158,8 +195,8 @@ def read_predictions(
             if rows != layout.rows:
                 raise DamagedShard(f"prediction file {path} has {rows} rows, not {layout.rows}")
             table = file.read()
-    except UNREADABLE as error:
-        check_readable(path, error)
+    except _UNREADABLE as error:
+        _check_readable(path, error)
         raise DamagedShard(f"damaged prediction file {path}") from error
     problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
     if problem:

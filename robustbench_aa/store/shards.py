@@ -20,14 +20,13 @@ import pandas as pd
 import pyarrow as pa
 
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
+from robustbench_aa.store.limits import check_size
 from robustbench_aa.store.manifest import RUN, Manifest
 from robustbench_aa.store.predictions import (
     FOOTER,
-    UNREADABLE,
     Content,
     Layout,
     are_distinct,
-    check_readable,
     empty_columns,
     read_footer,
     read_predictions,
@@ -36,7 +35,6 @@ from robustbench_aa.store.predictions import (
 from robustbench_aa.store.schema import distortion_of, folder_of
 from robustbench_aa.store.storage import (
     each,
-    files_in,
     patiently,
     readable,
     unwritable,
@@ -44,12 +42,6 @@ from robustbench_aa.store.storage import (
 )
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
-PROMISED_FILES, PROMISED_OUTCOMES = 100_000, 20_000_000
-"""The size of a run that needs no predictions yet."""
-FILES_PER_FILE, OUTCOMES_PER_BYTE = 1000, 100
-"""How far a larger run may exceed its predictions; a prediction takes several bytes."""
-RECENT = ("command", "decoded_sha256")
-"""Entries that the footers of old prediction files lack."""
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
 
@@ -100,28 +92,8 @@ class Store:
             raise RunError(f"no run in {directory} (there is no run.json); check the path")
         store = cls(directory, manifest)
         store.check_kinds()
-        store._check_promises()
+        check_size(directory, manifest)
         return store
-
-    def _check_promises(self) -> None:
-        """Refuse a run far larger than its predictions, since reports take memory for all of it."""
-        files = outcomes = 0
-        for dataset in self.manifest.datasets.values():
-            pairs = len(self.manifest.models) * len(dataset["distortions"])
-            files += pairs * -(-dataset["images"] // self.manifest.shard_size)
-            outcomes += pairs * dataset["images"]
-        if files <= PROMISED_FILES and outcomes <= PROMISED_OUTCOMES:
-            return
-        found = files_in(self.directory / "predictions", "*.parquet")
-        sizes = [file.stat().st_size for file in found if not file.is_symlink()]
-        if files > max(PROMISED_FILES, FILES_PER_FILE * len(sizes)) or outcomes > max(
-            PROMISED_OUTCOMES, OUTCOMES_PER_BYTE * sum(sizes)
-        ):
-            raise RunError(
-                f"{self.directory / RUN} describes {files:,} prediction files with {outcomes:,} "
-                f"outcomes, but there are {len(sizes):,} files of {sum(sizes):,} bytes; evaluate "
-                "more of the run first"
-            )
 
     @classmethod
     def continued(cls, directory: Path, manifest: Manifest) -> Store:
@@ -153,7 +125,7 @@ class Store:
         """Return whether a data set has any prediction file."""
         folder = self.directory / "predictions"
         folders = (folder / folder_of(model) / folder_of(dataset) for model in self.manifest.models)
-        return any(patiently(of, partial(_has_predictions, of)) for of in folders)
+        return any(patiently(one, partial(_has_predictions, one)) for one in folders)
 
     def write_manifest(self) -> None:
         """Write `run.json`.
@@ -292,17 +264,10 @@ class Store:
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
             return None
-        try:
-            footer = read_footer(source)
-            if footer["identity"] != self._identity(model, cell, shard):
-                return None
-            recent = {key: footer[key] for key in (*RECENT, *Content._fields) if key in footer}
-            origin = {**footer["environment"], **recent}
-            json.dumps(origin, ensure_ascii=False).encode()  # refuses half surrogate pairs
-        except UNREADABLE as error:
-            check_readable(path, error)
+        footer = read_footer(source, path)
+        if footer is None or footer.identity != self._identity(model, cell, shard):
             return None
-        return origin if all(isinstance(value, str) for value in origin.values()) else None
+        return footer.provenance()
 
     def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
         """Return the predictions of a cell; None while any shard of it is missing or damaged.

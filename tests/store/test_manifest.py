@@ -148,7 +148,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 def test_another_version_is_not_continued(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"schema": 99}')
-    with pytest.raises(RunError, match="has schema 99 and this version writes 2"):
+    with pytest.raises(RunError, match="has schema 99, but this version needs 2"):
         Manifest.read(tmp_path)
 
 
@@ -170,6 +170,6 @@ def test_a_file_that_cannot_be_read_now_is_not_given_up(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(RunError, match=r"cannot be read now .* the same command continues") as told:
+    with pytest.raises(RunError, match=r"cannot be read now .* run the same command again") as told:
         Manifest.read(tmp_path)
     assert "delete" not in str(told.value)

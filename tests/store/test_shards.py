@@ -205,7 +205,7 @@ def test_a_file_that_cannot_be_read_now_is_no_damaged_one(
 
     for name in ("ParquetFile", "read_metadata"):
         monkeypatch.setattr(predictions.pq, name, fail)
-    told = r"cannot read .*0-3\.parquet \(.+\); when that is mended, the same command resumes"
+    told = r"cannot read .*0-3\.parquet \(.+\); fix this, then run the same command again"
     for ask in (store.read_shard, store.content, store.origin):
         with pytest.raises(StoreError, match=told):
             ask(MODEL, CELL, SHARDS[0])

@@ -110,7 +110,7 @@ def test_an_object_with_the_name_of_a_file_elsewhere_is_refused(memory: str) -> 
     (folder / "a.txt").write_text("text")
     store = MemoryFileSystem.store
     store["/bucket/run/report/../out.txt"] = store.pop("/bucket/run/report/a.txt")
-    with pytest.raises(RunError, match=r"out\.txt is no file of a run"), on_disk(folder):
+    with pytest.raises(RunError, match=r"out\.txt is not a file of a run"), on_disk(folder):
         pass
 
 
@@ -248,7 +248,7 @@ def test_an_object_storage_is_asked_again(error: OSError) -> None:
     assert isinstance(content, io.BytesIO)
     assert content.read() == b"whole"
     path = Failing(*[error] * 6)
-    with pytest.raises(StoreError, match="when that is mended, the same command"):
+    with pytest.raises(StoreError, match="fix this, then run the same command again"):
         readable(path)  # type: ignore[arg-type]
     assert not path.failures
 
