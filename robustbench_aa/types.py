@@ -27,6 +27,8 @@ COUNTED_CORRUPTIONS = (
 """The 15 corruptions of ImageNet-C over which mean error and mCE are defined."""
 HOLDOUT_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four corruptions of ImageNet-C that published means leave out."""
+PHOTOGRAPHS = "photographs"
+"""The collection of photographs of ImageNet's size, for which most values were published."""
 KINDS = ("clean", "corruption", "perturbation", "shift")
 """The kinds of distortions: no change, a changed image, a sequence of frames, shifted crops."""
 ROLES = ("counted", "holdout", "other")

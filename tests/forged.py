@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_aa.distortions import corruptions_at, frames, perturbations_at, shifts_by
-from robustbench_aa.metrics.baselines import PIXELS
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion
 
 CROPPED = "Resize 256 bilinear, CenterCrop"
 IMAGENET: dict[str, tuple[list[Distortion], str]] = {
@@ -23,6 +22,8 @@ IMAGENET: dict[str, tuple[list[Distortion], str]] = {
     "image-folder": ([CLEAN], f"{CROPPED} 224"),
 }
 """The distortions and the geometry of the data sets of photographs."""
+PIXELS = {"imagenet-c": "files", "imagenet-p": "files"}
+PIXELS |= dict.fromkeys(("imagenet-shift", "image-folder"), "torch")
 
 
 def forge(
@@ -42,7 +43,7 @@ def forge(
         distortions, geometry = IMAGENET[name]
         entries = [{**asdict(of), "frames": frames(of, 224)} for of in distortions]
         told = {"sha256": name, "images": images, "classes": 1000, "size": 224}
-        told |= {"collection": "photographs", "pixels": PIXELS[name]}
+        told |= {"collection": PHOTOGRAPHS, "pixels": PIXELS[name]}
         told |= {"labels": {"rule": "ImageNet wnids", "present": 1000}}
         described[name] = told | {"geometry": geometry, "distortions": entries} | changes
     identities = {name: {"parameters": 1000, "classes": 1000} for name in models}

@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks.photographs import originals
 from benchmarks.rows import write_table
 from robustbench_aa.datasets import content, pictures
-from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.suite import Suite
 

@@ -31,7 +31,7 @@ from benchmarks.speed import peers
 from data_prep.make_imagenet_c import main as make_imagenet_c
 from data_prep.make_imagenet_p import main as make_imagenet_p
 from robustbench_aa.datasets.imagenet import LIVE
-from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.evaluation.inference import AMP_DTYPES, CPU_PIXELS, Inference
 from robustbench_aa.evaluation.session import Job, prepare

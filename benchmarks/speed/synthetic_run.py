@@ -32,7 +32,7 @@ from benchmarks.process import measured
 from robustbench_aa.metrics.baselines import alexnet
 from robustbench_aa.store.manifest import Manifest, dataset_identity, environment
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.types import Shard
+from robustbench_aa.types import PHOTOGRAPHS, Shard
 
 OUTPUT = Path("results/performance/report_scaling.csv")
 MODELS = {"synthetic:resnet50": 0.767, "synthetic:lpf3": 0.74, "synthetic:lpf5": 0.72}
@@ -49,8 +49,8 @@ every model alike, and for one model in one cell."""
 def synthetic_manifest() -> Manifest:
     """What `run.json` would say of these models on the released ImageNet-C."""
     # torch comes along, which the process that measures must not hold
-    from robustbench_aa.datasets.imagenet import COLLECTION
-    from robustbench_aa.datasets.pictures import STORED, Labels
+    from robustbench_aa.datasets.labels import Labels
+    from robustbench_aa.datasets.pictures import STORED
     from robustbench_aa.datasets.stored import StoredDataset
     from robustbench_aa.distortions import corruptions_at
     from robustbench_aa.suite import Suite
@@ -60,7 +60,7 @@ def synthetic_manifest() -> Manifest:
         name="imagenet-c",
         classes=CLASSES,
         labels=Labels("ImageNet wnids", CLASSES),
-        collection=COLLECTION,
+        collection=PHOTOGRAPHS,
         size=STORED.size,
         distortions=cells,
         missing={},

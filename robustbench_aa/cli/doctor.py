@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     Outcomes = Mapping[Distortion, np.ndarray]
     """By distortion [images]."""
 
-VARIABLES = (
-    *("IMAGENET_DIR", "IMAGENET_C_DIR", "IMAGENET_P_DIR"),
-    *("CIFAR10_DIR", "CIFAR10_C_DIR", "CIFAR100_C_DIR"),
-)
-"""Where data sets look for their files when nobody names a folder."""
 EXTRAS = {"objects": "s3fs", "onnx": "onnxruntime", "ray": "ray", "timm": "timm"}
 """The package that each extra installs."""
 
@@ -169,6 +164,14 @@ def _free(folder: Callable[[], str]) -> str:
     return f"{shutil.disk_usage(there).free / 2**30:.1f} GiB in {path}"
 
 
+def _folders() -> dict[str, str]:
+    """Return what is in each folder that the environment names, by environment variable."""
+    from robustbench_aa.datasets import DATASETS
+
+    entries = DATASETS.values()
+    return {entry.variable: _folder(entry.variable) for entry in entries if not entry.embedded}
+
+
 def _folder(variable: str) -> str:
     named = os.environ.get(variable)
     if not named:
@@ -195,7 +198,7 @@ SECTIONS: Mapping[str, Facts] = {
         "temporary directory": partial(_free, tempfile.gettempdir),
         "torch hub cache": partial(_free, _hub),
     },
-    "folders of data sets": {variable: partial(_folder, variable) for variable in VARIABLES},
+    "folders of data sets": {"folders": _folders},
     "extras": {name: partial(_version, package) for name, package in EXTRAS.items()},
 }
 

@@ -357,12 +357,12 @@ def verify(dataset: str, data_dir: str, sample: int | None) -> int:
     """Tells whether a data set is complete and can be read."""
     from rich.progress import Progress
 
-    from robustbench_aa.datasets.verify import verify as verify_files
+    from robustbench_aa.datasets import verify_dataset
     from robustbench_aa.report.terminal import plain_table
 
     console = _console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
-        table, problems = verify_files(
+        table, problems = verify_dataset(
             dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
         )
     _console().print(plain_table(table, f"{dataset} in {data_dir}"))
@@ -379,9 +379,10 @@ def datasets() -> None:
     from robustbench_aa.datasets import DATASETS, open_dataset
     from robustbench_aa.types import kind
 
-    for name in DATASETS:
-        if not name.startswith("digits"):
-            click.echo(f"{name:<16}files in --data-dir")
+    for name, entry in DATASETS.items():
+        if not entry.embedded:
+            place = f"{entry.form} in --data-dir or {entry.variable}"
+            click.echo(f"{name:<16}{place:<41}{entry.summary}")
             continue
         of = open_dataset(name)
         measures, count = kind(of.distortions), len(of.distortions)

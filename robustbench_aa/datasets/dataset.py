@@ -10,7 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robustbench_aa.datasets.pictures import Geometry, Labels, cores
+from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.types import Batch, Distortion, Shard
 
 

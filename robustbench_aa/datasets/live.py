@@ -15,7 +15,8 @@ from torch import Tensor
 from robustbench_aa import distortions
 from robustbench_aa.datasets.content import sources_of, stamp
 from robustbench_aa.datasets.dataset import copied
-from robustbench_aa.datasets.pictures import Labels, read_naming_all
+from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.pictures import read_naming_all
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.support.stage_times import stage
 from robustbench_aa.types import Batch, Distortion, Shard

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +18,7 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from robustbench_aa.datasets.content import digest
+from robustbench_aa.datasets.labels import Labels, label_folders, wnids
 from robustbench_aa.errors import DatasetError, UsageError, cause
 from robustbench_aa.support.files import plain
 
@@ -29,17 +29,10 @@ LARGEST = 2**26
 """Pixels of a picture, 8192 × 8192; some threads hold one each."""
 LARGEST_RESIZED = 2**22
 """Pixels of a resized picture, which is a strip of 256 px if this is more."""
-WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
 Part = Callable[[Image.Image], Image.Image]
 Read = TypeVar("Read")
 LISTED = 5
 """How many unreadable files an error names."""
-
-
-@cache
-def wnids() -> list[str]:
-    """ImageNet's 1,000 classes; a class's number is its place here, whatever folders there are."""
-    return WNIDS.read_text().split()
 
 
 def cores() -> int:
@@ -100,20 +93,6 @@ AS_MADE = Geometry(224, resize=256)
 """How ImageNet-C was made of ImageNet's validation set."""
 STORED = Geometry(224)
 """How ImageNet-C's files are read: they were resized when they were made."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """How the images of a data set are labelled.
-
-    Attributes:
-        rule: what a label is: the place of a folder's name among `ImageNet wnids`, or otherwise
-            `numbered folders`, `sorted folders` or `stored` beside the images.
-        present: how many classes have images.
-    """
-
-    rule: str
-    present: int
 
 
 @dataclass(frozen=True)
@@ -202,7 +181,7 @@ def find_pictures(
         UsageError: there is no picture; known and other names are mixed; or numbers have gaps.
     """
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    label, classes, rule = _labels_of(names, root, wnids() if known is None else known, classes)
+    label, classes, rule = label_folders(names, root, wnids() if known is None else known, classes)
     found = [(file, label[name]) for name in names for file in _files_of(root / name, suffixes)]
     if not found:
         raise UsageError(f"no pictures in {root}; it should hold a folder a class")
@@ -210,54 +189,6 @@ def find_pictures(
     return Pictures(
         files, np.array([of for _, of in found]), classes, Labels(rule, len(set(label.values())))
     )
-
-
-def _labels_of(
-    names: list[str], root: Path, known: Sequence[str], classes: int | None
-) -> tuple[dict[str, int], int, str]:
-    """Return the label of each folder's name, the number of classes, and the rule."""
-    place = {name: place for place, name in enumerate(known)}
-    strange = [name for name in names if name not in place]
-    numbered = bool(names) and all(name.isdecimal() for name in names)
-    if classes is not None and not numbered:
-        raise UsageError(
-            f"classes {classes} is for folders that are numbers, and {root} has {names[:1]}; "
-            "leave it out"
-        )
-    if not strange:
-        rule = "ImageNet wnids" if known is wnids() else "known names"
-        return {name: place[name] for name in names}, len(known), rule
-    if len(strange) < len(names):
-        raise UsageError(
-            f"{root / strange[0]} is not one of the {len(known)} classes that others there are; "
-            f"take it out of {root}"
-        )
-    if numbered:
-        return _labels_of_numbers(names, root, classes)
-    return {name: place for place, name in enumerate(names)}, len(names), "sorted folders"
-
-
-def _labels_of_numbers(
-    names: list[str], root: Path, classes: int | None
-) -> tuple[dict[str, int], int, str]:
-    numbers = sorted(map(int, names))
-    if len(set(numbers)) < len(names):
-        raise UsageError(f"two class folders of {root} have the same number; rename one")
-    if classes is not None:
-        if numbers[-1] >= classes:
-            raise UsageError(
-                f"{root} has a class folder {numbers[-1]}, and the largest of {classes} classes is "
-                f"{classes - 1}; give the number of all classes"
-            )
-        return {name: int(name) for name in names}, classes, "numbered folders"
-    first = numbers[0]
-    if first > 1 or numbers[-1] - first + 1 > len(numbers):
-        gap = next(i for i in range(min(first, 1), numbers[-1]) if i not in set(numbers))
-        raise UsageError(
-            f"the numbers of {root}'s class folders have gaps: there is {numbers[-1]}, but no "
-            f"{gap}; if each number is a label, give the number of all classes by --classes"
-        )
-    return {name: int(name) - first for name in names}, len(names), "numbered folders"
 
 
 def _files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.content import sources_of, stamp
-from robustbench_aa.datasets.dataset import Request, copied
-from robustbench_aa.datasets.pictures import Labels, read_naming_all
-from robustbench_aa.errors import UsageError
+from robustbench_aa.datasets.dataset import copied
+from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.pictures import read_naming_all
 from robustbench_aa.support.stage_times import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
@@ -100,18 +99,3 @@ class StoredDataset:
 def as_stored(distortion: Distortion) -> Distortion:
     """Return a distortion whose pixels come from files, so that no version of ours made them."""
     return replace(distortion, version=None, source="")
-
-
-def data_dir(request: Request, name: str, variable: str) -> Path:
-    """The folder of a data set's files.
-
-    Raises:
-        UsageError: neither the request nor the environment names one, or it is not there.
-    """
-    named = request.data_dir or os.environ.get(variable)
-    if not named:
-        raise UsageError(f"{name} needs its files; name their folder by --data-dir or {variable}")
-    folder = Path(named)
-    if not folder.is_dir():
-        raise UsageError(f"no folder {folder}; check --data-dir")
-    return folder

@@ -9,7 +9,7 @@ and ImageNet-P as released, at 224 px, and of ImageNet's validation set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import pandas as pd
 
 from robustbench_aa.metrics.aggregates import Means, ModelMeans
 from robustbench_aa.metrics.per_image import ByKind
-from robustbench_aa.types import CLEAN
+from robustbench_aa.store.schema import distortion_of
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, kind
 
 PUBLISHED = Path(__file__).with_name("published")
 BASELINES = {"alexnet": "AlexNet", "resnet50": "ResNet-50"}
@@ -34,34 +35,35 @@ GEOMETRIES = (
     "Resize 256 bilinear, CenterCrop 256",
 )
 """How published work crops photographs: stored ones, others, and those that shifts move over."""
-PIXELS: Mapping[str, str] = {
-    "image-folder": "torch",
-    "imagenet-c": "files",
-    "imagenet-c-live": "torch, JPEG 85",
-    "imagenet-p": "files",
-    "imagenet-shift": "torch",
+PIXELS: Mapping[str, Collection[str]] = {
+    "clean": ("torch",),
+    "corruption": ("files", "torch, JPEG 85"),
+    "perturbation": ("files",),
+    "shift": ("torch",),
 }
-"""The data sets that published metrics are of, and what must make their pixels.
+"""By kind of data set, the origins of pixels for which published metrics hold.
 
-docs/metrics.md measures what is close enough: `imagenet-c-live` is. `imagenet-p-live` is not: along
-the released videos, whose encoding softens noise, models flip less under noise.
+docs/metrics.md measures which pixels are close enough: those of `imagenet-c-live` are. Those of
+`imagenet-p-live` are not: along the released videos, whose encoding softens noise, models flip less
+under noise.
 """
 
 
-def is_comparable(dataset: str, described: Mapping[str, Any]) -> bool:
+def is_comparable(described: Mapping[str, Any]) -> bool:
     """Return whether published metrics can stand beside those of a data set.
 
-    They can on ImageNet's 1,000 classes, all of which have images, at 224 px, on the sets that they
-    were published for. This one rule decides about `report --with-published`, the columns relative
-    to AlexNet and the published baselines.
+    They can on photographs of ImageNet's 1,000 classes, all of which have images, at 224 px, with
+    the released pixels or equivalent ones. This rule decides about `report --with-published`, the
+    columns relative to AlexNet and the published baselines.
 
     Args:
-        dataset: its name.
-        described: the data set as `run.json` has it.
+        described: the data set as `run.json` describes it.
     """
     labels = described["labels"]
+    measured = kind(distortion_of(entry) for entry in described["distortions"])
     return (
-        PIXELS.get(dataset) == described["pixels"]
+        described["collection"] == PHOTOGRAPHS
+        and described["pixels"] in PIXELS[measured]
         and (described["classes"], described["size"]) == (CLASSES, SIZE)
         and (labels["rule"], labels["present"]) == ("ImageNet wnids", CLASSES)
         and described["geometry"] in GEOMETRIES

@@ -68,7 +68,7 @@ class Board:
         self._models = models
         self._datasets = list(kinds.values())
         first = next(iter(models.values()))
-        fitting = {kind for kind, of in kinds.items() if is_comparable(of, datasets[of])}
+        fitting = {kind for kind, of in kinds.items() if is_comparable(datasets[of])}
         on_imagenet = {kind: of for kind, of in first.mean.items() if kind in fitting}
         self._published = {
             name: of

@@ -27,7 +27,7 @@ def with_published(leaderboard: pd.DataFrame, datasets: Mapping[str, Identity]) 
         UsageError: the run is not of ImageNet's photographs as the literature has seen them, or
             nothing was published of what it measures.
     """
-    strange = [_told(*of) for of in datasets.items() if not is_comparable(*of)]
+    strange = [_told(name, of) for name, of in datasets.items() if not is_comparable(of)]
     if strange:
         raise UsageError(
             f"published figures are of ImageNet's {CLASSES} classes at Resize 256, CenterCrop "

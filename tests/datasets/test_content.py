@@ -16,7 +16,7 @@ from torch import nn
 
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.content import Digest, of_frames
-from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.errors import RunError
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import prepare

@@ -9,7 +9,8 @@ import torchvision
 from PIL import Image
 
 from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, Geometry, Labels, decode, wnids
+from robustbench_aa.datasets.labels import Labels, wnids
+from robustbench_aa.datasets.pictures import AS_MADE, STORED, Geometry, decode
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions.jpeg import through_jpeg
 from robustbench_aa.errors import DatasetError, UsageError
