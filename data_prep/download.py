@@ -66,8 +66,8 @@ def _check_space(download: Download, archive: Path) -> None:
     free = shutil.disk_usage(archive.parent).free
     if free < needed:
         raise UsageError(
-            f"{archive.parent} has {free / 1e9:.1f} GB free, {archive.name} takes "
-            f"{needed / 1e9:.1f} GB with what is in it; make room or name another --to"
+            f"{archive.parent} has {free / 1e9:.1f} GB free, {archive.name} needs "
+            f"{needed / 1e9:.1f} GB with its content; make room or name another --to"
         )
 
 

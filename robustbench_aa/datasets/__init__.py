@@ -59,5 +59,5 @@ def verify_dataset(
     if not root.is_dir():
         raise UsageError(f"no folder {root}; check --data-dir")
     if sample is not None and sample < 1:
-        raise UsageError(f"sample {sample} decodes nothing; use at least 1")
+        raise UsageError(f"--sample {sample} decodes nothing; use at least 1")
     return verifiers[name](root, sample, track)

@@ -109,7 +109,7 @@ def open_stored(entry: DatasetEntry, request: Request) -> StoredDataset:
         of_cell = dataclasses.replace(pictures, files=files(cell, index), label=label)
         return of_cell.read(np.arange(len(index)))
 
-    told = " ".join(map(str, present))
+    cells = " ".join(map(str, present))
     return StoredDataset(
         name=entry.name,
         classes=pictures.classes,
@@ -119,7 +119,7 @@ def open_stored(entry: DatasetEntry, request: Request) -> StoredDataset:
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=str(STORED),
-        files_sha256=f"{pictures.sha256(root)} {told}",
+        files_sha256=f"{pictures.sha256(root)} {cells}",
         index=spread(len(pictures.files), request.limit),
         stored=stored,
         files=files,
@@ -162,7 +162,7 @@ def _check_classes(first: Path, folders: list[Path]) -> None:
             strange = min(found ^ expected)
             where, other = (folder, first) if strange in found else (first, folder)
             raise UsageError(
-                f"{where} has a class {strange} and {other} has not; run robustbench-aa verify"
+                f"{where} has a class {strange} and {other} does not; run robustbench-aa verify"
             )
 
 

@@ -51,7 +51,7 @@ def open_sequences(entry: DatasetEntry, request: Request) -> StoredDataset:
         sequences, sources = decode_videos(files(cell, index), lengths[cell], request.workers)
         return sequences, torch.from_numpy(videos.label[index]), sources
 
-    told = " ".join(map(str, present))
+    cells = " ".join(map(str, present))
     return StoredDataset(
         name=entry.name,
         classes=videos.classes,
@@ -61,7 +61,7 @@ def open_sequences(entry: DatasetEntry, request: Request) -> StoredDataset:
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=f"CenterCrop {SIZE}",
-        files_sha256=f"{videos.sha256(root)} {told}",
+        files_sha256=f"{videos.sha256(root)} {cells}",
         index=spread(len(videos.files), request.limit),
         stored=stored,
         files=files,

@@ -1,4 +1,4 @@
-"""Labels: the class of an image, by the name of its folder."""
+"""Labels: the classes of images, from the names of their folders."""
 
 from __future__ import annotations
 
@@ -36,22 +36,36 @@ class Labels:
 def label_folders(
     names: list[str], root: Path, known: Sequence[str], classes: int | None
 ) -> tuple[dict[str, int], int, str]:
-    """Return the label of each folder's name, the number of classes, and the rule."""
+    """Return the label of each folder's name, the number of classes, and the rule.
+
+    Folders that are named by known classes have the labels of those, also if some are missing.
+    Numbered folders are labelled in the order of their numbers, which must not have gaps. All other
+    names are labelled in sorted order.
+
+    Args:
+        names: the names of the folders.
+        root: the folder that holds them, for messages.
+        known: the known classes, in the order of their labels.
+        classes: the number of classes, if folders are numbers with gaps; a number is then a label.
+
+    Raises:
+        UsageError: known and other names are mixed, or numbers have gaps or repeat.
+    """
     place = {name: place for place, name in enumerate(known)}
     strange = [name for name in names if name not in place]
     numbered = bool(names) and all(name.isdecimal() for name in names)
     if classes is not None and not numbered:
         raise UsageError(
-            f"classes {classes} is for folders that are numbers, and {root} has {names[:1]}; "
-            "leave it out"
+            f"--classes {classes} needs numbered class folders, and {root} has {names[:1]}; "
+            "leave out --classes"
         )
     if not strange:
         rule = "ImageNet wnids" if known is wnids() else "known names"
         return {name: place[name] for name in names}, len(known), rule
     if len(strange) < len(names):
         raise UsageError(
-            f"{root / strange[0]} is not one of the {len(known)} classes that others there are; "
-            f"take it out of {root}"
+            f"{root / strange[0]} is not one of the {len(known)} known classes, as other folders "
+            f"are; move it out of {root}"
         )
     if numbered:
         return _labels_of_numbers(names, root, classes)

@@ -145,7 +145,7 @@ def test_a_disk_that_is_too_small_is_told_of_before_the_download(
     serving = server(tar(("a", b"x" * 10**6)))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1_500_000))
-    with pytest.raises(UsageError, match=r"has 0\.0 GB free, noise\.tar takes 0\.0 GB"):
+    with pytest.raises(UsageError, match=r"has 0\.0 GB free, noise\.tar needs 0\.0 GB"):
         run("imagenet-c", "--to", str(tmp_path / "to"))
     assert serving.asked == ["/noise.tar"]
     assert not (tmp_path / "to" / "noise.tar").exists()
