@@ -133,9 +133,9 @@ def _run(folder: Path) -> Run:
 def _evaluated(folder: Path) -> Path:
     """A small run: clean digits, shifts, and one of the corruptions of a set."""
     suite = Suite([MODEL], ["digits", "digits-shift"], limit=6, shard_size=4)
-    prepare(suite, folder, "cpu").carry_out()
+    prepare(suite, folder, "cpu").run()
     suite = Suite([MODEL], ["digits-c"], limit=6, shard_size=4, corruptions=["fog"])
-    prepare(suite, folder, "cpu").carry_out()
+    prepare(suite, folder, "cpu").run()
     return folder
 
 

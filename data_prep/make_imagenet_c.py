@@ -29,6 +29,7 @@ from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.distortions.severities import check_severity
 from robustbench_aa.errors import UnknownName, UsageError, cause
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.files import read_text
 from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard, shards
@@ -68,9 +69,7 @@ class Part:
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the corruptions.")
 @click.option("--batch-size", "-b", default=64, show_default=True, help="Images per batch.")
-@click.option(
-    "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="Torch device."
-)
+@click.option("--device", default=choose_device, help="Torch device; a GPU if there is one.")
 def main(
     source: str,
     to: Path,

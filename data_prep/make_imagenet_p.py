@@ -24,6 +24,7 @@ from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard
 
@@ -39,9 +40,7 @@ SEQUENCES = 8
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the perturbations.")
 @click.option("--limit", type=int, help="Use at most this many photographs, evenly spread.")
-@click.option(
-    "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="Torch device."
-)
+@click.option("--device", default=choose_device, help="Torch device; a GPU if there is one.")
 def main(
     source: str, to: Path, names: tuple[str, ...], seed: int, limit: int | None, device: str
 ) -> None:

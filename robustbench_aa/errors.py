@@ -60,7 +60,16 @@ class UnknownName(UsageError):
 
 
 class SuiteError(UsageError):
-    """A suite file that is unreadable, ill-typed or contradicts itself."""
+    """A suite file that is unreadable, ill-typed or contradicts itself.
+
+    Args:
+        text: what is wrong, in a line.
+        key: the suite's key that is wrong, if it is a single one.
+    """
+
+    def __init__(self, text: str, key: str | None = None) -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class CheckpointError(UsageError):

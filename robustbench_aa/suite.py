@@ -1,99 +1,151 @@
-"""A suite: what to measure. Read from a TOML file or put together from flags."""
+"""A suite: what to evaluate, read from a TOML file or given by options or in Python."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args, get_origin, runtime_checkable
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from robustbench_aa.errors import SuiteError, UnknownName
 from robustbench_aa.support.files import read_text
 
 if TYPE_CHECKING:
+    from pydantic import ModelWrapValidatorHandler, ValidationInfo
+    from pydantic_core import ErrorDetails
+
     from robustbench_aa.types import Classifier
+else:
+
+    @runtime_checkable
+    class Classifier(Protocol):
+        """What a suite needs of a classifier; importing the class itself would import torch."""
+
+        name: str
+
 
 SHIPPED = Path(__file__).with_name("suites")
-LARGEST = 2**20
-"""Bytes of a suite's file."""
-BEYOND = 2**63
-"""Whole numbers are smaller, as they are in `run.json`."""
+MAX_BYTES = 2**20
+"""Largest size of a suite's file."""
+
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A whole number that fits into 64 bits, as those in `run.json` do."""
+Count = Annotated[int, Field(ge=1, lt=2**63)]
 
 
-@dataclass(frozen=True)
+@dataclass(
+    frozen=True,
+    config=ConfigDict(
+        strict=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
+    ),
+)
 class Suite:
     """Models × data sets × seed.
 
-    Attributes:
-        models: specifications `SOURCE:NAME[@WEIGHTS]`, or classifiers of one's own.
-        datasets: names of data sets; at most one of a kind (corruptions, shifts, clean).
-        name: None when it was put together from flags; its run's folder is called by it.
-        baseline: the model that CE is relative to; None for no normalised figures.
-        seed: of the distortions' randomness.
-        limit: measure at most this many images of each data set; None for all.
-        shard_size: images a prediction file; what an interruption can cost at most.
-        corruptions: measure only these; empty for all that the data sets define.
-        severities: measure only these; empty for all.
-        perturbations: measure only these; empty for those that a mean flip rate counts.
-        classes: how many classes there are, where class folders are numbers with gaps; each number
-            is then a label.
-        data_dir: the folder of data sets that are files; None for their environment variables.
-        corruption_backend: what corrupts clean images, `torch` or `imagecorruptions`.
-        stored_jpeg: whether corrupted photographs go through a JPEG of quality 85 at last, as
-            those of ImageNet-C did.
-        own_preprocessing: whether photographs are resized and cropped as the models' own
-            preprocessing says, instead of as ImageNet-C's were (256, then 224).
-        keep_ranking: whether predictions hold the order of all classes, for the Zipf distance.
+    Each field is declared here once: it is a key of a suite's TOML file, an argument in Python and,
+    but for the name, an option of the command line. The options take their help from the
+    docstrings below, and their flags from the strings in `Annotated` or else from the field's name.
+
+    Raises:
+        SuiteError: a value has a wrong type or makes no sense.
     """
 
-    models: Sequence[str | Classifier]
-    datasets: Sequence[str]
+    models: Annotated[Sequence[str | Classifier], "--model", "-m"]
+    """Models to evaluate, as SOURCE:NAME[@WEIGHTS]."""
+    datasets: Annotated[Sequence[str], "--dataset", "-d"]
+    """Data sets to evaluate on, at most one of a kind."""
     name: str | None = None
+    """Name of the suite and of its run's folder; None for a suite that was given by options."""
     baseline: str | None = None
-    seed: int = 0
-    limit: int | None = None
-    shard_size: int = 1000
-    corruptions: Sequence[str] = ()
-    severities: Sequence[int] = ()
-    perturbations: Sequence[str] = ()
-    classes: int | None = None
+    """Model of the suite that corruption errors are relative to."""
+    seed: Integer = 0
+    """Seed of the distortions' randomness."""
+    limit: Count | None = None
+    """Evaluate at most this many images of each data set."""
+    shard_size: Count = 1000
+    """Images per prediction file; an interruption costs at most the file in progress."""
+    corruptions: Annotated[Sequence[str], "--corruption"] = ()
+    """Evaluate only these corruptions."""
+    severities: Annotated[Sequence[Integer], "--severity"] = ()
+    """Evaluate only these severities, 1 to 5."""
+    perturbations: Annotated[Sequence[str], "--perturbation"] = ()
+    """Evaluate only these perturbations, instead of those that a mean flip rate counts."""
+    classes: Count | None = None
+    """Number of classes, if class folders are named by label and some labels have no folder."""
     data_dir: str | None = None
+    """Folder of the data sets' files, instead of the folder in their environment variable."""
     corruption_backend: str = "torch"
+    """Implementation that corrupts clean images: torch or imagecorruptions."""
     stored_jpeg: bool = True
+    """Encode corrupted photographs as JPEG of quality 85, as those of ImageNet-C are."""
     own_preprocessing: bool = False
+    """Resize and crop photographs as the models specify, instead of to 256 and then 224 px."""
     keep_ranking: bool = False
+    """Store the order of all classes with each prediction, for the Zipf distance."""
 
-    def __post_init__(self) -> None:
-        for noun, things in (("model", self.models), ("data set", self.datasets)):
-            if not things:
-                raise SuiteError(f"nothing to measure: name at least one {noun}")
-            names = [thing if isinstance(thing, str) else thing.name for thing in things]
-            twice = {name for name in names if names.count(name) > 1}
-            if twice:
-                raise SuiteError(f"{noun} {min(twice)} is named twice; leave one out")
-        if self.name in ("", "..") or self.name != (self.name and Path(self.name).name):
-            raise SuiteError(
-                f"name {self.name!r} is a path; use a name, which a folder is called by"
-            )
-        for noun in ("limit", "shard_size", "classes"):
-            number = getattr(self, noun)
-            if number is not None and number < 1:
-                raise SuiteError(f"{noun} {number} leaves nothing to measure; use at least 1")
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, values: Any, build: ModelWrapValidatorHandler[Suite]) -> Suite:
+        try:
+            return build(values)
+        except ValidationError as error:
+            raise _first_of(error.errors(include_url=False)) from None
+
+    @field_validator("models", "datasets")
+    @classmethod
+    def _distinct(
+        cls, entries: Sequence[str | Classifier], field: ValidationInfo
+    ) -> Sequence[str | Classifier]:
+        noun = "model" if field.field_name == "models" else "data set"
+        if not entries:
+            raise ValueError(f"nothing to measure: name at least one {noun}")
+        names = [entry if isinstance(entry, str) else entry.name for entry in entries]
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"{noun} {min(repeated)} is named twice; leave one out")
+        return entries
+
+    @field_validator("name")
+    @classmethod
+    def _no_path(cls, name: str | None) -> str | None:
+        if name is not None and (name in ("", "..") or name != Path(name).name):
+            raise ValueError(f"name {name!r} is a path; use a plain name, as of a folder")
+        return name
+
+
+FIELDS: Mapping[str, FieldInfo] = vars(Suite)["__pydantic_fields__"]
+"""The fields of a suite by name, with their default, type and description."""
+
+
+def is_list(field: FieldInfo) -> bool:
+    """Return whether a field of a suite holds several values."""
+    return get_origin(field.annotation) is Sequence
+
+
+def value_type(field: FieldInfo) -> type:
+    """Return the type of a field's value or, for a list, of its entries: `str`, `int` or `bool`."""
+    annotation: Any = field.annotation
+    while arguments := get_args(annotation):
+        annotation = arguments[0]
+    return annotation  # type: ignore[no-any-return]
 
 
 def shipped_suites() -> list[str]:
-    """The names of the suites that come with the package."""
+    """Return the names of the suites that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
 def read_suite(name: str) -> Suite:
-    """Reads a suite by its shipped name or from a path that ends in `.toml`.
+    """Read a suite by its shipped name or from a path that ends in `.toml`.
 
     Raises:
-        UnknownName: no such suite is shipped.
-        SuiteError: the file cannot be read or is no suite; the message tells the line.
+        UnknownName: No such suite is shipped.
+        SuiteError: The file cannot be read or is no suite; the message names the line.
     """
     if not name.endswith(".toml"):
         if name not in shipped_suites():
@@ -101,67 +153,68 @@ def read_suite(name: str) -> Suite:
         return read_suite(str(SHIPPED / f"{name}.toml"))
     path = Path(name)
     try:
-        text = read_text(path, LARGEST)
+        text = read_text(path, MAX_BYTES)
     except OSError as error:
         raise SuiteError(f"cannot read suite {path} ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise SuiteError(f"suite {path} is not UTF-8 text ({error.reason})") from error
     try:
         content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError: also for an overlong number
         place = str(error).replace("end of document", f"line {text.count(chr(10)) + 1}, its end")
         raise SuiteError(f"suite {path} is not valid TOML: {place}") from error
-    for key, value in content.items():
-        _check_entry(f"{path}, line {_line(text, key)}", key, value)
-    missing = [f.name for f in fields(Suite) if f.default is MISSING and f.name not in content]
-    if missing:
-        raise SuiteError(f"{path} lacks {' and '.join(missing)}")
     try:
         return Suite(**({"name": path.stem} | content))
     except SuiteError as error:
-        raise SuiteError(f"{path}: {error}") from error
+        place = f"{path}, line {_line(text, error.key)}" if error.key in content else f"{path}"
+        raise SuiteError(f"{place}: {error}") from None
 
 
-_FORMS: dict[str, tuple[type[Any], type[Any] | None, str]] = {
-    "name": (str, None, "a string"),
-    "models": (list, str, "a list of strings"),
-    "datasets": (list, str, "a list of strings"),
-    "baseline": (str, None, "a string"),
-    "seed": (int, None, "a whole number"),
-    "limit": (int, None, "a whole number"),
-    "shard_size": (int, None, "a whole number"),
-    "corruptions": (list, str, "a list of strings"),
-    "severities": (list, int, "a list of whole numbers"),
-    "perturbations": (list, str, "a list of strings"),
-    "classes": (int, None, "a whole number"),
-    "data_dir": (str, None, "a string"),
-    "corruption_backend": (str, None, "a string"),
-    "stored_jpeg": (bool, None, "true or false"),
-    "own_preprocessing": (bool, None, "true or false"),
-    "keep_ranking": (bool, None, "true or false"),
+_EXPECTED = {
+    (str, False): "a string",
+    (str, True): "a list of strings",
+    (int, False): "a whole number",
+    (int, True): "a list of whole numbers",
+    (bool, False): "true or false",
 }
+"""In words, the values of a field by their type and whether there are several."""
 
 
-def _check_entry(place: str, key: str, value: Any) -> None:
-    if key not in _FORMS:
-        raise SuiteError(f"{place}: {UnknownName('key', key, _FORMS)}")
-    kind, item, told = _FORMS[key]
-    # type() rather than isinstance(): true and false are ints to Python, not to a reader
-    if type(value) is not kind or (item and any(type(entry) is not item for entry in value)):
-        raise SuiteError(f"{place}: {key} must be {told}, not {_told(value)}")
-    if kind is int and not -BEYOND <= value < BEYOND:
-        raise SuiteError(f"{place}: {key} must be {told} of 64 bits")
+def _first_of(errors: list[ErrorDetails]) -> SuiteError:
+    """Return the first error in words; missing fields come last, as a misspelt key explains one."""
+    missing = [str(error["loc"][0]) for error in errors if error["type"] == "missing"]
+    if len(missing) == len(errors):
+        return SuiteError(f"the suite lacks {' and '.join(missing)}")
+    error = next(error for error in errors if error["type"] != "missing")
+    place = error["loc"][0]  # a number, if the argument was positional
+    key = place if isinstance(place, str) else [*FIELDS][place]
+    return SuiteError(_explain(key, error), key)
 
 
-def _told(value: Any) -> str:
+def _explain(key: str, error: ErrorDetails) -> str:
+    if key not in FIELDS:
+        return str(UnknownName("key", key, FIELDS))
+    context = error.get("ctx", {})
+    if "error" in context:  # the message of a validator above
+        return str(context["error"])
+    if context.get("ge") == 1:
+        return f"{key} {_shown(error['input'])} leaves nothing to measure; use at least 1"
+    expected = _EXPECTED[value_type(FIELDS[key]), is_list(FIELDS[key])]
+    if error["type"] in ("greater_than_equal", "less_than"):
+        return f"{key} must be {expected} of 64 bits"
+    relation = "not" if len(error["loc"]) == 1 else "but contains"
+    return f"{key} must be {expected}, {relation} {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits
+    except (ValueError, RecursionError):  # Python refuses to print numbers of thousands of digits
         return f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _line(text: str, key: str) -> int:
-    """The line on which a top-level key stands."""
+    """Return the number of the line on which a top-level key stands."""
     match = re.search(rf"^[ \t\[]*[\"']?{re.escape(key)}\b", text, re.MULTILINE)
     return text.count("\n", 0, match.start()) + 1 if match else 1

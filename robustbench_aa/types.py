@@ -154,6 +154,29 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A model that could not be evaluated on a shard.
+
+    Attributes:
+        model: Name of the model.
+        dataset: Name of the data set.
+        distortion: The distortion of the images.
+        shard: The range of images.
+        cause: The error message, one line.
+    """
+
+    model: str
+    dataset: str
+    distortion: Distortion
+    shard: Shard
+    cause: str
+
+    def __str__(self) -> str:
+        where = f"{self.dataset} {self.distortion}, images {self.shard}"
+        return f"{self.model} failed on {where}: {self.cause}"
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """The conversion of 8-bit pixels to a network's input: (pixel / 255 − mean) / std per channel.
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from robustbench_aa.errors import SuiteError, UnknownName
 from robustbench_aa.suite import Suite, read_suite, shipped_suites
+from tests.conftest import make_classifier
 
 WHOLE = """
 name = "mine"
@@ -20,13 +22,16 @@ severities = [1, 5]
 """
 
 
+BOTH = 'models = ["a"]\ndatasets = ["b"]\n'
+
+
 def write(folder: Path, text: str) -> str:
     path = folder / "suite.toml"
     path.write_text(text)
     return str(path)
 
 
-def test_a_file_says_it_all(tmp_path: Path) -> None:
+def test_a_file_sets_every_field_that_it_names(tmp_path: Path) -> None:
     assert read_suite(write(tmp_path, WHOLE)) == Suite(
         name="mine",
         models=["digits:resnet@lpf3"],
@@ -51,7 +56,7 @@ def test_every_shipped_suite_can_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('models = ["a"', r"suite\.toml is not valid TOML: .*line 1"),
         ('models = ["a"]\ndatasets = [1]', r"suite\.toml, line 2: datasets must be a list of str"),
@@ -59,22 +64,58 @@ def test_every_shipped_suite_can_be_read() -> None:
         ('models = ["a"]\nseed = true', r"suite\.toml, line 2: seed must be a whole number"),
         ('models = ["a"]\nsevereties = [1]', r"line 2: unknown key 'severeties'; did you mean sev"),
         ('[models]\na = "b"', r"suite\.toml, line 1: models must be a list of strings"),
-        ('models = ["a"]', r"suite\.toml lacks datasets"),
-        ("", r"suite\.toml lacks models and datasets"),
-        ('models = []\ndatasets = ["a"]', r"name at least one model"),
-        ('models = ["a", "a"]\ndatasets = ["b"]', r"model a is named twice"),
-        ('models = ["a"]\ndatasets = ["b"]\nlimit = 0', r"limit 0 leaves nothing to measure"),
+        ('models = ["a"]', r"suite\.toml: the suite lacks datasets"),
+        ("", r"suite\.toml: the suite lacks models and datasets"),
+        ('modles = ["a"]', r"line 1: unknown key 'modles'; did you mean models"),
+        ('models = []\ndatasets = ["a"]', r"line 1: nothing to measure: name at least one model"),
+        ('models = ["a", "a"]\ndatasets = ["b"]', r"line 1: model a is named twice"),
+        (f"{BOTH}limit = 0", r"line 3: limit 0 leaves nothing to measure; use at least 1"),
+        (f"{BOTH}limit = 1.0", r"line 3: limit must be a whole number, not 1\.0"),
+        (f"{BOTH}seed = {2**63}", r"line 3: seed must be a whole number of 64 bits"),
+        (f"{BOTH}severities = 3", r"line 3: severities must be a list of whole numbers, not 3"),
+        (f"{BOTH}severities = [3, true]", r"line 3: severities must be .*, but contains True"),
+        (f'{BOTH}corruptions = "fog"', r"line 3: corruptions must be a list of strings, not 'fog'"),
+        (f"{BOTH}keep_ranking = 1", r"line 3: keep_ranking must be true or false, not 1"),
+        (f'{BOTH}name = "a/b"', r"line 3: name 'a/b' is a path"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_with_its_line(
-    tmp_path: Path, text: str, told: str
-) -> None:
-    with pytest.raises(SuiteError, match=told) as error:
+def test_an_error_in_a_file_names_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SuiteError, match=message) as error:
         read_suite(write(tmp_path, text))
     assert "\n" not in str(error.value)
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": True}, "^seed must be a whole number, not True$"),
+        ({"limit": "5"}, "^limit must be a whole number, not '5'$"),
+        ({"seed": -(2**63) - 1}, "^seed must be a whole number of 64 bits$"),
+        ({"shard_size": 0}, "^shard_size 0 leaves nothing to measure"),
+        ({"models": [1]}, "^models must be a list of strings, but contains 1$"),
+        ({"datasets": "digits"}, "^datasets must be a list of strings, not 'digits'$"),
+        ({"sede": 1}, "^unknown key 'sede'; did you mean seed"),
+        ({"name": ".."}, "^name '..' is a path"),
+    ],
+)
+def test_python_values_are_checked_as_those_of_a_file(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SuiteError, match=message):
+        Suite(**{"models": ["a"], "datasets": ["b"]} | values)
+
+
+def test_a_wrong_positional_argument_is_called_by_its_name() -> None:
+    with pytest.raises(SuiteError, match="datasets must be a list of strings, but contains 1"):
+        Suite(["a"], [1])  # type: ignore[list-item]
+
+
+def test_a_model_may_be_a_classifier() -> None:
+    classifier = make_classifier("mine")
+    assert Suite([classifier, "a"], ["b"]).models == [classifier, "a"]
+    with pytest.raises(SuiteError, match="model mine is named twice"):
+        Suite([classifier, "mine"], ["b"])
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"nowhere\.toml \(No such file"):
         read_suite(str(tmp_path / "nowhere.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\x00")
@@ -82,6 +123,6 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         read_suite(str(tmp_path / "binary.toml"))
 
 
-def test_an_unknown_shipped_suite_is_told_its_neighbours() -> None:
+def test_an_unknown_shipped_suite_gets_a_suggestion() -> None:
     with pytest.raises(UnknownName, match="did you mean digits"):
         read_suite("digit")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from benchmarks.rows import device_name, write_table
 from robustbench_aa.antialiasing import BlurPool, Conversion, convert
 from robustbench_aa.antialiasing.layers import PaddingMode
+from robustbench_aa.support.devices import choose_device
 
 OUTPUT = Path("results/performance/antialias_cost.csv")
 FILTER_SIZES = (2, 3, 4, 5)
@@ -146,7 +147,7 @@ def _installed(name: str) -> Any:
 
 
 @click.command()
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--device", default=choose_device)
 @click.option("--batch", default=8, show_default=True)
 @click.option("--repetitions", default=7, show_default=True)
 @click.option("--layers-only", is_flag=True)

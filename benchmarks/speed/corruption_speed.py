@@ -21,6 +21,7 @@ import torch
 from benchmarks.photographs import originals
 from benchmarks.rows import device_name, write_table
 from robustbench_aa.distortions import corruptions_at, distort, imagecorruptions_backend
+from robustbench_aa.support.devices import choose_device
 from robustbench_aa.types import Distortion
 
 OUTPUT = Path("results/performance/corruption_speed.csv")
@@ -52,7 +53,7 @@ def _corrupt(images: torch.Tensor, cell: Distortion) -> None:
 
 
 @click.command()
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--device", default=choose_device)
 @click.option("--batch", default=16, show_default=True)
 @click.option("--repetitions", default=3, show_default=True)
 @click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)

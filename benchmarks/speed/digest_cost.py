@@ -43,9 +43,9 @@ def seconds(folder: Path, digests: bool) -> float:
         if not digests:
             patched.enter_context(patch.object(pictures, "digest", lambda _: 0))
             patched.enter_context(patch.object(content.Digest, "add_batch", lambda *_: None))
-        job = prepare(Suite([MODEL], ["image-folder"], data_dir=str(folder)), run, "cpu")
+        session = prepare(Suite([MODEL], ["image-folder"], data_dir=str(folder)), run, "cpu")
         start = time.perf_counter()
-        assert not job.carry_out().failures
+        assert not session.run().failures
         return time.perf_counter() - start
 
 

@@ -34,7 +34,7 @@ from robustbench_aa.datasets.imagenet import LIVE
 from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.evaluation.inference import AMP_DTYPES, CPU_PIXELS, Inference
-from robustbench_aa.evaluation.session import Job, prepare
+from robustbench_aa.evaluation.session import Session, prepare
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
 
@@ -142,23 +142,25 @@ def bare_seconds(setting: peers.Setting, frames: int) -> float:
     return time.perf_counter() - start
 
 
-def harness_seconds(job: Job, inference: Inference) -> float:
+def harness_seconds(session: Session, inference: Inference) -> float:
     """The time of a whole evaluation into an empty directory."""
     with tempfile.TemporaryDirectory() as folder:
-        store = type(job.store)(Path(folder), job.store.manifest)
-        fresh = dataclasses.replace(job, store=store)
+        store = type(session.store)(Path(folder), session.store.manifest)
+        fresh = dataclasses.replace(session, store=store)
         start = time.perf_counter()
-        run = fresh.carry_out(inference)
+        run = fresh.run(inference)
         seconds = time.perf_counter() - start
     if run.failures:
         raise click.ClickException(str(run.failures[0]))
     return seconds
 
 
-def peers_of(dataset: str, setting: peers.Setting, files: Files, job: Job, place: int) -> Routes:
+def peers_of(
+    dataset: str, setting: peers.Setting, files: Files, session: Session, place: int
+) -> Routes:
     """The other routes to what is measured."""
     severity = str(SEVERITIES[place])
-    cells = [of.distortion for of in job.cells]
+    cells = [of.distortion for of in session.cells]
     if dataset == "imagenet-c":
         roots = [files.stored / name / severity for name in CORRUPTIONS]
         return {
@@ -197,15 +199,15 @@ def measure(
     frames, warm = 0, False
     for repetition in [0, *range(REPETITIONS)]:
         suite = asked(dataset, model, files, repetition, count)
-        job = prepare(suite, Path(tempfile.gettempdir()) / "robustbench-aa-none", device)
-        setting = _setting(job, amp_dtype)
-        frames = sum(item.passes for item in job.work)
+        session = prepare(suite, Path(tempfile.gettempdir()) / "robustbench-aa-none", device)
+        setting = _setting(session, amp_dtype)
+        frames = sum(item.passes for item in session.work)
         routes: Routes = {
             "bare": partial(bare_seconds, setting, frames),
-            "robustbench_aa": partial(harness_seconds, job, inference),
+            "robustbench_aa": partial(harness_seconds, session, inference),
         }
         if warm and with_peers:
-            routes |= peers_of(dataset, setting, files, job, repetition)
+            routes |= peers_of(dataset, setting, files, session, repetition)
         for name, route in routes.items():
             of = route()
             if warm:
@@ -224,20 +226,20 @@ def measure(
             "highest": max(shares),
             "frames": frames,
             "repetitions": REPETITIONS,
-            "device": device_name(job.device),
+            "device": device_name(session.device),
             "threads": torch.get_num_threads(),
         }
 
 
-def _setting(job: Job, amp_dtype: str | None) -> peers.Setting:
+def _setting(session: Session, amp_dtype: str | None) -> peers.Setting:
     classifier: Classifier
-    (classifier,) = job.classifiers.values()
-    classifier.module.to(job.device).eval()
-    kind = torch.device(job.device).type
+    (classifier,) = session.classifiers.values()
+    classifier.module.to(session.device).eval()
+    kind = torch.device(session.device).type
     largest = BATCH_SIZE if kind == "cuda" else CPU_PIXELS // classifier.input_size**2
     return peers.Setting(
         classifier,
-        job.device,
+        session.device,
         min(BATCH_SIZE, largest),
         lambda: torch.autocast(kind, AMP_DTYPES[amp_dtype]) if amp_dtype else nullcontext(),
     )

@@ -28,8 +28,8 @@ MODELS = (
 LARGE = "torchvision:resnet50@random"
 BARE = f"""
 import torch, robustbench_aa
-from robustbench_aa.evaluation.engines.local import _keep_memory
-_keep_memory()
+from robustbench_aa.support.process import keep_freed_memory
+keep_freed_memory()
 module = robustbench_aa.load({LARGE!r}).module.eval()
 with torch.inference_mode():
     for _ in range(4):

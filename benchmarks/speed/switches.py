@@ -40,14 +40,14 @@ def predictions(suite: Suite, switch: str, device: str | None) -> pd.DataFrame:
     """A row a frame: `label`, `top1`, `corrupted`."""
     inference, workers = SWITCHES[switch]
     with tempfile.TemporaryDirectory() as folder:
-        job = prepare(suite, folder, device, workers=workers)
-        run = job.carry_out(inference)
+        session = prepare(suite, folder, device, workers=workers)
+        run = session.run(inference)
         if run.failures:
             raise click.ClickException(str(run.failures[0]))
-        (model,) = job.classifiers
+        (model,) = session.classifiers
         found = []
-        for cell in job.cells:
-            rows = job.store.read(model, cell, ["label", "top1"])
+        for cell in session.cells:
+            rows = session.store.read(model, cell, ["label", "top1"])
             assert rows is not None, cell
             found.append(rows.assign(corrupted=cell.distortion != CLEAN))
     return pd.concat(found, ignore_index=True)

@@ -29,8 +29,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.process import measured
-from robustbench_aa.metrics.baselines import alexnet
-from robustbench_aa.store.manifest import Manifest, dataset_identity, environment
+from robustbench_aa.evaluation.identity import dataset_identity
+from robustbench_aa.metrics.baselines import alexnet_errors
+from robustbench_aa.store.environment import environment
+from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.types import PHOTOGRAPHS, Shard
 
@@ -124,7 +126,7 @@ def predictions(
         hard: [N], normally distributed; images beyond a threshold are classified wrongly.
     """
     of = cell.distortion
-    error = MODELS[model] * alexnet()[of.name, of.severity or 0]
+    error = MODELS[model] * alexnet_errors()[of.name, of.severity or 0]
     margin = NormalDist().inv_cdf(1 - error) - hard
     confidence = 1 / (1 + np.exp(1 - 2 * np.abs(margin)))
     label = images // (max(IMAGES) // CLASSES)

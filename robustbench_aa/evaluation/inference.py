@@ -1,4 +1,4 @@
-"""Inference: how frames go through a classifier and become predictions."""
+"""Inference: frames go through a model and become predictions."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from robustbench_aa.store.predictions import RANKING
 from robustbench_aa.types import Batch, Classifier
 
 CPU_PIXELS = 2**21
-"""How many pixels of frames a CPU sends through a model at once: 41 of 224 × 224."""
+"""Pixels that go through a model at once on a CPU, about 41 frames of 224 × 224."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Inference:
-    """How frames go through models. All but `amp_dtype` changes the time alone, up to ties.
+    """The settings of a forward pass.
+
+    Only `amp_dtype` moves predictions; the other settings change the speed, and ties between
+    classes at most.
 
     Attributes:
-        batch_size: frames that go through a model at once, halved where memory does not suffice.
-        amp_dtype: `bfloat16` or `float16` for what torch's autocast computes in it; None for
-            float32 throughout.
-        channels_last: whether images lie in memory pixel by pixel instead of colour by colour.
-        compiled: whether modules go through `torch.compile` first.
-        threads: CPU cores that a process computes on; None for all, or one for each of several.
+        batch_size: Frames that go through a model at once; halved when memory runs out.
+        amp_dtype: `bfloat16` or `float16` for torch's autocast. None means float32 throughout.
+        channels_last: Whether to use the channels-last memory format.
+        compiled: Whether to compile modules with `torch.compile`.
+        threads: CPU cores for each process. None means all cores, or one for each process of
+            several.
 
     Raises:
-        UsageError: the batch size or the threads are not positive.
-        UnknownName: no such dtype.
+        UsageError: The batch size or the number of threads is not positive.
+        UnknownName: There is no such dtype.
     """
 
     batch_size: int = 256
@@ -46,14 +49,14 @@ class Inference:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for what, number in (("batch size", self.batch_size), ("threads", self.threads)):
+        for noun, number in (("batch size", self.batch_size), ("threads", self.threads)):
             if number is not None and number < 1:
-                raise UsageError(f"{what} {number} is too small; use at least 1")
+                raise UsageError(f"{noun} {number} is too small; use at least 1")
         if self.amp_dtype is not None and self.amp_dtype not in AMP_DTYPES:
             raise UnknownName("amp dtype", self.amp_dtype, AMP_DTYPES)
 
-    def told(self) -> dict[str, str]:
-        """What of it could move a prediction, for the run's environment."""
+    def provenance(self) -> dict[str, str]:
+        """Return the settings that could move a prediction, as the run records them."""
         return {
             "amp_dtype": self.amp_dtype or "none",
             "channels_last": str(self.channels_last),
@@ -61,18 +64,13 @@ class Inference:
         }
 
 
-def compute_in_full() -> None:
-    """Keeps a GPU from rounding float32 to TF32, a 10-bit mantissa that moves accuracies."""
-    torch.backends.cudnn.allow_tf32 = False
-
-
 class Predictor:
-    """A classifier on its device, ready to predict.
+    """A model on its device, ready to predict.
 
     Args:
-        classifier: its module is moved to the device and into evaluation mode.
-        inference: how frames are to go through it.
-        device: a torch device.
+        classifier: The model. Its module is moved to the device and set to evaluation mode.
+        inference: How frames go through it.
+        device: A torch device.
     """
 
     def __init__(
@@ -88,22 +86,26 @@ class Predictor:
             module = torch.compile(module)
         self.classifier = dataclasses.replace(classifier, module=module)
         self._batch_size = inference.batch_size
-        if self._device.type == "cpu":  # larger parts would leave its cache
+        if self._device.type == "cpu":  # larger batches would not stay in its cache
             frame = classifier.input_size**2
             self._batch_size = min(self._batch_size, max(1, CPU_PIXELS // frame))
 
     @torch.inference_mode()
     def predict(self, batch: Batch, keep_ranking: bool = False) -> dict[str, np.ndarray]:
-        """Predictions for every frame of a batch, as the columns of a prediction file.
+        """Return predictions for every frame of a batch, as columns of a prediction file.
+
+        Args:
+            batch: Frames [B, F, 3, H, W], uint8.
+            keep_ranking: Whether to include the order of all classes.
 
         Raises:
-            ModelError: the module returned something other than finite logits [N, classes].
+            ModelError: The module returned something other than finite logits [N, classes].
         """
         logits = self._logits(batch.frames.flatten(0, 1))
         return _columns(logits, batch, keep_ranking)
 
     def _logits(self, frames: Tensor) -> Tensor:
-        """float32 [N, classes] for uint8 frames [N, 3, H, W]."""
+        """Return logits [N, classes], float32, for frames [N, 3, H, W], uint8."""
         while True:
             try:
                 return torch.cat([self._part(part) for part in frames.split(self._batch_size)])
@@ -127,17 +129,22 @@ class Predictor:
         return logits.float()
 
 
-def halved(batch_size: int, what: str) -> int:
-    """Half the batch size, to go on with after memory ran out for something; says so."""
+def halved(batch_size: int, subject: str) -> int:
+    """Return half the batch size after memory ran out, and log a warning.
+
+    Args:
+        batch_size: Number of frames that did not fit.
+        subject: The model or cell, for the warning.
+    """
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # what it keeps is in pieces of the larger size
+        torch.cuda.empty_cache()  # cached blocks have the larger size
     half = batch_size // 2
-    _log.warning("%s: out of memory with %d frames; going on with %d", what, batch_size, half)
+    _log.warning("%s: out of memory with %d frames; going on with %d", subject, batch_size, half)
     return half
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a GPU or a CPU, for which torch has no error of its own."""
+    """Return whether memory ran out. On a CPU, torch has no special error for it."""
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
 

@@ -1,12 +1,13 @@
-"""The evaluation loop: shards → distortions → batches → classifiers → predictions."""
+"""The evaluation loop: shards → distortions → batches → models → predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,24 +16,25 @@ from robustbench_aa.datasets import Dataset
 from robustbench_aa.datasets.content import Digest
 from robustbench_aa.errors import DatasetError, RobustbenchError, RunError, cause
 from robustbench_aa.evaluation.inference import Predictor, halved, is_out_of_memory
-from robustbench_aa.evaluation.prefetch import ahead, behind
+from robustbench_aa.evaluation.prefetch import deferred, prefetched
 from robustbench_aa.store.predictions import RANKING, Content
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import each
 from robustbench_aa.support.stage_times import stage
-from robustbench_aa.types import Batch, Shard
+from robustbench_aa.types import Batch, Failure, Shard
 
-IN_TURN = {"cpu"}
-"""Kinds of devices that read and predict in turn: they have no cores to spare for both."""
-SPEAKING = (RuntimeError, ValueError, torch.OutOfMemoryError)
-"""Kinds of errors of torch, whose text is enough without the kind."""
-Progress = Callable[[Cell, int], None]
-"""Called after every forward pass with the cell it was for and the frames it covered."""
+if TYPE_CHECKING:
+    from robustbench_aa.evaluation.session import Session
+
+NOT_PREFETCHED = {"cpu"}
+"""Kinds of devices beside which nothing is prefetched: a CPU has no cores to spare."""
+SELF_EXPLANATORY = (RuntimeError, ValueError, torch.OutOfMemoryError)
+"""Kinds of errors whose message is clear without the name of the kind; torch raises them."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Predictions that are not in the store: one cell, one shard, the models that lack it."""
+    """One cell and shard, and the models whose predictions on it are missing."""
 
     cell: Cell
     shard: Shard
@@ -40,52 +42,39 @@ class Work:
 
     @property
     def frames(self) -> int:
-        """How many predictions each model is to make."""
+        """Number of predictions that each model will make."""
         return (self.shard.stop - self.shard.start) * self.cell.frames
 
     @property
     def passes(self) -> int:
-        """How many frames must go through the models in all."""
+        """Number of frames that will go through all models together."""
         return self.frames * len(self.pending)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A model that could not be evaluated on a shard, and why."""
-
-    model: str
-    cell: Cell
-    shard: Shard
-    cause: str
-
-    def __str__(self) -> str:
-        where = f"{self.cell.dataset} {self.cell.distortion}, images {self.shard}"
-        return f"{self.model} failed on {where}: {self.cause}"
 
 
 def plan(
     models: Iterable[str], cells: Sequence[Cell], store: Store, dataset: Dataset | None = None
 ) -> list[Work]:
-    """Return what is still to be done on one data set, shard by shard so that each is decoded once.
+    """Return the work that is left on one data set, ordered by shard so that each is decoded once.
 
     Args:
-        models: by name.
-        cells: of the data set.
-        store: of the run.
-        dataset: whose pictures must be those that predictions were made from, if given.
+        models: Names of the models.
+        cells: Cells of the data set.
+        store: Prediction files of the run.
+        dataset: The data set, to check that its images have not changed since their predictions
+            were made. None skips the check.
 
     Raises:
-        RunError: pictures have changed since their predictions were made.
+        RunError: Images have changed since their predictions were made.
     """
     models = tuple(models)
     shards = store.shards(cells[0].dataset)
     everything = [Work(cell, shard, models) for shard in shards for cell in cells]
-    work = each(store.directory, lambda item: _lacking(item, store, dataset), everything)
+    work = each(store.directory, lambda item: _missing(item, store, dataset), everything)
     return [item for item in work if item.pending]
 
 
-def _lacking(item: Work, store: Store, dataset: Dataset | None) -> Work:
-    """Return the same for those models alone whose predictions are not there."""
+def _missing(item: Work, store: Store, dataset: Dataset | None) -> Work:
+    """Return the work without the models whose predictions are in the store."""
     found = {name: store.content(name, item.cell, item.shard) for name in item.pending}
     if dataset is not None and any(content and content.stamp_sha256 for content in found.values()):
         place = item.cell.distortion, item.shard
@@ -93,7 +82,7 @@ def _lacking(item: Work, store: Store, dataset: Dataset | None) -> Work:
         for name, content in found.items():
             if content is None or content.stamp_sha256 in ("", stamp):
                 continue
-            # sizes or times have changed: only then is the content read and compared
+            # reading the content is slow, so it is compared only where sizes or times have changed
             sources = sources or dataset.sources(*place)
             if sources != content.sources_sha256:
                 raise RunError(
@@ -104,61 +93,60 @@ def _lacking(item: Work, store: Store, dataset: Dataset | None) -> Work:
     return replace(item, pending=tuple(name for name in found if found[name] is None))
 
 
-def evaluate(
-    work: Iterable[Work],
-    dataset: Dataset,
-    predictors: Mapping[str, Predictor],
-    store: Store,
-    *,
-    batch_size: int,
-    device: torch.device,
-    progress: Progress = lambda cell, frames: None,
-) -> list[Failure]:
-    """Evaluates what `plan` found missing on one data set and commits it shard by shard.
+def evaluate(session: Session, predictors: Mapping[str, Predictor]) -> list[Failure]:
+    """Do a session's work and commit the predictions shard by shard.
 
-    A shard is written while the next one is begun. Beside a GPU, a batch is read and distorted
-    while the one before it goes through the models.
+    A shard is written while the next one is evaluated. Beside a GPU, each batch is read and
+    distorted while the one before it goes through the models.
 
     Args:
-        batch_size: frames that are read at once; predictions do not depend on it.
-        device: where frames are distorted and where the modules are.
+        session: Its batch size limits how many frames are read at once; predictions do not depend
+            on it. Frames are distorted on its device.
+        predictors: The models on the session's device, by name.
 
     Returns:
-        What could not be evaluated. A model that fails does not keep the others from being
-        evaluated, nor images that cannot be read the other cells.
+        What could not be evaluated. After the failure of a model the other models are still
+        evaluated, and after the failure of a cell's images the other cells.
     """
     failures = []
-    read = _read(work, dataset, batch_size, device)
-    parts = read if device.type in IN_TURN else ahead(read, device)
-    with closing(parts), behind() as later:
-        for (item, stamp), of_item in groupby(parts, key=itemgetter(0)):
-            rows = {name: store.empty_rows(name, item.frames) for name in item.pending}
-            batches = (batch for _, batch in of_item)
+    batches = _read(session)
+    device = torch.device(session.device)
+    if device.type not in NOT_PREFETCHED:
+        batches = prefetched(batches, device)
+    with closing(batches), deferred() as later:
+        for (item, stamp), group in groupby(batches, key=itemgetter(0)):
+            rows = {
+                name: session.store.empty_columns(name, item.cell, item.shard)
+                for name in item.pending
+            }
             content = Digest()
-            failures += _fill(rows, item, batches, predictors, content, progress)
-            later(_commit, store, item, rows, Content(content.sources, content.frames, stamp))
+            failures += _fill(
+                rows, item, (batch for _, batch in group), predictors, content, session
+            )
+            found = Content(content.sources, content.frames, stamp)
+            later(_commit, session.store, item, rows, found)
     return failures
 
 
-def _read(
-    work: Iterable[Work], dataset: Dataset, batch_size: int, device: torch.device
-) -> Generator[tuple[tuple[Work, str], Batch | Exception]]:
-    """All batches of all work with its files' stamp; an error in place of what cannot be read."""
-    for item in work:
+def _read(session: Session) -> Generator[tuple[tuple[Work, str], Batch | Exception]]:
+    """Yield every batch with its work and the stamp of its files, or an error in its place."""
+    device, batch_size = torch.device(session.device), session.inference.batch_size
+    for item in session.work:
+        dataset, distortion = session.datasets[item.cell.dataset], item.cell.distortion
         start, stop = item.shard
         stamp = ""
         while start < stop:
             try:
-                # before the files are read, so that one which changes meanwhile is read again later
-                stamp = stamp or dataset.stamp(item.cell.distortion, item.shard)
+                # taken before the files are read: one that changes meanwhile is then read again
+                stamp = stamp or dataset.stamp(distortion, item.shard)
                 rest = Shard(start, stop)
-                for batch in dataset.read(item.cell.distortion, rest, batch_size, device):
+                for batch in dataset.read(distortion, rest, batch_size, device):
                     start += len(batch.index)
                     yield (item, stamp), batch
                 if start < stop:
                     missing = f"{stop - start} of {item.shard.stop - item.shard.start} images"
                     raise DatasetError(f"{item.cell.dataset} did not give {missing}")
-            except Exception as error:  # a data set may be anybody's code
+            except Exception as error:  # a data set may be the user's code
                 if is_out_of_memory(error) and batch_size > 1:
                     batch_size = halved(batch_size, str(item.cell))
                 else:
@@ -169,43 +157,44 @@ def _read(
 def _fill(
     rows: dict[str, dict[str, np.ndarray]],
     item: Work,
-    parts: Iterable[Batch | Exception],
+    batches: Iterable[Batch | Exception],
     predictors: Mapping[str, Predictor],
     content: Digest,
-    progress: Progress,
+    session: Session,
 ) -> list[Failure]:
-    """Fills the models' columns of predictions; those of models that fail are taken away."""
+    """Fill the prediction columns of each model, and remove those of models that fail."""
     failures = []
 
     def fail(name: str, error: Exception) -> None:
-        failures.append(Failure(name, item.cell, item.shard, _told(error)))
+        place = item.cell.dataset, item.cell.distortion, item.shard
+        failures.append(Failure(name, *place, _message(error)))
         del rows[name]
 
     done = 0
-    for part in parts:
-        if isinstance(part, Exception):
+    for batch in batches:
+        if isinstance(batch, Exception):
             for name in list(rows):
-                fail(name, part)
+                fail(name, batch)
             break
-        content.add_batch(part)
-        frames = part.frames.shape[0] * part.frames.shape[1]
+        content.add_batch(batch)
+        frames = batch.frames.shape[0] * batch.frames.shape[1]
         for name in list(rows):
             try:
                 with stage("forward"):
-                    prediction = predictors[name].predict(part, RANKING in rows[name])
-            except Exception as error:  # a model may be anybody's code
+                    prediction = predictors[name].predict(batch, RANKING in rows[name])
+            except Exception as error:  # a model may be the user's code
                 fail(name, error)
             else:
-                for column, kept in rows[name].items():
-                    kept[done : done + frames] = prediction[column]
-            progress(item.cell, frames)
+                for column, values in rows[name].items():
+                    values[done : done + frames] = prediction[column]
+            session.progress(item.cell, frames)
         done += frames
     return failures
 
 
-def _told(error: Exception) -> str:
-    """Return what an error says, and its kind where it is not one of ours."""
-    if isinstance(error, RobustbenchError) or type(error) in SPEAKING:
+def _message(error: Exception) -> str:
+    """Return the message of an error, with the name of its kind where the message needs it."""
+    if isinstance(error, RobustbenchError) or type(error) in SELF_EXPLANATORY:
         return cause(error)
     kind = type(error).__name__
     return kind if cause(error) == kind else f"{kind}: {cause(error)}"

@@ -1,4 +1,4 @@
-"""Overlap: reading ahead and writing behind, each in a thread of its own."""
+"""Prefetching of items and deferred calls, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], device: torch.device) -> Generator[T]:
-    """Gives the items of an iterable, of which a thread makes each while the last one is used.
+def prefetched(items: Iterable[T], device: torch.device) -> Generator[T]:
+    """Yield the items of an iterable; a thread makes the next one while the caller uses one.
 
     Args:
-        device: what makes the items. On a GPU the thread has a stream of its own, whose work on an
-            item is done when it is given.
+        items: The iterable.
+        device: The device on which the items are made. On a GPU the thread has its own stream, and
+            an item is yielded when the stream's work on it has finished.
 
     Raises:
-        Exception: whatever the iterable raises, in its place.
+        Exception: The iterable raised it; the items before it have been yielded.
     """
     iterator = iter(items)
-    aside = torch.cuda.Stream(device) if device.type == "cuda" else None
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def following() -> T | object:
-        with torch.cuda.stream(aside):
+    def make_next() -> T | object:
+        with torch.cuda.stream(stream):
             item = next(iterator, _END)
-        if aside is not None:
-            aside.synchronize()
+        if stream is not None:
+            stream.synchronize()
         return item
 
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(following)
+        coming = thread.submit(make_next)
         while True:
             with stage("waiting"):
                 item = coming.result()
             if item is _END:
                 return
-            coming = thread.submit(following)
+            coming = thread.submit(make_next)
             yield cast("T", item)
 
 
 @contextmanager
-def behind() -> Iterator[Callable[..., None]]:
-    """A function `call(function, *arguments)` that leaves a call to a thread.
+def deferred() -> Iterator[Callable[..., None]]:
+    """Provide `call(function, *arguments)`, which leaves the call to a thread.
 
-    It waits for the call before it, so that no more than one is on its way, and all are done in
-    the end.
+    Each call first waits for the one before it, so at most one is in progress. All calls have
+    finished on exit.
 
     Raises:
-        Exception: whatever a call raised, by the next call or in the end.
+        Exception: A deferred call raised it; raised by the next call or on exit.
     """
     with ThreadPoolExecutor(1) as thread:
         last: Future[Any] = thread.submit(int)

@@ -1,50 +1,62 @@
-"""A job: a suite made ready to be carried out in a directory."""
+"""A session: one suite, checked and loaded, that is evaluated into one directory."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
 import torch
 
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
-from robustbench_aa.errors import SuiteError, UnknownName, UsageError, cause
+from robustbench_aa.errors import SuiteError, UnknownName, UsageError
 from robustbench_aa.evaluation.engines import ENGINES
-from robustbench_aa.evaluation.inference import Inference, compute_in_full
-from robustbench_aa.evaluation.loop import Progress, Work, plan
+from robustbench_aa.evaluation.identity import dataset_identity, model_identity, with_provenance
+from robustbench_aa.evaluation.inference import Inference
+from robustbench_aa.evaluation.loop import Work, plan
 from robustbench_aa.models import expand, load
 from robustbench_aa.run import Run
-from robustbench_aa.store.manifest import Manifest, dataset_identity, model_identity
-from robustbench_aa.store.schema import check_form
+from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.schema import check_run
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import locked, open_directory
 from robustbench_aa.store.thumbnails import write_samples
 from robustbench_aa.suite import Suite
+from robustbench_aa.support.devices import choose_device
+from robustbench_aa.support.process import full_float32, thread_count
 from robustbench_aa.support.stage_times import profiled
-from robustbench_aa.types import Classifier, Distortion, groups, kind
+from robustbench_aa.types import Classifier, Distortion, Shard, groups, kind
 
 PLAIN = Inference()
+Progress = Callable[[Cell, int], None]
+"""Called after every forward pass with its cell and the number of frames in it."""
+
+
+def no_progress(cell: Cell, frames: int) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """A suite made ready for a directory: checked, loaded, and nothing written yet.
+class Session:
+    """A suite that is ready for evaluation: checked, loaded, and nothing written yet.
 
     Attributes:
-        store: of the run to be.
-        classifiers: by name.
-        datasets: by name.
-        cells: what the suite asks for.
-        work: what of it is not in the store.
-        device: where it will run.
+        store: Prediction files of the run.
+        classifiers: The models, by name.
+        datasets: The data sets, by name.
+        cells: All cells that the suite asks for.
+        work: What is missing of them in the store.
+        device: A torch device, such as `cpu` or `cuda:1`.
+        inference: How frames go through the models.
+        progress: Called after every forward pass.
     """
 
     store: Store
@@ -53,38 +65,57 @@ class Job:
     cells: Sequence[Cell]
     work: Sequence[Work]
     device: str
+    inference: Inference = PLAIN
+    progress: Progress = no_progress
 
-    def carry_out(
+    def pending(self) -> dict[str, Classifier]:
+        """Return the models that have work left, by name."""
+        names = {name for item in self.work for name in item.pending}
+        return {name: model for name, model in self.classifiers.items() if name in names}
+
+    def run(
         self,
         inference: Inference = PLAIN,
         engine: str = "local",
-        progress: Progress = lambda cell, frames: None,
+        progress: Progress = no_progress,
         profile: bool = False,
     ) -> Run:
-        """Evaluates what is missing; what an earlier run committed is not repeated.
+        """Evaluate what is missing; predictions of an earlier session are not repeated.
+
+        The models and the settings of the process are restored afterwards.
 
         Args:
-            profile: whether `run.json` is to tell what the time went to.
+            inference: How frames go through the models.
+            engine: Where the evaluation runs, `local` or `ray`.
+            progress: Called after every forward pass.
+            profile: Whether to measure how long each stage takes and write it to `run.json`.
 
         Raises:
-            UnknownName: no such engine.
-            RunError: the directory cannot be written.
+            UnknownName: There is no such engine.
+            RunError: The directory cannot be written.
         """
-        run = ENGINES[engine]
-        compute_in_full()
-        directory, manifest = self.store.directory, self.store.manifest
-        with locked(directory):
-            told = manifest.made_here(self.datasets, self.device, inference.told())
-            store = Store.continued(directory, told)  # another run may have ended meanwhile
+        evaluate = ENGINES[engine]
+        session = dataclasses.replace(self, inference=inference, progress=progress)
+        store = self.store
+        with full_float32(), thread_count(inference.threads), locked(store.directory):
+            store.manifest = with_provenance(
+                store.manifest, self.datasets, self.device, inference.provenance()
+            )
+            store.join_earlier()  # another session may have ended meanwhile
             store.write_manifest()
             with profiled() if profile else nullcontext() as measured:
-                things = (self.work, self.datasets, self.classifiers, store, inference)
-                failures = run(*things, self.device, progress)
+                failures = evaluate(session)
             if measured:
                 store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
                 store.write_manifest()
-            write_samples(directory, self.cells, self.datasets)
-        return Run(directory, failures)
+            write_samples(store.directory, self.cells, self._first_frames)
+        return Run(store.directory, failures)
+
+    def _first_frames(self, cell: Cell) -> np.ndarray:
+        """Return the frames of a cell's first image, [F, H, W, 3] uint8."""
+        dataset, first = self.datasets[cell.dataset], Shard(0, 1)
+        batch = next(iter(dataset.read(cell.distortion, first, 1, torch.device("cpu"))))
+        return batch.frames[0].permute(0, 2, 3, 1).numpy()
 
 
 def benchmark(
@@ -100,25 +131,28 @@ def benchmark(
     workers: int | None = None,
     device: str | None = None,
 ) -> Run:
-    """Evaluates models on data sets and writes the report; the same call again resumes.
+    """Evaluate models on data sets and write the report; the same call again resumes.
+
+    The models' modules (mode, device, memory format) and torch's settings are afterwards as they
+    were before.
 
     Args:
-        models: specifications such as `digits:resnet@lpf3`, or classifiers.
-        datasets: names of data sets.
-        output_dir: of the run.
-        baseline: the model that CE is relative to.
-        seed: of the distortions' randomness.
-        limit: measure at most this many images of each data set.
-        data_dir: the folder of data sets that are files; None for their environment variables.
-        inference: how frames go through the models: their batch size, mixed precision, compilation.
-        workers: threads that decode pictures; None for one a core.
-        device: a torch device; None takes a GPU if there is one.
+        models: Specifications such as `digits:resnet@lpf3`, or classifiers.
+        datasets: Names of data sets.
+        output_dir: Directory of the run, or its URL in an object storage.
+        baseline: The model that CE is relative to.
+        seed: Seed of the distortions.
+        limit: Evaluate at most this many images of each data set.
+        data_dir: Folder of data sets that are files. None means their environment variables.
+        inference: How frames go through the models: batch size, mixed precision, compilation.
+        workers: Number of threads that decode pictures. None means one for each core.
+        device: A torch device. None means a GPU if there is one, otherwise the CPU.
 
     Raises:
-        UsageError: the request cannot be carried out as it stands; nothing has been written.
+        UsageError: The request cannot be met; nothing has been written.
     """
     suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit, data_dir=data_dir)
-    run = prepare(suite, output_dir, device, workers=workers).carry_out(inference)
+    run = prepare(suite, output_dir, device, workers=workers).run(inference)
     run.report()
     return run
 
@@ -129,17 +163,20 @@ def prepare(
     device: str | None = None,
     command: str | None = None,
     workers: int | None = None,
-) -> Job:
-    """Loads and checks all that a suite names, and finds what is still to be done.
+) -> Session:
+    """Load and check everything that a suite names, and find the work that is left.
 
     Args:
-        command: the command line that asks for it, to be kept in `run.json`.
-        workers: threads that decode pictures; None for one a core.
+        suite: What to evaluate.
+        output_dir: Directory of the run, or its URL in an object storage.
+        device: A torch device. None means a GPU if there is one, otherwise the CPU.
+        command: The command line of the user, which `run.json` records.
+        workers: Number of threads that decode pictures. None means one for each core.
 
     Raises:
-        UsageError: in one of its forms, naming what does not exist, fit or go together.
+        UsageError: Something does not exist or does not fit together; nothing has been written.
     """
-    device = _checked_device(device)
+    device = choose_device(device)
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers} are too few; use at least 1")
     if suite.corruption_backend not in BACKENDS:
@@ -154,7 +191,7 @@ def prepare(
         workers=workers or cores(),
     )
     datasets = {name: open_dataset(name, request) for name in suite.datasets}
-    asked = {name: _asked(suite, dataset) for name, dataset in datasets.items()}
+    chosen = {name: _chosen(suite, dataset) for name, dataset in datasets.items()}
     classifiers = _load_models(suite.models)
     if suite.own_preprocessing:
         request = dataclasses.replace(request, geometry=_own_geometry(classifiers.values()))
@@ -162,29 +199,14 @@ def prepare(
     for classifier in classifiers.values():
         for dataset in datasets.values():
             _check_fit(classifier, dataset)
-    known = groups(classifiers)
-    if suite.baseline is not None and suite.baseline not in known:
-        raise UnknownName("baseline (a model of the suite)", suite.baseline, known)
-    manifest = Manifest(
-        suite=suite.name,
-        baseline=suite.baseline,
-        seed=suite.seed,
-        shard_size=suite.shard_size,
-        models={name: model_identity(of) for name, of in classifiers.items()},
-        datasets={name: dataset_identity(of) for name, of in datasets.items()},
-        environment={},
-        keep_ranking=suite.keep_ranking,
-        command=command,
-        subset=bool(suite.corruptions or suite.severities or suite.perturbations),
-    )
-    try:
-        check_form(json.loads(manifest.to_json()))
-    except ValueError as error:
-        raise UsageError(f"no run.json can be made of this: {error}") from error
+    names = groups(classifiers)
+    if suite.baseline is not None and suite.baseline not in names:
+        raise UnknownName("baseline (a model of the suite)", suite.baseline, names)
+    manifest = _manifest(suite, classifiers, datasets, command)
     store = Store.continued(open_directory(output_dir), manifest)
     store.check_kinds()
     cells = {
-        name: [cell for cell in store.cells(name) if cell.distortion in asked[name]]
+        name: [cell for cell in store.cells(name) if cell.distortion in chosen[name]]
         for name in datasets
     }
     work = [
@@ -192,7 +214,7 @@ def prepare(
         for name, dataset in datasets.items()
         for item in plan(classifiers, cells[name], store, dataset)
     ]
-    return Job(store, classifiers, datasets, [*chain(*cells.values())], work, device)
+    return Session(store, classifiers, datasets, [*chain(*cells.values())], work, device)
 
 
 def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:
@@ -205,17 +227,46 @@ def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:
     return classifiers
 
 
+def _manifest(
+    suite: Suite,
+    classifiers: Mapping[str, Classifier],
+    datasets: Mapping[str, Dataset],
+    command: str | None,
+) -> Manifest:
+    """Return what `run.json` will contain, except for the environment."""
+    manifest = Manifest(
+        suite=suite.name,
+        baseline=suite.baseline,
+        seed=suite.seed,
+        shard_size=suite.shard_size,
+        models={name: model_identity(model) for name, model in classifiers.items()},
+        datasets={name: dataset_identity(data) for name, data in datasets.items()},
+        environment={},
+        keep_ranking=suite.keep_ranking,
+        command=command,
+        subset=bool(suite.corruptions or suite.severities or suite.perturbations),
+    )
+    try:
+        check_run(json.loads(manifest.to_json()))
+    except ValueError as error:
+        raise UsageError(f"no run.json can be made of this: {error}") from error
+    return manifest
+
+
 def _own_geometry(classifiers: Iterable[Classifier]) -> Geometry:
-    """How the models' own preprocessing resizes and crops; one way, since frames are shared."""
+    """Return how all models' own preprocessing resizes and crops; they must agree."""
     found = {}
     for classifier in classifiers:
-        how = classifier.preprocessing
-        if how.resize is None:
+        preprocessing = classifier.preprocessing
+        if preprocessing.resize is None:
             raise UsageError(
                 f"model {classifier.name} does not say how its pictures are resized; "
                 "leave out --own-preprocessing"
             )
-        found[Geometry(classifier.input_size, how.resize, how.interpolation)] = classifier.name
+        geometry = Geometry(
+            classifier.input_size, preprocessing.resize, preprocessing.interpolation
+        )
+        found[geometry] = classifier.name
     if len(found) > 1:
         (one, first), (other, second), *_ = found.items()
         raise UsageError(
@@ -227,7 +278,7 @@ def _own_geometry(classifiers: Iterable[Classifier]) -> Geometry:
 
 def _check_fit(classifier: Classifier, dataset: Dataset) -> None:
     resized = dataset.geometry.startswith("Resize")
-    for what, ours, theirs, way_out in (
+    for noun, ours, theirs, advice in (
         (
             "images of {} px",
             classifier.input_size,
@@ -238,18 +289,18 @@ def _check_fit(classifier: Classifier, dataset: Dataset) -> None:
     ):
         if ours != theirs:
             raise UsageError(
-                f"model {classifier.name} is for {what.format(ours)}, data set {dataset.name} has "
-                f"{what.format(theirs)}; leave one of them out{way_out}"
+                f"model {classifier.name} is for {noun.format(ours)}, data set {dataset.name} has "
+                f"{noun.format(theirs)}; leave one of them out{advice}"
             )
 
 
-def _asked(suite: Suite, dataset: Dataset) -> list[Distortion]:
-    """The distortions of a data set that the suite's corruptions and severities ask for."""
+def _chosen(suite: Suite, dataset: Dataset) -> list[Distortion]:
+    """Return the distortions of a data set that the suite asks for."""
     asked = list(dataset.distortions)
     if suite.perturbations or kind(asked) == "perturbation":
-        asked = _perturbations(suite, dataset)
+        asked = _chosen_perturbations(suite, dataset)
     if suite.corruptions or suite.severities:
-        corruptions = dict.fromkeys(of.name for of in asked if of.severity)
+        corruptions = dict.fromkeys(each.name for each in asked if each.severity)
         if not corruptions:
             raise UsageError(
                 f"data set {dataset.name} has no corruptions to choose from; leave it out"
@@ -260,12 +311,12 @@ def _asked(suite: Suite, dataset: Dataset) -> list[Distortion]:
         for severity in suite.severities:
             check_severity(severity)
         asked = [
-            of
-            for of in asked
-            if of.severity in (suite.severities or SEVERITIES)
-            and of.name in (suite.corruptions or corruptions)
+            distortion
+            for distortion in asked
+            if distortion.severity in (suite.severities or SEVERITIES)
+            and distortion.name in (suite.corruptions or corruptions)
         ]
-    missing = [of for of in asked if of in dataset.missing]
+    missing = [distortion for distortion in asked if distortion in dataset.missing]
     if missing:
         others = f" nor {len(missing) - 1} more" if len(missing) > 1 else ""
         flag = "--perturbation" if kind(asked) == "perturbation" else "--corruption"
@@ -276,9 +327,9 @@ def _asked(suite: Suite, dataset: Dataset) -> list[Distortion]:
     return asked
 
 
-def _perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
-    """The perturbations that the suite names, or those that a mean flip rate counts."""
-    known = {of.name: of for of in dataset.distortions if of.kind == "perturbation"}
+def _chosen_perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
+    """Return the perturbations that the suite names, or else those in a mean flip rate."""
+    known = {cell.name: cell for cell in dataset.distortions if cell.kind == "perturbation"}
     if not known:
         raise UsageError(
             f"data set {dataset.name} has no perturbations to choose from; leave it out"
@@ -287,15 +338,5 @@ def _perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
         if name not in known:
             raise UnknownName(f"perturbation of {dataset.name}", name, known)
     if suite.perturbations:
-        return [of for of in known.values() if of.name in suite.perturbations]
-    return [of for of in known.values() if not of.held_out]
-
-
-def _checked_device(device: str | None) -> str:
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} cannot be used ({cause(error)}); try cpu") from error
-    return device
+        return [known[name] for name in known if name in suite.perturbations]
+    return [perturbation for perturbation in known.values() if not perturbation.held_out]

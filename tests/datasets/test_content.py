@@ -52,7 +52,7 @@ def corrupted(tmp_path: Path) -> Path:
 def evaluated(root: Path, run: Path, model: Classifier, **suite: object) -> Run:
     given = {"data_dir": str(root), "corruptions": FOG} | suite
     asked = Suite([model], ["imagenet-c"], **given)  # type: ignore[arg-type]
-    return prepare(asked, run, "cpu").carry_out()
+    return prepare(asked, run, "cpu").run()
 
 
 def swap_severities(root: Path, keep_times: bool) -> None:
@@ -110,7 +110,7 @@ def test_an_array_that_changed_is_refused(tmp_path: Path) -> None:
     suite = Suite(
         [make_classifier("a")], ["cifar10-c"], data_dir=str(tmp_path), corruptions=["contrast"]
     )
-    prepare(suite, tmp_path / "run", "cpu").carry_out()
+    prepare(suite, tmp_path / "run", "cpu").run()
     assert not prepare(suite, tmp_path / "run", "cpu").work
     np.save(tmp_path / "contrast.npy", 255 - np.load(tmp_path / "contrast.npy"))
     with pytest.raises(RunError, match="the pictures of cifar10-c contrast/1, images 0-4, have"):
@@ -122,7 +122,7 @@ def test_clean_pictures_that_changed_are_refused(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     Image.new("RGB", (224, 224), (1, 2, 3)).save(path)
     suite = Suite([network("a")], ["image-folder"], data_dir=str(tmp_path / "val"))
-    prepare(suite, tmp_path / "run", "cpu").carry_out()
+    prepare(suite, tmp_path / "run", "cpu").run()
     Image.new("RGB", (224, 224), (3, 2, 1)).save(path)
     with pytest.raises(RunError, match="the pictures of image-folder clean, images 0-1, have"):
         prepare(suite, tmp_path / "run", "cpu")
@@ -191,10 +191,10 @@ def test_the_content_does_not_depend_on_how_it_is_read(
 ) -> None:
     def contents(folder: Path, inference: Inference) -> list[object]:
         suite = Suite([network("a")], ["imagenet-c"], data_dir=str(corrupted), corruptions=FOG)
-        job = prepare(suite, folder, "cpu")
-        job.carry_out(inference)
+        session = prepare(suite, folder, "cpu")
+        session.run(inference)
         store = Store.of_run(folder)
-        return [store.content("a", cell, Shard(0, 4)) for cell in job.cells]
+        return [store.content("a", cell, Shard(0, 4)) for cell in session.cells]
 
     first = contents(tmp_path / "one", Inference())
     assert len({str(of) for of in first}) == 5

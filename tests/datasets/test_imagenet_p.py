@@ -96,7 +96,7 @@ def test_what_is_there_is_evaluated(released: Path, tmp_path: Path) -> None:
     (released / "tilt").rename(tmp_path / "tilt")
     names = ["snow", "translate"]
     suite = Suite([linear()], ["imagenet-p"], data_dir=str(released), perturbations=names)
-    run = prepare(suite, tmp_path / "run", "cpu").carry_out()
+    run = prepare(suite, tmp_path / "run", "cpu").run()
     assert not run.failures
     table = run.tables().perturbations.set_index("perturbation")["flip_probability"]
     assert table.notna().sum() == 2
@@ -150,7 +150,7 @@ def test_a_bad_video_is_named_and_empties_what_depends_on_it(
         list(dataset.read(TILT, Shard(0, 4), 9, CPU))
     if kind in ("3", "text"):
         suite = Suite([linear()], ["imagenet-p"], data_dir=str(released))
-        run = prepare(suite, tmp_path / "run", "cpu").carry_out()
+        run = prepare(suite, tmp_path / "run", "cpu").run()
         (failure,) = run.failures
         assert "a failed on imagenet-p tilt, images 0-4: " in str(failure)
         board = run.leaderboard()

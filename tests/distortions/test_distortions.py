@@ -120,7 +120,7 @@ def test_a_run_is_not_continued_with_another_version(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     suite = Suite([make_classifier("a")], ["digits-c"], limit=2, corruptions=["fog", "snow"])
-    prepare(suite, tmp_path, "cpu").carry_out()
+    prepare(suite, tmp_path, "cpu").run()
     assert not prepare(suite, tmp_path, "cpu").work
     request.getfixturevalue("_next_fog")
     with pytest.raises(RunError, match=r"digits-c with another version of fog \(1, not 2\)"):

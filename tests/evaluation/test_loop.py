@@ -35,16 +35,16 @@ DATASETS = ["digits-c", "digits-shift"]
 def carry_out(
     folder: Path, models: list[Classifier], batch_size: int = 256, **suite: object
 ) -> dict[str, pd.DataFrame]:
-    """All predictions by model, data set and distortion, whatever the shards."""
+    """Return all predictions by model, data set and distortion."""
     given = {"datasets": DATASETS, "limit": 12} | suite
-    job = prepare(Suite(models, **given), folder, "cpu")  # type: ignore[arg-type]
-    run = job.carry_out(Inference(batch_size))
+    session = prepare(Suite(models, **given), folder, "cpu")  # type: ignore[arg-type]
+    run = session.run(Inference(batch_size))
     assert not run.failures
     return {
         f"{name} {cell.dataset} {cell.distortion}": frame
-        for name in job.classifiers
-        for cell in job.cells
-        if (frame := job.store.read(name, cell, SCHEMA.names)) is not None
+        for name in session.classifiers
+        for cell in session.cells
+        if (frame := session.store.read(name, cell, SCHEMA.names)) is not None
     }
 
 
@@ -98,7 +98,7 @@ def test_predictions_do_not_depend_on_what_is_read_ahead(
     reference: dict[str, pd.DataFrame],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "IN_TURN", set())  # as beside a GPU
+    monkeypatch.setattr(loop, "NOT_PREFETCHED", set())  # as beside a GPU
     assert_same(carry_out(tmp_path, embedded, 7), reference)
 
 
@@ -161,7 +161,7 @@ def test_pixels_reach_the_module_as_the_preprocessing_says() -> None:
 
 
 class Broken(nn.Module):
-    """Returns what it is told to, from the second batch on."""
+    """A module that returns a given result, or raises a given error."""
 
     def __init__(self, result: object) -> None:
         super().__init__()
@@ -190,10 +190,10 @@ def test_a_failing_model_is_named_and_the_others_go_on(
     broken = make_classifier("broken")
     object.__setattr__(broken, "module", Broken(result))
     good = make_classifier("good")
-    job = prepare(Suite([broken, good], ["digits"], limit=12), tmp_path, "cpu")
-    run = job.carry_out()
+    session = prepare(Suite([broken, good], ["digits"], limit=12), tmp_path, "cpu")
+    run = session.run()
     (failure,) = run.failures
-    assert (failure.model, str(failure.cell.distortion)) == ("broken", "clean")
+    assert (failure.model, str(failure.distortion)) == ("broken", "clean")
     assert failure.cause.startswith(cause)
     board = run.leaderboard().set_index("model")
     assert board["complete"].to_dict() == {"broken": False, "good": True}
@@ -204,16 +204,16 @@ def test_a_failing_model_is_named_and_the_others_go_on(
 def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
     models = [make_classifier("a"), make_classifier("b", seed=1)]
     suite = Suite(models, ["digits-c"], limit=12, shard_size=5)
-    job = prepare(suite, tmp_path, "cpu")
-    assert sum(item.passes for item in job.work) == 12 * 96 * 2
-    job.carry_out()
-    lost = job.store.path("b", job.cells[7], Shard(5, 10))
+    session = prepare(suite, tmp_path, "cpu")
+    assert sum(item.passes for item in session.work) == 12 * 96 * 2
+    session.run()
+    lost = session.store.path("b", session.cells[7], Shard(5, 10))
     lost.unlink()
     again = prepare(suite, tmp_path, "cpu")
     (item,) = again.work
-    assert (item.pending, item.shard, item.cell) == (("b",), Shard(5, 10), job.cells[7])
+    assert (item.pending, item.shard, item.cell) == (("b",), Shard(5, 10), session.cells[7])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
-    again.carry_out()
+    again.run()
     assert lost.exists()
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
@@ -222,21 +222,21 @@ def test_a_damaged_file_is_named_and_evaluated_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     suite = Suite([make_classifier("a")], ["digits-c"], limit=12)
-    job = prepare(suite, tmp_path, "cpu")
-    job.carry_out()
-    path = job.store.path("a", job.cells[3], Shard(0, 12))
+    session = prepare(suite, tmp_path, "cpu")
+    session.run()
+    path = session.store.path("a", session.cells[3], Shard(0, 12))
     whole = pq.read_table(path)
     path.write_bytes(path.read_bytes()[:-7])
     again = prepare(suite, tmp_path, "cpu")
     assert f"damaged prediction file {path}" in caplog.text
-    assert [item.cell for item in again.work] == [job.cells[3]]
-    again.carry_out()
+    assert [item.cell for item in again.work] == [session.cells[3]]
+    again.run()
     assert pq.read_table(path).equals(whole)
 
 
 def test_shards_are_the_outer_loop_so_that_each_is_decoded_once(tmp_path: Path) -> None:
-    job = prepare(Suite([make_classifier("a")], ["digits-c"], limit=12, shard_size=5), tmp_path)
-    starts = [item.shard.start for item in job.work]
+    session = prepare(Suite([make_classifier("a")], ["digits-c"], limit=12, shard_size=5), tmp_path)
+    starts = [item.shard.start for item in session.work]
     assert starts == sorted(starts)
 
 
@@ -249,15 +249,9 @@ def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> Non
             return ""
 
     dataset = open_dataset("digits", Request(limit=12))
-    job = prepare(Suite([make_classifier("a")], ["digits"], limit=12), tmp_path, "cpu")
-    (failure,) = evaluate(
-        job.work,
-        Short(),  # type: ignore[arg-type]
-        {name: Predictor(of, Inference()) for name, of in job.classifiers.items()},
-        job.store,
-        batch_size=5,
-        device=CPU,
-    )
+    session = prepare(Suite([make_classifier("a")], ["digits"], limit=12), tmp_path, "cpu")
+    short = replace(session, datasets={"digits": Short()}, inference=Inference(5))  # type: ignore[dict-item]
+    (failure,) = evaluate(short, {"a": Predictor(session.classifiers["a"], Inference())})
     assert (
         str(failure) == "a failed on digits clean, images 0-12: digits did not give 2 of 12 images"
     )
@@ -265,23 +259,23 @@ def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> Non
 
 
 def test_progress_counts_every_frame_once(tmp_path: Path) -> None:
-    job = prepare(Suite([make_classifier("a")], DATASETS, limit=3), tmp_path, "cpu")
-    told: list[int] = []
-    job.carry_out(Inference(2), progress=lambda cell, frames: told.append(frames))
-    assert sum(told) == sum(item.passes for item in job.work) == 3 * 96 + 3 * 81
+    session = prepare(Suite([make_classifier("a")], DATASETS, limit=3), tmp_path, "cpu")
+    counts: list[int] = []
+    session.run(Inference(2), progress=lambda cell, frames: counts.append(frames))
+    assert sum(counts) == sum(item.passes for item in session.work) == 3 * 96 + 3 * 81
 
 
 def test_a_plan_of_a_finished_run_is_empty(tmp_path: Path) -> None:
-    job = prepare(Suite([make_classifier("a")], ["digits"], limit=3), tmp_path, "cpu")
-    job.carry_out()
+    session = prepare(Suite([make_classifier("a")], ["digits"], limit=3), tmp_path, "cpu")
+    session.run()
     store = Store.of_run(tmp_path)
-    assert plan(["a"], job.cells, store) == []
+    assert plan(["a"], session.cells, store) == []
 
 
 def test_whole_rankings_are_kept_when_asked_for(tmp_path: Path) -> None:
     models = [make_classifier("a")]
     suite = Suite(models, ["digits-p"], limit=3, perturbations=["tilt"], keep_ranking=True)
-    run = prepare(suite, tmp_path, "cpu").carry_out()
+    run = prepare(suite, tmp_path, "cpu").run()
     files = list(tmp_path.rglob("*.parquet"))
     ranking = np.concatenate([np.stack(pd.read_parquet(f)["ranking"]) for f in files])
     assert (np.sort(ranking, axis=1) == np.arange(10)).all()
@@ -298,7 +292,7 @@ def test_whole_rankings_are_kept_when_asked_for(tmp_path: Path) -> None:
     plain = dataclasses.replace(suite, keep_ranking=False)
     with pytest.raises(RunError, match="was made with --keep-ranking"):
         prepare(plain, tmp_path)
-    other = prepare(plain, tmp_path / "other", "cpu").carry_out().tables().perturbations
+    other = prepare(plain, tmp_path / "other", "cpu").run().tables().perturbations
     figures = ["flip_probability", "top5_distance"]
     pd.testing.assert_frame_equal(
         other.set_index("perturbation")[figures], table[figures], check_dtype=False
@@ -306,15 +300,15 @@ def test_whole_rankings_are_kept_when_asked_for(tmp_path: Path) -> None:
 
 
 EXCEPTIONS = [
-    of
-    for of in vars(builtins).values()
-    if isinstance(of, type) and issubclass(of, Exception) and not issubclass(of, Warning)
+    error
+    for error in vars(builtins).values()
+    if isinstance(error, type) and issubclass(error, Exception) and not issubclass(error, Warning)
     # these need arguments of their own
-    if not issubclass(of, UnicodeError | BaseExceptionGroup)
+    if not issubclass(error, UnicodeError | BaseExceptionGroup)
 ]
 
 
-@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda of: of.__name__)
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda error: error.__name__)
 def test_whatever_a_model_raises_is_told_and_the_others_go_on(
     tmp_path: Path, kind: type[Exception]
 ) -> None:
@@ -324,7 +318,7 @@ def test_whatever_a_model_raises_is_told_and_the_others_go_on(
     broken = make_classifier("broken")
     broken.module.forward = forward
     suite = Suite([broken, make_classifier("sound")], ["digits"], limit=3)
-    run = prepare(suite, tmp_path, "cpu").carry_out()
+    run = prepare(suite, tmp_path, "cpu").run()
     (failure,) = run.failures
     assert failure.model == "broken"
     assert "a kernel failed" in failure.cause
@@ -343,8 +337,8 @@ def test_whatever_a_data_set_raises_is_told_and_other_cells_go_on(
     fog = replace(CORRUPTIONS["fog"], function=refusing)
     monkeypatch.setitem(CORRUPTIONS._things, "fog", fog)
     suite = Suite([make_classifier("a")], ["digits-c"], limit=3, severities=[1])
-    run = prepare(suite, tmp_path, "cpu").carry_out()
-    assert {str(failure.cell.distortion) for failure in run.failures} == {"fog/1"}
+    run = prepare(suite, tmp_path, "cpu").run()
+    assert {str(failure.distortion) for failure in run.failures} == {"fog/1"}
     errors = run.tables().corruptions.query("severity == 1").set_index("corruption")["error"]
     assert errors[errors.isna()].index.tolist() == ["fog"]
 
@@ -357,7 +351,7 @@ def test_an_interruption_in_a_model_is_one(tmp_path: Path, kind: type[BaseExcept
     broken = make_classifier("broken")
     broken.module.forward = forward
     with pytest.raises(kind):
-        prepare(Suite([broken], ["digits"], limit=3), tmp_path, "cpu").carry_out()
+        prepare(Suite([broken], ["digits"], limit=3), tmp_path, "cpu").run()
 
 
 def test_a_thumbnail_that_fails_costs_nothing_but_itself(
@@ -367,7 +361,7 @@ def test_a_thumbnail_that_fails_costs_nothing_but_itself(
         raise OSError("no encoder for WEBP")
 
     monkeypatch.setattr(thumbnails, "_strip", refuse)
-    run = prepare(Suite([make_classifier("a")], ["digits"], limit=3), tmp_path, "cpu").carry_out()
+    run = prepare(Suite([make_classifier("a")], ["digits"], limit=3), tmp_path, "cpu").run()
     assert not run.failures
     assert "no encoder for WEBP" in caplog.text
     assert run.report()

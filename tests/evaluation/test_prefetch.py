@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind."""
+"""Prefetching of items and deferred calls."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from robustbench_aa.evaluation.prefetch import ahead, behind
+from robustbench_aa.evaluation.prefetch import deferred, prefetched
 
 CPU = torch.device("cpu")
 
 
 def test_items_come_in_their_order() -> None:
-    assert list(ahead(range(100), CPU)) == list(range(100))
-    assert list(ahead([], CPU)) == []
+    assert list(prefetched(range(100), CPU)) == list(range(100))
+    assert list(prefetched([], CPU)) == []
 
 
 def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
@@ -29,7 +29,7 @@ def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
                 second.set()
             yield place
 
-    parts = ahead(items(), CPU)
+    parts = prefetched(items(), CPU)
     assert next(parts) == 0
     assert second.wait(10)
     parts.close()  # it waits for all that the thread was given to do
@@ -41,7 +41,7 @@ def test_an_error_comes_in_its_place() -> None:
         yield 1
         raise KeyError("two")
 
-    parts = ahead(items(), CPU)
+    parts = prefetched(items(), CPU)
     assert next(parts) == 1
     with pytest.raises(KeyError, match="two"):
         next(parts)
@@ -55,7 +55,7 @@ def test_calls_are_made_one_after_the_other_and_all_of_them() -> None:
         go_on.wait(10)
         done.append(number)
 
-    with behind() as later:
+    with deferred() as later:
         later(slow, 1)
         assert done == []
         go_on.set()
@@ -71,7 +71,7 @@ def test_a_call_that_fails_stops_the_next() -> None:
         raise OSError("no space left")
 
     def both() -> None:
-        with behind() as later:
+        with deferred() as later:
             later(fail)
             later(done.append, 1)
 
@@ -84,5 +84,5 @@ def test_the_last_call_that_fails_is_told_of() -> None:
     def fail() -> None:
         raise OSError("no space left")
 
-    with pytest.raises(OSError, match="no space left"), behind() as later:
+    with pytest.raises(OSError, match="no space left"), deferred() as later:
         later(fail)

@@ -1,4 +1,4 @@
-"""What is refused before any work starts."""
+"""Requests that are refused before any work starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A = make_classifier("a")
 
 
 @pytest.mark.parametrize(
-    ("suite", "told"),
+    ("suite", "message"),
     [
         ({"models": ["digit:resnet"]}, r"unknown model source 'digit'; did you mean digits\?"),
         ({"models": ["resnet50"]}, r"'resnet50' is not of the form SOURCE:NAME\[@WEIGHTS\]"),
@@ -45,10 +45,10 @@ A = make_classifier("a")
     ],
 )
 def test_a_request_that_cannot_be_met_is_told_in_a_line(
-    tmp_path: Path, suite: dict[str, object], told: str
+    tmp_path: Path, suite: dict[str, object], message: str
 ) -> None:
     given = {"models": [A], "datasets": ["digits-c"]} | suite
-    with pytest.raises(UsageError, match=told) as error:
+    with pytest.raises(UsageError, match=message) as error:
         prepare(Suite(**given), tmp_path / "run")  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
@@ -62,13 +62,13 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str) -> N
 
 def test_a_batch_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch size 0 is too small"):
-        prepare(Suite([A], ["digits"]), tmp_path / "run").carry_out(Inference(0))
+        prepare(Suite([A], ["digits"]), tmp_path / "run").run(Inference(0))
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="unknown engine 'loca'; did you mean local"):
-        prepare(Suite([A], ["digits"]), tmp_path / "run").carry_out(engine="loca")
+        prepare(Suite([A], ["digits"]), tmp_path / "run").run(engine="loca")
     assert not (tmp_path / "run").exists()
 
 
@@ -94,7 +94,7 @@ def test_a_selection_measures_just_that(tmp_path: Path) -> None:
 
 def test_a_partial_run_has_no_aggregate_and_says_so(tmp_path: Path) -> None:
     suite = Suite([A], ["digits-c"], corruptions=["contrast"], limit=5)
-    board = prepare(suite, tmp_path).carry_out().leaderboard()
+    board = prepare(suite, tmp_path).run().leaderboard()
     assert board["complete"].tolist() == [False]
     assert board[["mean_error", "mean_error_low", "clean_error", "rank"]].isna().all(axis=None)
 
@@ -102,12 +102,12 @@ def test_a_partial_run_has_no_aggregate_and_says_so(tmp_path: Path) -> None:
 def test_evaluating_more_models_joins_them_to_the_run(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 1)):
         suite = Suite([make_classifier(name, seed=seed)], ["digits"], limit=5)
-        run = prepare(suite, tmp_path).carry_out()
+        run = prepare(suite, tmp_path).run()
     assert sorted(run.leaderboard()["model"]) == ["a", "b"]
 
 
 def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
-    prepare(Suite([A], ["digits"], limit=5), tmp_path).carry_out()
+    prepare(Suite([A], ["digits"], limit=5), tmp_path).run()
     with pytest.raises(UsageError, match="holds predictions of a with another weights_sha256"):
         prepare(Suite([make_classifier("a", seed=1)], ["digits"], limit=5), tmp_path)
     with pytest.raises(UsageError, match="holds predictions of digits with another sha256"):
@@ -146,10 +146,10 @@ def test_photographs_are_seen_as_the_models_ask_for(
 ) -> None:
     own = {"data_dir": photographs_folder, "own_preprocessing": True}
     suite = Suite([sized("a", 32, 40), sized("b", 32, 40)], ["image-folder"], **own)
-    job = prepare(suite, tmp_path / "run", "cpu")
-    assert job.datasets["image-folder"].geometry == "Resize 40 bilinear, CenterCrop 32"
-    assert job.store.manifest.datasets["image-folder"]["geometry"].startswith("Resize 40")
-    for models, told in (
+    session = prepare(suite, tmp_path / "run", "cpu")
+    assert session.datasets["image-folder"].geometry == "Resize 40 bilinear, CenterCrop 32"
+    assert session.store.manifest.datasets["image-folder"]["geometry"].startswith("Resize 40")
+    for models, message in (
         ([sized("a", 32, None)], "a does not say how its pictures are resized; leave out --own-"),
         ([A, sized("b", 32, 40)], "a does not say"),
         (
@@ -158,7 +158,7 @@ def test_photographs_are_seen_as_the_models_ask_for(
         ),
         ([sized("a", 64, 80), sized("b", 32, 80)], "a asks for .* CenterCrop 64, b for"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             prepare(Suite(models, ["image-folder"], **own), tmp_path / "run2")
     suite = Suite([sized("a", 32, 40)], ["image-folder"], data_dir=photographs_folder)
     with pytest.raises(UsageError, match=r"images of 224 px; leave one .* or use --own-prepro"):
@@ -177,8 +177,8 @@ def test_cells_that_are_not_there_are_named_before_a_model_is_loaded(tmp_path: P
         folder.mkdir(parents=True)
         Image.new("RGB", (224, 224)).save(folder / "a.png")
     how = {"datasets": ["imagenet-c"], "data_dir": str(tmp_path / "c")}
-    told = r"imagenet-c has no .*gaussian_noise/1 nor 72 more; fetch what is missing or name"
-    with pytest.raises(UsageError, match=told):
+    message = r"imagenet-c has no .*gaussian_noise/1 nor 72 more; fetch what is missing or name"
+    with pytest.raises(UsageError, match=message):
         prepare(Suite(["file:nothing@there"], **how), tmp_path / "run")  # type: ignore[arg-type]
     model = make_classifier("a", classes=1000, input_size=224)
     with pytest.raises(UsageError, match=r"imagenet-c has no .*fog/3 nor 2 more"):
@@ -196,11 +196,11 @@ def pictures(folder: Path, count: int = 4, size: int = 260) -> Path:
 
 def test_two_kinds_of_images_do_not_share_a_leaderboard(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    prepare(Suite([A], ["digits-shift"], limit=2), run, "cpu").carry_out()
+    prepare(Suite([A], ["digits-shift"], limit=2), run, "cpu").run()
     other = make_classifier("b", input_size=224, classes=1)
     suite = Suite([other], ["image-folder"], data_dir=str(pictures(tmp_path / "val")))
-    told = r"digits-shift has digits of 10 classes and image-folder has photographs of 1 classes"
-    with pytest.raises(SuiteError, match=f"{told}, which cannot share a leaderboard; give them"):
+    message = r"digits-shift has digits of 10 classes and image-folder has photographs of 1 classes"
+    with pytest.raises(SuiteError, match=f"{message}, which cannot share a leaderboard; give them"):
         prepare(suite, run, "cpu")
     assert "image-folder" not in (run / "run.json").read_text()
 
@@ -212,13 +212,13 @@ def test_a_run_goes_on_once_bad_pictures_are_gone(tmp_path: Path) -> None:
     module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
     model = Classifier(module, name="b", input_size=224, classes=1, preprocessing=PLAIN)
     suite = Suite([model], ["image-folder"], data_dir=str(folder))
-    (failure,) = prepare(suite, tmp_path / "run", "cpu").carry_out().failures
+    (failure,) = prepare(suite, tmp_path / "run", "cpu").run().failures
     assert "1.png cannot be read" in failure.cause
     assert "2.png cannot be read" in failure.cause
     assert "robustbench-aa verify" in failure.cause
     for name in ("1.png", "2.png"):
         (folder / "cat" / name).unlink()
-    run = prepare(suite, tmp_path / "run", "cpu").carry_out()
+    run = prepare(suite, tmp_path / "run", "cpu").run()
     assert not run.failures
     assert run.leaderboard()["images"].item() == 2
     assert run.leaderboard()["complete"].item()
@@ -228,7 +228,7 @@ def test_a_run_goes_on_once_bad_pictures_are_gone(tmp_path: Path) -> None:
 
 
 def test_tables_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = prepare(Suite([A], ["digits"], limit=3), tmp_path, "cpu").carry_out()
+    run = prepare(Suite([A], ["digits"], limit=3), tmp_path, "cpu").run()
     first = run.leaderboard()
     monkeypatch.setattr(Store, "read_shard", lambda *_: pytest.fail("read again"))
     assert run.leaderboard() is first

@@ -138,7 +138,7 @@ def test_the_spread_is_the_binomial_standard_error() -> None:
     assert means.std() == pytest.approx(np.sqrt(0.25 * 0.75 / 800), rel=0.1)
 
 
-def test_the_same_draws_serve_every_figure() -> None:
+def test_the_same_draws_serve_every_metric() -> None:
     values = np.random.default_rng(0).random(100)
     np.testing.assert_allclose(resampled_means(values) + 1, resampled_means(values + 1), rtol=1e-6)
 
@@ -147,7 +147,7 @@ def test_a_biased_bootstrap_is_corrected() -> None:
     ordered = np.arange(1.0, RESAMPLES + 1)
     plain = bootstrap_interval(500.5, ordered)
     assert plain == pytest.approx((25.5, 975.5), abs=1)
-    # two thirds of the resamples lie above the figure
+    # two thirds of the resamples lie above the metric
     bias = stats.norm.ppf(1 / 3)
     expected = stats.norm.cdf([2 * bias - 1.96, 2 * bias + 1.96]) * RESAMPLES
     assert bootstrap_interval(333.5, ordered) == pytest.approx(expected, abs=1.5)

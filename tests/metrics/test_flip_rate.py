@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_aa.metrics.baselines import alexnet_p
+from robustbench_aa.metrics.baselines import alexnet_flips
 from robustbench_aa.metrics.flip_rate import (
-    compared,
+    compared_frames,
     flip_probability,
     mean_rate,
     top5_distance,
@@ -81,7 +81,7 @@ def test_noise_is_compared_with_the_first_frame() -> None:
     assert flip_probability(top1, noise=True).tolist() == [1.0, 2 / 3]
     assert flip_probability(top1, noise=False).tolist() == [1 / 3, 1.0]
     assert flip_probability(top1, noise=False, difficulty=2).tolist() == [0.5, 0.0]
-    assert list(compared(4, noise=False, difficulty=2)) == [(0, 2), (1, 3)]
+    assert list(compared_frames(4, noise=False, difficulty=2)) == [(0, 2), (1, 3)]
 
 
 def test_lists_of_fewer_classes_are_as_long_as_they_are() -> None:
@@ -96,10 +96,10 @@ def test_sequences_that_are_too_short_are_refused() -> None:
 
 
 def test_alexnet_is_a_hundred_percent_of_itself() -> None:
-    constants = alexnet_p()
+    constants = alexnet_flips()
     assert len(constants) == 14
-    for figure in ("flip_probability", "top5_distance"):
-        values = constants[figure].to_numpy()
+    for metric in ("flip_probability", "top5_distance"):
+        values = constants[metric].to_numpy()
         assert mean_rate(values, values) == pytest.approx(100.0, abs=1e-12)
     assert constants.loc["snow"].tolist() == [0.11928, 2.42]
 

@@ -15,10 +15,9 @@ import robustbench_aa as rb
 from robustbench_aa.datasets import open_dataset
 from robustbench_aa.errors import RunError, SuiteError
 from robustbench_aa.evaluation.session import prepare
-from robustbench_aa.run import Run
+from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.store import merge as merge_module
 from robustbench_aa.store.manifest import Manifest
-from robustbench_aa.store.merge import merge_runs
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
@@ -36,7 +35,7 @@ def evaluate(
     **suite: object,
 ) -> Path:
     given = {"limit": 20, "shard_size": 10} | suite
-    prepare(Suite(models, datasets, **given), folder, "cpu").carry_out()  # type: ignore[arg-type]
+    prepare(Suite(models, datasets, **given), folder, "cpu").run()  # type: ignore[arg-type]
     return folder
 
 
@@ -89,9 +88,11 @@ def test_what_was_split_by_corruption_is_whole_again(whole: Path, tmp_path: Path
     merged = merge_runs([tmp_path / of for of in ("one", "two", "three")], tmp_path / "merged")
     # clean images are no corruption: the merged run goes on like any other
     assert set(merged.tables().missing["distortion"]) == {"clean"}
-    job = prepare(Suite([A, NETWORK], DATASETS, limit=20, shard_size=10), merged.directory, "cpu")
-    assert {str(item.cell) for item in job.work} == {"digits-c clean"}
-    assert_same(job.carry_out(), whole)
+    session = prepare(
+        Suite([A, NETWORK], DATASETS, limit=20, shard_size=10), merged.directory, "cpu"
+    )
+    assert {str(item.cell) for item in session.work} == {"digits-c clean"}
+    assert_same(session.run(), whole)
 
 
 def test_a_run_takes_others_up_and_a_merge_that_broke_off_goes_on(
@@ -193,7 +194,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
     one, two = evaluate(tmp_path / "one", [A]), evaluate(tmp_path / "two", [B])
     file = two / "predictions/b/digits/clean/10-20.parquet"
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(RunError, match=f"damaged prediction file {file}; delete it, or evaluate"):
+    with pytest.raises(RunError, match=f"damaged prediction file {file}; delete the file, or"):
         merge_runs([one, two], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 

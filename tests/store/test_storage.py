@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from robustbench_aa.errors import RunError, StoreError, UsageError
-from robustbench_aa.evaluation.session import Job, prepare
-from robustbench_aa.run import Run
-from robustbench_aa.store.merge import merge_runs
+from robustbench_aa.evaluation.session import Session, prepare
+from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.store.storage import on_disk, open_directory, readable
 from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier, tree
@@ -41,7 +40,7 @@ def memory() -> Iterator[str]:
     MemoryFileSystem.store.clear()
 
 
-def planned(place: str | Path, *models: Any) -> Job:
+def planned(place: str | Path, *models: Any) -> Session:
     suite = Suite(models or [A, B], DATASETS, baseline="a", limit=20, shard_size=10)
     return prepare(suite, place, "cpu")
 
@@ -54,7 +53,7 @@ def reported(run: Run) -> dict[str, bytes]:
 
 
 def test_a_run_in_object_storage_is_the_same(tmp_path: Path, memory: str) -> None:
-    here, there = (planned(place).carry_out() for place in (tmp_path / "run", memory))
+    here, there = (planned(place).run() for place in (tmp_path / "run", memory))
     assert there.failures == []
     assert {**tree(there.directory), ".lock": b""} == tree(here.directory)
     assert reported(there) == reported(here)
@@ -63,34 +62,34 @@ def test_a_run_in_object_storage_is_the_same(tmp_path: Path, memory: str) -> Non
 
 
 def test_what_is_missing_or_damaged_is_evaluated_again(tmp_path: Path, memory: str) -> None:
-    run = planned(memory).carry_out()
+    run = planned(memory).run()
     before = tree(run.directory)
     lost, damaged = sorted(run.directory.rglob("*.parquet"))[1:3]
     lost.unlink()
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert sum(len(item.pending) for item in planned(memory).work) == 2
     assert not Run(memory).leaderboard()["complete"].all()
-    assert tree(planned(memory).carry_out().directory) == before
+    assert tree(planned(memory).run().directory) == before
 
 
 def test_runs_are_merged_from_there_and_to_there(tmp_path: Path, memory: str) -> None:
-    whole = planned(tmp_path / "whole").carry_out()
-    planned(memory, A).carry_out()
-    planned(tmp_path / "b", A, B).carry_out()
+    whole = planned(tmp_path / "whole").run()
+    planned(memory, A).run()
+    planned(tmp_path / "b", A, B).run()
     for to in (tmp_path / "merged", "memory://bucket/merged"):
         merged = merge_runs([memory, tmp_path / "b"], to)
         assert tree(merged.directory / "predictions") == tree(whole.directory / "predictions")
         assert reported(merged) == reported(whole)
 
 
-def test_a_report_keeps_feature_maps_and_drops_what_is_old(memory: str) -> None:
-    run = planned(memory, A).carry_out()
+def test_a_report_keeps_notes_and_drops_what_is_old(memory: str) -> None:
+    run = planned(memory, A).run()
     report = run.directory / "report"
-    for name in ("features/of/somebody.txt", "figures/old.svg"):
+    for name in ("notes/of/somebody.txt", "figures/old.svg"):
         (report / name).parent.mkdir(parents=True, exist_ok=True)
         (report / name).write_text("text")
     run.report(latex=True)
-    assert (report / "features/of/somebody.txt").read_text() == "text"
+    assert (report / "notes/of/somebody.txt").read_text() == "text"
     assert (report / "leaderboard.tex").is_file()
     assert not (report / "figures/old.svg").exists()
     run.report()
@@ -119,7 +118,7 @@ def test_an_object_with_the_name_of_a_file_elsewhere_is_refused(memory: str) -> 
 def test_a_storage_that_cannot_be_written_is_named(
     memory: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    job = planned(memory)
+    session = planned(memory)
     put = MemoryFileSystem.put_file
 
     def refuse(self: MemoryFileSystem, here: str, there: str, **how: Any) -> None:
@@ -130,15 +129,15 @@ def test_a_storage_that_cannot_be_written_is_named(
     monkeypatch.setattr(MemoryFileSystem, "put_file", refuse)
     told = r"cannot write memory://bucket/run/predictions/a/.*\.parquet \(.*(denied|credentials)"
     with pytest.raises(StoreError, match=told):
-        job.carry_out()
+        session.run()
     monkeypatch.undo()
-    assert not job.store.directory.joinpath("predictions").exists()
+    assert not session.store.directory.joinpath("predictions").exists()
 
 
 def test_a_storage_that_does_not_answer_is_no_damage(
     memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = planned(memory).carry_out()
+    run = planned(memory).run()
 
     def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("nobody answers")

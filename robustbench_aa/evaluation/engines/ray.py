@@ -1,12 +1,11 @@
 """The evaluation loop on a Ray cluster, or on all GPUs or cores of this machine.
 
-Ray hands out the tasks, restarts what dies and tries again; nothing of that is ours. A process that
-has loaded the models keeps them for its next tasks.
+Ray schedules the tasks, restarts workers that die and repeats their tasks. A worker keeps the
+models that it has loaded for its next tasks.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import os
@@ -14,94 +13,73 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.datasets.pictures import cores
 from robustbench_aa.errors import UsageError, cause
-from robustbench_aa.evaluation.engines import local
-from robustbench_aa.evaluation.inference import Inference, compute_in_full
-from robustbench_aa.evaluation.loop import Failure, Progress, Work
+from robustbench_aa.evaluation.identity import with_provenance
+from robustbench_aa.evaluation.inference import Predictor
+from robustbench_aa.evaluation.loop import Work, evaluate
 from robustbench_aa.store.shards import Store
 from robustbench_aa.support.optional import extra
-from robustbench_aa.types import Classifier
+from robustbench_aa.support.process import full_float32, keep_freed_memory, thread_count
+from robustbench_aa.types import Failure
+
+if TYPE_CHECKING:
+    from robustbench_aa.evaluation.session import Progress, Session
 
 T = TypeVar("T")
 PACKAGE = Path(__file__).parents[2]
-"""Where this package lies."""
+"""Directory of this package."""
 TASKS = 8
-"""How many tasks a worker has at least, so that none waits long for the others in the end."""
+"""Least number of tasks for each worker, so that none waits long for the others at the end."""
 RETRIES = 3
-"""How often a task is tried again whose worker or node was lost."""
-Session = tuple[Mapping[str, Dataset], Mapping[str, Classifier], Store, Inference, str]
+"""How often Ray repeats a task whose worker or node was lost."""
 
 
-def run(
-    work: Sequence[Work],
-    datasets: Mapping[str, Dataset],
-    classifiers: Mapping[str, Classifier],
-    store: Store,
-    inference: Inference,
-    device: str,
-    progress: Progress,
-) -> list[Failure]:
-    """Does all the work in processes of one GPU each, or of some cores where there is none.
+def run(session: Session) -> list[Failure]:
+    """Do all the work of a session in processes with one GPU each, or with some cores each.
 
-    A running cluster is found by the environment variable `RAY_ADDRESS`; else this machine is one.
-    The run's directory must be the same on all of its machines.
-
-    Args:
-        device: `cpu`, or `cuda` for a GPU each; Ray chooses which.
+    The environment variable `RAY_ADDRESS` names a running cluster; without it, Ray is started on
+    this machine. All machines must reach the run's directory under the same path. On the device
+    `cuda`, Ray chooses the GPU of each process.
 
     Raises:
         UsageError: Ray is not installed, no cluster answers, or a model cannot be sent to another
             process.
     """
-    with _private():
-        return _run(work, (datasets, classifiers, store, inference, device), progress)
-
-
-def _run(work: Sequence[Work], session: Session, progress: Progress) -> list[Failure]:
-    datasets, classifiers, store, inference, device = session
-    ray = extra("ray", "ray")
-    started = not ray.is_initialized()
-    if started:
-        _start(ray)
-    try:
-        threads = inference.threads or 1
-        gpus = 0 if device == "cpu" else 1
-        inference = dataclasses.replace(inference, threads=threads)
-        store = Store(store.directory.resolve(), store.manifest)
-        sent = _sent(ray, (signature(datasets), (datasets, classifiers, store, inference, device)))
-        evaluate = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(
+    threads = session.inference.threads or 1
+    gpus = 0 if session.device == "cpu" else 1
+    with _connected() as ray:
+        sent = _send(ray, session, threads)
+        remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(
             _evaluate
         )
         tasks = {
-            evaluate.remote([sent], task): task
-            for task in tasks_of(work, _workers(ray, threads, gpus))
+            remote.remote([sent], task): task
+            for task in tasks_of(session.work, _workers(ray, threads, gpus))
         }
-        return _gathered(ray, tasks, progress)
-    finally:
-        if started:
-            ray.shutdown()
+        return _gather(ray, tasks, session.progress)
 
 
 def signature(datasets: Mapping[str, Dataset]) -> dict[str, str]:
     """Return what the pixels of this process depend on: its package's version, code, distortions.
 
-    What else differs between machines, such as torch or the device, moves pixels by rounding at
-    most; every prediction file says it, and a report warns of it.
+    Other differences between machines, such as torch or the device, move pixels by rounding at
+    most. Every prediction file records them, and a report warns of them.
     """
     found = {"package version": version("robustbench-aa"), "package code": code_digest()}
     for name, dataset in datasets.items():
-        told = [f"{of} {of.version} {of.source}" for of in dataset.distortions]
-        found[f"distortions of {name}"] = hashlib.sha256("\n".join(told).encode()).hexdigest()
+        lines = [f"{each} {each.version} {each.source}" for each in dataset.distortions]
+        found[f"distortions of {name}"] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return found
 
 
@@ -115,68 +93,85 @@ def code_digest() -> str:
 
 
 def check_signature(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
-    """Refuse a worker that would make other pixels than the process that asked it to.
+    """Check that this worker makes the same pixels as the process that started the evaluation.
 
     Raises:
-        UsageError: something differs; names the machine and what.
+        UsageError: Something differs; the message names it and the machine.
     """
-    for what, value in expected.items():
-        if found.get(what) != value:
+    for part, value in expected.items():
+        if found.get(part) != value:
             raise UsageError(
-                f"a Ray worker on {socket.gethostname()} has another {what} "
-                f"({found.get(what, 'none')[:12]}, not {value[:12]}) in {PACKAGE}; install the "
+                f"a Ray worker on {socket.gethostname()} has another {part} "
+                f"({found.get(part, 'none')[:12]}, not {value[:12]}) in {PACKAGE}; install the "
                 "same robustbench-aa on all machines"
             )
 
 
 def tasks_of(work: Sequence[Work], workers: int) -> list[list[Work]]:
-    """The work in parts that are evaluated as one, each of a single shard of a data set.
+    """Return the work in tasks, each on a single shard of a data set, the longest first.
 
-    A shard stays whole where there are many, since its images are decoded once for each part, and
-    so do a distortion's models, since they share its frames. The longest come first, so that no
-    worker is still at one when the others have ended.
+    Every task decodes its shard's images, so a shard is divided only where there are too few
+    shards for the workers. The models under one distortion share its frames, so they are divided
+    last. With the longest tasks first, all workers finish at about the same time.
     """
-    shards = [list(of) for _, of in groupby(work, key=lambda item: (item.cell.dataset, item.shard))]
+    shards = [
+        list(group) for _, group in groupby(work, key=lambda item: (item.cell.dataset, item.shard))
+    ]
     parts = math.ceil(TASKS * workers / max(1, len(shards)))
     tasks = [task for items in shards for task in _divided(items, parts)]
     return sorted(tasks, key=lambda task: -sum(item.passes for item in task))
 
 
 def _divided(items: list[Work], parts: int) -> list[list[Work]]:
-    """A shard's work in about so many parts, of some distortions or of some models under one."""
+    """Return one shard's work in about this many parts, divided by distortion, then by model."""
     if parts <= len(items):
         return [list(part) for part in _parts(items, parts)]
-    of_one = math.ceil(parts / len(items))
+    models = math.ceil(parts / len(items))
     return [
-        [dataclasses.replace(item, pending=tuple(names))]
+        [replace(item, pending=tuple(names))]
         for item in items
-        for names in _parts(item.pending, of_one)
+        for names in _parts(item.pending, models)
     ]
 
 
-def _parts(things: Sequence[T], parts: int) -> list[Sequence[T]]:
-    """At most so many parts of about the same length."""
-    size = math.ceil(len(things) / parts)
-    return [things[start : start + size] for start in range(0, len(things), size)]
+def _parts(sequence: Sequence[T], parts: int) -> list[Sequence[T]]:
+    """Return at most this many parts of about the same length."""
+    size = math.ceil(len(sequence) / parts)
+    return [sequence[start : start + size] for start in range(0, len(sequence), size)]
+
+
+@contextmanager
+def _connected() -> Iterator[Any]:
+    """Connect to the cluster of `RAY_ADDRESS` or start Ray here, and leave it on exit."""
+    with _private():
+        ray = extra("ray", "ray")
+        if ray.is_initialized():
+            yield ray
+            return
+        _start(ray)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
 def _private() -> Iterator[None]:
-    """Let a Ray that this process starts listen on loopback alone, and to those with its token.
+    """Make a Ray that this process starts listen on loopback only and require its token.
 
-    Otherwise whoever reaches the machine could run code on it. Nothing changes for a cluster that
-    `RAY_ADDRESS` names, nor for the environment afterwards.
+    Otherwise anyone who reaches the machine could run code on it. Nothing changes for a cluster
+    that `RAY_ADDRESS` names. The environment is restored on exit.
     """
-    asked = {
+    settings = {
         # Ray reads it when it is imported; without clusters it binds to loopback
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
     if os.environ.get("RAY_ADDRESS"):
-        asked = {}
-    before = {name: os.environ.get(name) for name in asked}
-    os.environ.update(asked)
+        settings = {}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         yield
     finally:
@@ -189,33 +184,44 @@ def _private() -> Iterator[None]:
 
 def _start(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS")
-    here: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if not address:
-        here = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    # Ray takes SIGTERM for a crash
-    ours = signal.getsignal(signal.SIGTERM)
+        options = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        _knock(address or "")
-        ray.init(log_to_driver=False, logging_level="error", **here)
-        if ours is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)
+        _check_listener(address or "")
+        ray.init(log_to_driver=False, logging_level="error", **options)
+        # Ray installs a handler that reports SIGTERM as a crash
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"no Ray cluster at {address or 'this machine'} ({cause(error)}); check RAY_ADDRESS"
         ) from error
 
 
-def _knock(address: str) -> None:
-    """Raises OSError: nobody listens at a host and port, where Ray itself would try for minutes."""
+def _check_listener(address: str) -> None:
+    """Raise OSError if nobody listens at a host and port; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _sent(ray: Any, session: tuple[dict[str, str], Session]) -> Any:
+def _send(ray: Any, session: Session, threads: int) -> Any:
+    """Put what all tasks share into Ray's object store and return the reference to it."""
+    from robustbench_aa.evaluation.session import no_progress
+
+    shared = replace(
+        session,
+        store=Store(session.store.directory.resolve(), session.store.manifest),
+        classifiers=session.pending(),
+        work=(),
+        inference=replace(session.inference, threads=threads),
+        progress=no_progress,
+    )
     try:
-        return ray.put(session)
-    except Exception as error:  # whatever a module's own pickling raises
+        return ray.put((signature(session.datasets), shared))
+    except Exception as error:  # a module's own pickling may raise anything
         raise UsageError(
             f"a model or data set cannot be sent to other processes ({cause(error)}); "
             "use --engine local"
@@ -223,18 +229,18 @@ def _sent(ray: Any, session: tuple[dict[str, str], Session]) -> Any:
 
 
 def _workers(ray: Any, threads: int, gpus: int) -> int:
-    """How many tasks the cluster can do at once."""
+    """Return how many tasks the cluster can run at once."""
     resources = ray.cluster_resources()
     by_cores = int(resources.get("CPU", 0)) // threads
     workers = min(by_cores, int(resources.get("GPU", 0))) if gpus else by_cores
     if not workers:
-        what = "GPU" if gpus else f"machine with {threads} free cores"
-        raise UsageError(f"the Ray cluster has no {what}; check --device and --threads")
+        missing = "GPU" if gpus else f"machine with {threads} free cores"
+        raise UsageError(f"the Ray cluster has no {missing}; check --device and --threads")
     return workers
 
 
-def _gathered(ray: Any, tasks: dict[Any, list[Work]], progress: Progress) -> list[Failure]:
-    """The failures of all tasks, as they end."""
+def _gather(ray: Any, tasks: dict[Any, list[Work]], progress: Progress) -> list[Failure]:
+    """Wait for all tasks and return their failures."""
     failures: list[Failure] = []
     waiting = list(tasks)
     while waiting:
@@ -243,9 +249,9 @@ def _gathered(ray: Any, tasks: dict[Any, list[Work]], progress: Progress) -> lis
             failures += ray.get(done)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
-        except ray.exceptions.RayError as error:  # the worker died, and so did its successors
+        except ray.exceptions.RayError as error:  # the worker died in every attempt
             failures += [
-                Failure(name, item.cell, item.shard, cause(error))
+                Failure(name, item.cell.dataset, item.cell.distortion, item.shard, cause(error))
                 for item in tasks[done]
                 for name in item.pending
             ]
@@ -254,23 +260,31 @@ def _gathered(ray: Any, tasks: dict[Any, list[Work]], progress: Progress) -> lis
     return failures
 
 
-def _evaluate(session: Sequence[Any], work: Sequence[Work]) -> list[Failure]:
-    """A task: what the local engine does, in a process that keeps its models."""
-    return _loaded(session[0])(work)
+def _evaluate(reference: Sequence[Any], work: Sequence[Work]) -> list[Failure]:
+    """Run one task in a worker."""
+    with full_float32():
+        session, predictors = _load(reference[0])
+        with thread_count(session.inference.threads):
+            return evaluate(replace(session, work=work), predictors)
 
 
 @lru_cache(maxsize=1)
-def _loaded(session: Any) -> Callable[[Sequence[Work]], list[Failure]]:
-    """A process that is ready for all tasks of a session."""
+def _load(reference: Any) -> tuple[Session, dict[str, Predictor]]:
+    """Load a session's models in a worker, once for all of its tasks."""
     import ray
 
-    expected, found = ray.get(session)
-    datasets, classifiers, store, inference, device = found
-    check_signature(expected, signature(datasets))
-    compute_in_full()
-    manifest = store.manifest.made_here(datasets, device, inference.told())
-    store = Store(store.directory, manifest)
-    predictors = local.make_predictors(classifiers, inference, device)
-    return lambda work: local.evaluate_all(
-        work, datasets, predictors, store, inference, device, lambda cell, frames: None
+    expected, session = ray.get(reference)
+    check_signature(expected, signature(session.datasets))
+    if session.device.startswith("cpu"):
+        keep_freed_memory()
+    session.store.manifest = with_provenance(
+        session.store.manifest,
+        session.datasets,
+        session.device,
+        session.inference.provenance(),
     )
+    predictors = {
+        name: Predictor(classifier, session.inference, session.device)
+        for name, classifier in session.classifiers.items()
+    }
+    return session, predictors

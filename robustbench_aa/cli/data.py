@@ -1,0 +1,68 @@
+"""The commands `datasets`, `verify` and `preview`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustbench_aa.cli.options import console
+from robustbench_aa.errors import one_line
+
+
+@click.command()
+def datasets() -> None:
+    """List the data sets."""
+    from robustbench_aa.datasets import DATASETS, open_dataset
+    from robustbench_aa.types import kind
+
+    for name, entry in DATASETS.items():
+        if not entry.embedded:
+            place = f"{entry.form} in --data-dir or {entry.variable}"
+            click.echo(f"{name:<16}{place:<41}{entry.summary}")
+            continue
+        dataset = open_dataset(name)
+        distortions = f"{kind(dataset.distortions)}, {len(dataset.distortions)} cells"
+        click.echo(f"{name:<16}{dataset.images:>7} images of {dataset.size} px  {distortions}")
+
+
+@click.command()
+@click.option("--dataset", "-d", required=True, help="Data set whose files are checked.")
+@click.option("--data-dir", required=True, help="Folder of its files.")
+@click.option("--sample", type=int, help="Decode this many images of each cell; all by default.")
+def verify(dataset: str, data_dir: str, sample: int | None) -> int:
+    """Check that the files of a data set are complete and readable."""
+    from rich.progress import Progress
+
+    from robustbench_aa.datasets import verify_dataset
+    from robustbench_aa.report.terminal import render_table
+
+    display = console(stderr=True)
+    with Progress(console=display, disable=not display.is_terminal) as bar:
+        table, problems = verify_dataset(
+            dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
+        )
+    console().print(render_table(table, f"{dataset} in {data_dir}"))
+    for problem in problems:
+        click.echo(f"problem: {one_line(problem)}")
+    if not problems:
+        click.echo("no problems found")
+    return 1 if problems else 0
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option(
+    *("--output", "-o"),
+    default="preview.png",
+    show_default=True,
+    type=Path,
+    help="Image file to write.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the corruptions' randomness.")
+def preview(image: Path, output: Path, seed: int) -> None:
+    """Draw an IMAGE under every corruption at every severity."""
+    from robustbench_aa.preview import write_contact_sheet
+
+    write_contact_sheet(image, output, seed)
+    click.echo(output)

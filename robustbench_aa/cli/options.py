@@ -1,0 +1,103 @@
+"""Options, console and command line that the commands share."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robustbench_aa.suite import FIELDS, is_list, value_type
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def combined(*options: Decorator) -> Decorator:
+    """Return several options as one decorator."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _suite_options(overriding: bool) -> Iterator[Decorator]:
+    """Yield an option for each field of a suite, with its flags, type, default and description.
+
+    Args:
+        overriding: Whether the options change a suite, so that none is required or has a default.
+    """
+    for name, field in FIELDS.items():
+        if name == "name" or (overriding and field.is_required()):
+            continue
+        flag = "--" + name.replace("_", "-")
+        if value_type(field) is bool:
+            flag += "/--no-" + name.replace("_", "-")
+        flags = [entry for entry in field.metadata if isinstance(entry, str)] or [flag]
+        default = None if overriding or field.is_required() else field.default
+        description = field.description or ""
+        yield click.option(
+            *flags,
+            name,
+            type=value_type(field),
+            multiple=is_list(field),
+            required=field.is_required(),
+            default=default,
+            show_default=default not in (None, ()),
+            help=description[:-1] + " (repeatable)." if is_list(field) else description,
+        )
+
+
+suite_options = combined(*_suite_options(overriding=False))
+overriding_options = combined(*_suite_options(overriding=True))
+running_options = combined(
+    click.option(
+        *("--batch-size", "-b"),
+        default=256,
+        show_default=True,
+        help="Frames per forward pass; halved when memory runs out.",
+    ),
+    click.option("--device", help="Torch device; a GPU by default, if there is one."),
+    click.option("--amp", is_flag=True, help="Use mixed precision; results change slightly."),
+    click.option("--amp-dtype", help="Mixed-precision type, bfloat16 or float16; implies --amp."),
+    click.option("--channels-last", is_flag=True, help="Use the channels-last memory format."),
+    click.option("--compile", "compiled", is_flag=True, help="Compile the models first."),
+    click.option("--workers", "-j", type=int, help="Decoding threads; one per core by default."),
+    click.option(
+        "--threads", type=int, help="CPU cores per process; by default all, or 1 with ray."
+    ),
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        help="Engine that runs the evaluation: local or ray.",
+    ),
+    click.option(
+        "--ray-address", help="Address of a Ray cluster; RAY_ADDRESS or this machine by default."
+    ),
+    click.option("--profile", is_flag=True, help="Print how the time was spent."),
+    click.option("--dry-run", is_flag=True, help="Print what would be done and exit."),
+)
+
+
+def command_line() -> str:
+    """Return the command line as it was typed."""
+    return shlex.join(["robustbench-aa", *sys.argv[1:]])
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a console that prints names as they are and wraps lines only on a terminal."""
+    from rich.console import Console
+
+    # names may contain [brackets] and :colons:, which are neither markup nor emoji
+    display = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not display.is_terminal:
+        display.width = 240
+    return display

@@ -1,0 +1,118 @@
+"""The commands `report`, `compare` and `merge`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from robustbench_aa.cli.options import command_line, console
+from robustbench_aa.errors import one_line
+
+if TYPE_CHECKING:
+    from robustbench_aa.report import Tables
+    from robustbench_aa.run import Run
+
+
+@click.command()
+@click.argument("directory", metavar="RUN")
+@click.option(
+    "--baseline",
+    help="Model that corruption errors are relative to: one of the run, or the published alexnet "
+    "or resnet50.",
+)
+@click.option("--with-published", is_flag=True, help="Append published ImageNet results.")
+@click.option("--latex", is_flag=True, help="Also write leaderboard.tex.")
+def report(directory: str, baseline: str | None, with_published: bool, latex: bool) -> int:
+    """Write the tables, plots and page of a RUN."""
+    from robustbench_aa.run import Run
+
+    return print_report(Run(directory), baseline, with_published, latex)
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--output-dir",
+    "-o",
+    metavar="RUN",
+    required=True,
+    help="Directory or URL of the merged run: new, empty, or a run to add the others to.",
+)
+def merge(runs: tuple[str, ...], output_dir: str) -> None:
+    """Merge RUNs of different models, data sets or corruptions.
+
+    Runs that contradict each other are refused before anything is written. The RUNs themselves
+    are not changed.
+    """
+    from robustbench_aa.run import merge_runs
+
+    run = merge_runs(runs, output_dir, command=command_line())
+    print_next_step(run)
+
+
+@click.command()
+@click.argument("directory", metavar="RUN")
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--format",
+    "output_format",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "csv", "json"]),
+    help="Output format.",
+)
+def compare(directory: str, a: str, b: str, output_format: str) -> None:
+    """Compare models A and B of a RUN.
+
+    The table has the paired difference a − b of each metric, its interval and p-value.
+    """
+    from robustbench_aa.metrics.comparison import summarise
+    from robustbench_aa.report.rounding import format_full
+    from robustbench_aa.report.terminal import render_table
+    from robustbench_aa.run import Run
+
+    table = Run(directory).compare(a, b)
+    if output_format == "csv":
+        click.echo(
+            table.to_csv(index=False, float_format=format_full, lineterminator="\n"), nl=False
+        )
+    elif output_format == "json":
+        click.echo(table.to_json(orient="records", indent=1))
+    else:
+        console().print(render_table(table, f"a: {a}, b: {b}"))
+        click.echo(summarise(table, a, b))
+
+
+def print_report(
+    run: Run, baseline: str | None = None, with_published: bool = False, latex: bool = False
+) -> int:
+    """Write the report of a run, print its leaderboard and return the exit status."""
+    from robustbench_aa.report.terminal import leaderboard_table
+
+    tables = run.tables(baseline, with_published)
+    written = run.write(tables, latex)
+    console().print(leaderboard_table(tables))
+    print_warnings(tables)
+    for path in written:
+        click.echo(path)
+    return print_failures(run)
+
+
+def print_next_step(run: Run) -> None:
+    """Print where the predictions are and the command that reports on them."""
+    click.echo(f"predictions are in {run.directory}; next: robustbench-aa report {run.directory}")
+
+
+def print_warnings(tables: Tables) -> None:
+    """Print the warnings of a report on standard error, a line each."""
+    for warning in tables.warnings:
+        click.echo(f"warning: {one_line(warning)}", err=True)
+
+
+def print_failures(run: Run) -> int:
+    """Print the cells that failed on standard error and return the exit status."""
+    for failure in run.failures:
+        click.echo(f"error: {one_line(str(failure))}", err=True)
+    return 1 if run.failures else 0

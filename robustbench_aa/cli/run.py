@@ -1,0 +1,123 @@
+"""The commands `benchmark` and `evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robustbench_aa.cli.options import (
+    command_line,
+    console,
+    overriding_options,
+    running_options,
+    suite_options,
+)
+from robustbench_aa.cli.report import print_failures, print_next_step, print_report, print_warnings
+from robustbench_aa.errors import UsageError
+from robustbench_aa.suite import FIELDS, Suite, read_suite
+
+if TYPE_CHECKING:
+    from robustbench_aa.evaluation.session import Session
+    from robustbench_aa.run import Run
+
+
+@click.command()
+@click.argument("suite", default="digits")
+@click.option("--output-dir", help="Directory or URL of the run; runs/SUITE by default.")
+@overriding_options
+@running_options
+def benchmark(suite: str, output_dir: str | None, **options: Any) -> int:
+    """Evaluate a SUITE and write its report.
+
+    SUITE is the name of a suite that comes with the package (digits by default) or a .toml file.
+    Options replace the suite's values. The same command resumes an interrupted run.
+    """
+    changes = {name: options.pop(name) for name in FIELDS if name in options}
+    given = {name: value for name, value in changes.items() if value not in (None, ())}
+    chosen = dataclasses.replace(read_suite(suite), **given)
+    run = _evaluate(chosen, output_dir or f"runs/{chosen.name}", **options)
+    return print_report(run) if run else 0
+
+
+@click.command()
+@suite_options
+@click.option(
+    "--output-dir",
+    default="runs/evaluate",
+    show_default=True,
+    help="Directory or URL of the run.",
+)
+@running_options
+def evaluate(output_dir: str, **options: Any) -> int:
+    """Evaluate models on data sets and print a table for each.
+
+    The predictions are kept for reports. The same command resumes an interrupted run.
+    """
+    from robustbench_aa.report.terminal import dataset_table
+
+    suite = Suite(**{name: options.pop(name) for name in FIELDS if name in options})
+    run = _evaluate(suite, output_dir, **options)
+    if run is None:
+        return 0
+    tables = run.tables()
+    for dataset in suite.datasets:
+        console().print(dataset_table(tables, dataset))
+    print_warnings(tables)
+    print_next_step(run)
+    return print_failures(run)
+
+
+def _evaluate(
+    suite: Suite,
+    output_dir: str,
+    *,
+    dry_run: bool,
+    device: str | None,
+    workers: int | None,
+    engine: str,
+    ray_address: str | None,
+    profile: bool,
+    amp: bool,
+    **inference: Any,
+) -> Run | None:
+    """Evaluate a suite with a progress display and return the run, or None for a dry run."""
+    from robustbench_aa.evaluation.inference import Inference
+    from robustbench_aa.evaluation.session import prepare
+    from robustbench_aa.report.terminal import profile_table
+    from robustbench_aa.support.process import keep_freed_memory
+    from robustbench_aa.support.progress import progress
+
+    if ray_address:
+        if engine != "ray":
+            raise UsageError(
+                f"--ray-address has no effect with --engine {engine}; use --engine ray"
+            )
+        os.environ["RAY_ADDRESS"] = ray_address
+    inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
+    settings = Inference(**inference)
+    session = prepare(suite, output_dir, device, command_line(), workers)
+    passes = sum(item.passes for item in session.work)
+    _print_plan(session, passes)
+    if dry_run:
+        return None
+    if session.device.startswith("cpu"):
+        keep_freed_memory()
+    with progress(passes, console(stderr=True)) as advance:
+        run = session.run(settings, engine, advance, profile)
+    if profile:
+        console().print(profile_table(run.profile))
+    return run
+
+
+def _print_plan(session: Session, passes: int) -> None:
+    per_model = sum(len(session.store.shards(cell.dataset)) for cell in session.cells)
+    needed = per_model * len(session.classifiers)
+    missing = sum(len(item.pending) for item in session.work)
+    click.echo(
+        f"{len(session.classifiers)} models × {len(session.cells)} cells: {needed - missing} of "
+        f"{needed} prediction files are in {session.store.directory}, {passes:,} forward passes "
+        f"remain on {session.device}"
+    )

@@ -1,0 +1,26 @@
+"""Devices: the default one, and the check of one that a user names."""
+
+from __future__ import annotations
+
+import torch
+
+from robustbench_aa.errors import UsageError, cause
+
+
+def choose_device(device: str | None = None) -> str:
+    """Return the device to compute on.
+
+    Args:
+        device: A torch device, such as `cpu` or `cuda:1`. None means a GPU if there is one,
+            otherwise the CPU.
+
+    Raises:
+        UsageError: The device cannot be used.
+    """
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} cannot be used ({cause(error)}); try cpu") from error
+    return device

@@ -1,0 +1,89 @@
+"""Settings of the process and of a caller's module, changed for a while and then restored."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Keep cuDNN from rounding float32 to TF32, whose 10-bit mantissa moves accuracies."""
+    cudnn = torch.backends.cudnn
+    # each kind of operation has a setting of its own since torch 2.9
+    parts = [part for name in ("conv", "rnn") if (part := getattr(cudnn, name, None)) is not None]
+    precisions = [part.fp32_precision for part in parts]
+    try:
+        allowed = cudnn.allow_tf32
+    except RuntimeError:  # it contradicts the settings of the operations
+        allowed = set(precisions) != {"tf32"}
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = allowed
+        for part, precision in zip(parts, precisions, strict=True):
+            if part.fp32_precision != precision:
+                part.fp32_precision = precision
+
+
+@contextmanager
+def thread_count(threads: int | None) -> Iterator[None]:
+    """Compute on this many CPU cores; None changes nothing."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if threads is not None:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def restored(module: nn.Module) -> Iterator[None]:
+    """Restore a module's mode, device and memory format on exit.
+
+    The tensors it has now are kept and put back, so that other references to them stay valid.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    tensors = [
+        (part, name, tensor, tensor.data, _gradient(tensor))
+        for part in module.modules()
+        for name, tensor in chain(
+            part.named_parameters(recurse=False), part.named_buffers(recurse=False)
+        )
+    ]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        for part, name, tensor, data, gradient in tensors:
+            tensor.data = data
+            if gradient is not None and tensor.grad is not None:
+                tensor.grad.data = gradient
+            if getattr(part, name) is not tensor:
+                setattr(part, name, tensor)
+
+
+def _gradient(tensor: Tensor) -> Tensor | None:
+    return tensor.grad.data if tensor.is_leaf and tensor.grad is not None else None
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the rest of this process.
+
+    Otherwise it returns every large activation to the system and maps it again, and networks for
+    photographs spend more than half of their time in the kernel, which clears the pages.
+    """
+    trim_threshold, mmap_max = -1, -4  # constants of mallopt(3)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other systems have none
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_max, 0)
