@@ -1,4 +1,4 @@
-"""Data sets by name. Each is one file and one line here."""
+"""Data sets by name. Each file defines the entries of its data sets; they are registered here."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def is_comparable(described: Mapping[str, Any]) -> bool:
     """Return whether published results can be compared with those on a data set.
 
     The data set must be of photographs at 224 px, with images of all of ImageNet's 1,000 classes,
-    and with the released pixels or equivalent ones. `report --with-published`, columns relative to AlexNet and published
-    baselines all depend on this rule.
+    and with the released pixels or equivalent ones. `report --with-published`, columns relative to
+    AlexNet and published baselines all depend on this rule.
 
     Args:
         described: description of the data set in `run.json`.
