@@ -1,6 +1,6 @@
 """What others made to do harm: it is refused by a line that names it, and nothing else happens.
 
-Damage by chance is `benchmarks/fuzz.py`'s, of which some is tried here.
+Damage by chance is `benchmarks/reliability/fuzz.py`'s, of which some is tried here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks import fuzz
+from benchmarks.reliability import fuzz
 from data_prep.download import unpack
 from robustbench_aa import load
 from robustbench_aa.cli import main as cli

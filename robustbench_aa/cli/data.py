@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from robustbench_aa.cli.options import console
-from robustbench_aa.errors import one_line
+from robustbench_aa.errors import UsageError, one_line
 
 
 @click.command()
@@ -30,18 +30,29 @@ def datasets() -> None:
 @click.option("--dataset", "-d", required=True, help="Data set whose files are checked.")
 @click.option("--data-dir", required=True, help="Folder of its files.")
 @click.option("--sample", type=int, help="Decode this many images of each cell; all by default.")
-def verify(dataset: str, data_dir: str, sample: int | None) -> int:
+@click.option(
+    "--deep", metavar="RUN", help="Compare all images with those that a run was made from."
+)
+def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) -> int:
     """Check that the files of a data set are complete and readable."""
     from rich.progress import Progress
 
     from robustbench_aa.datasets import verify_dataset
+    from robustbench_aa.evaluation.sources import compare_sources
     from robustbench_aa.report.terminal import render_table
 
+    if deep is not None and sample is not None:
+        raise UsageError("--deep reads all pictures; leave out --sample")
     display = console(stderr=True)
     with Progress(console=display, disable=not display.is_terminal) as bar:
-        table, problems = verify_dataset(
-            dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
-        )
+        if deep is None:
+            table, problems = verify_dataset(
+                dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
+            )
+        else:
+            table, problems = compare_sources(
+                deep, dataset, data_dir, lambda cells: bar.track(cells, description="")
+            )
     console().print(render_table(table, f"{dataset} in {data_dir}"))
     for problem in problems:
         click.echo(f"problem: {one_line(problem)}")

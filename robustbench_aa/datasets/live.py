@@ -64,6 +64,7 @@ class LiveDataset:
         default_factory=dict, compare=False, repr=False
     )
     _stamps: dict[Shard, str] = field(default_factory=dict, compare=False, repr=False)
+    _sources: dict[Shard, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def images(self) -> int:
@@ -125,7 +126,9 @@ class LiveDataset:
 
     def sources(self, distortion: Distortion, shard: Shard) -> str:
         """Return the SHA-256 of the bytes that a shard's images are read from."""
-        return sources_of(self.clean, self.index[slice(*shard)])
+        if shard not in self._sources:
+            self._sources[shard] = sources_of(self.clean, self.index[slice(*shard)])
+        return self._sources[shard]
 
     def _forget_all_but(self, shard: Shard) -> None:
         places = set(self.index[slice(*shard)].tolist())

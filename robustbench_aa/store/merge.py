@@ -11,7 +11,7 @@ from pathlib import Path
 from robustbench_aa.errors import DamagedShard, RunError
 from robustbench_aa.store.manifest import RUN, Manifest
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.store.storage import LOCK, locked, open_directory
+from robustbench_aa.store.storage import LOCK, exists, locked, open_directory, patiently
 from robustbench_aa.types import Shard
 
 Place = tuple[str, Cell, Shard]
@@ -30,9 +30,9 @@ def merge(
     output = open_directory(output_dir)
     folders = [open_directory(run) for run in runs]
     # a refusal must not leave an empty folder, so a new run is planned before it is locked
-    planned = None if (output / RUN).exists() else _planned(folders, output, command)
+    planned = None if exists(output / RUN) else _planned(folders, output, command)
     with locked(output):
-        if planned is None or (output / RUN).exists():
+        if planned is None or exists(output / RUN):
             # an evaluation may be writing to this run, so it is read again under the lock
             planned = _planned(folders, output, command)
         merged, chosen = planned
@@ -56,12 +56,16 @@ def _planned(
 def _opened(runs: Sequence[Path], output: Path) -> list[Store]:
     """Return the runs, with the one in the output directory first."""
     stores = [Store.of_run(run) for run in runs if run.resolve() != output.resolve()]
-    if (output / RUN).exists():
+    if exists(output / RUN):
         return [Store.of_run(output), *stores]
     left = {LOCK, f"{RUN}.tmp"}  # left by an interrupted merge
-    if output.is_dir() and any(entry.name not in left for entry in output.iterdir()):
+    if any(name not in left for name in patiently(output, lambda: _names_in(output))):
         raise RunError(f"{output} is not empty and holds no run; choose another --output-dir")
     return stores
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
 
 
 def _joined(stores: Sequence[Store], command: str | None) -> Manifest:

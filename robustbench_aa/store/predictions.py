@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aa.errors import DamagedShard
-from robustbench_aa.store.storage import write_whole
+from robustbench_aa.store.storage import unreadable_now, write_whole
 
 SCHEMA = pa.schema(
     [
@@ -120,6 +121,17 @@ def read_footer(source: Path | io.BytesIO) -> dict[str, Any]:
     return footer
 
 
+def check_readable(path: Path, error: Exception) -> None:
+    """Distinguish a file that the system cannot read now from a damaged one.
+
+    Raises:
+        StoreError: the error comes from the system and says nothing about the content.
+    """
+    # pyarrow's own errors have no number; a damaged footer may refer to an invalid offset
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        raise unreadable_now(path, error) from error
+
+
 def read_predictions(
     source: Path | io.BytesIO, path: Path, layout: Layout, identity: Mapping[str, Any]
 ) -> pa.Table:
@@ -133,6 +145,7 @@ def read_predictions(
 
     Raises:
         DamagedShard: the file is damaged, or belongs to another run; names the path.
+        StoreError: the file cannot be read now.
     """
     try:
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
@@ -146,6 +159,7 @@ def read_predictions(
                 raise DamagedShard(f"prediction file {path} has {rows} rows, not {layout.rows}")
             table = file.read()
     except UNREADABLE as error:
+        check_readable(path, error)
         raise DamagedShard(f"damaged prediction file {path}") from error
     problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
     if problem:

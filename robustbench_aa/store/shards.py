@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +27,21 @@ from robustbench_aa.store.predictions import (
     Content,
     Layout,
     are_distinct,
+    check_readable,
     empty_columns,
     read_footer,
     read_predictions,
     write_predictions,
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
-from robustbench_aa.store.storage import each, readable, unwritable, write_whole
+from robustbench_aa.store.storage import (
+    each,
+    files_in,
+    patiently,
+    readable,
+    unwritable,
+    write_whole,
+)
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
 PROMISED_FILES, PROMISED_OUTCOMES = 100_000, 20_000_000
@@ -54,6 +63,10 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.distortion}"
+
+
+def _has_predictions(folder: Path) -> bool:
+    return next(iter(folder.rglob("*.parquet")), None) is not None
 
 
 def _images(described: Mapping[str, Any]) -> str:
@@ -99,7 +112,7 @@ class Store:
             outcomes += pairs * dataset["images"]
         if files <= PROMISED_FILES and outcomes <= PROMISED_OUTCOMES:
             return
-        found = (self.directory / "predictions").rglob("*.parquet")
+        found = files_in(self.directory / "predictions", "*.parquet")
         sizes = [file.stat().st_size for file in found if not file.is_symlink()]
         if files > max(PROMISED_FILES, FILES_PER_FILE * len(sizes)) or outcomes > max(
             PROMISED_OUTCOMES, OUTCOMES_PER_BYTE * sum(sizes)
@@ -139,10 +152,8 @@ class Store:
     def holds(self, dataset: str) -> bool:
         """Return whether a data set has any prediction file."""
         folder = self.directory / "predictions"
-        return any(
-            next((folder / folder_of(model) / folder_of(dataset)).rglob("*.parquet"), None)
-            for model in self.manifest.models
-        )
+        folders = (folder / folder_of(model) / folder_of(dataset) for model in self.manifest.models)
+        return any(patiently(of, partial(_has_predictions, of)) for of in folders)
 
     def write_manifest(self) -> None:
         """Write `run.json`.
@@ -214,6 +225,9 @@ class Store:
         """Return what the predictions of a shard were made from; None unless they are whole.
 
         A damaged file is logged as a warning.
+
+        Raises:
+            StoreError: the file cannot be read now.
         """
         try:
             table = self.read_shard(model, cell, shard)
@@ -261,7 +275,8 @@ class Store:
     def adopt(self, file: Path, model: str, cell: Cell, shard: Shard) -> None:
         """Copy a prediction file of another run, unchanged."""
         path = self.path(model, cell, shard)
-        write_whole(path, lambda beside: beside.write_bytes(file.read_bytes()))
+        content = patiently(file, file.read_bytes)
+        write_whole(path, lambda beside: beside.write_bytes(content))
 
     def origin(self, model: str, cell: Cell, shard: Shard) -> dict[str, str] | None:
         """Return the provenance of a shard, from the footer of its file alone.
@@ -270,6 +285,9 @@ class Store:
             The environment, the command (empty for a session in Python), the digest of decoded
             images and the fields of `Content`; None if the file is missing, truncated or belongs
             to another run.
+
+        Raises:
+            StoreError: the file cannot be read now.
         """
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
@@ -281,12 +299,17 @@ class Store:
             recent = {key: footer[key] for key in (*RECENT, *Content._fields) if key in footer}
             origin = {**footer["environment"], **recent}
             json.dumps(origin, ensure_ascii=False).encode()  # refuses half surrogate pairs
-        except UNREADABLE:
+        except UNREADABLE as error:
+            check_readable(path, error)
             return None
         return origin if all(isinstance(value, str) for value in origin.values()) else None
 
     def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
-        """Return the predictions of a cell; None while any shard of it is missing or damaged."""
+        """Return the predictions of a cell; None while any shard of it is missing or damaged.
+
+        Raises:
+            StoreError: a file cannot be read now.
+        """
         tables: list[pa.Table] = []
         places = [(model, cell, shard) for shard in self.shards(cell.dataset)]
         try:
@@ -311,6 +334,7 @@ class Store:
 
         Raises:
             DamagedShard: the file is damaged, or belongs to another run; names it.
+            StoreError: the file cannot be read now.
         """
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:

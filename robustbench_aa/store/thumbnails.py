@@ -18,8 +18,7 @@ from PIL import Image
 
 from robustbench_aa.errors import DatasetError, cause, one_line
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.store.storage import write_whole
-from robustbench_aa.support.files import is_plain
+from robustbench_aa.store.storage import exists, patiently, write_whole
 
 FRAMES = 5
 """The largest number of frames shown of a sequence."""
@@ -45,9 +44,9 @@ def write_samples(
     """
     for cell in cells:
         path = _path(directory, cell)
-        if path.exists() or path.is_symlink():  # writing would follow a link
-            continue
         try:
+            if exists(path) or path.is_symlink():  # writing would follow a link
+                continue
             strip = _strip(first_frames(cell))
             write_whole(path, partial(Path.write_bytes, data=strip))
         except DatasetError:  # the cell has failed, and its failure names the cause
@@ -70,14 +69,17 @@ def read_samples(store: Store) -> Samples:
 
 def _read(path: Path, directory: Path) -> bytes | None:
     """Return a thumbnail file; None if no run can have written it, since pages embed it."""
-    if not is_plain(path):
-        return None
-    if path.resolve().is_relative_to(directory.resolve()) and path.stat().st_size <= LARGEST:
-        content = path.read_bytes()
-        with suppress(Exception), Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
-            if picture.width <= FRAMES * SIDE and picture.height <= SIDE:
-                return content
-    _log.warning("%s is not a thumbnail of a run; it is left out", one_line(str(path)))
+    with suppress(Exception):
+        if not patiently(path, path.is_file):
+            return None
+        if path.resolve().is_relative_to(directory.resolve()) and path.stat().st_size <= LARGEST:
+            content = patiently(path, path.read_bytes)
+            with Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
+                if picture.width <= FRAMES * SIDE and picture.height <= SIDE:
+                    return content
+    _log.warning(
+        "%s is not a thumbnail of a run or cannot be read; it is left out", one_line(str(path))
+    )
     return None
 
 

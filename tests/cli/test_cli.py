@@ -285,6 +285,27 @@ def test_verify_lists_problems_with_status_1(tmp_path: Path) -> None:
     assert_refused(run("verify", "-d", "imagenet-c", "--data-dir", "no", cwd=tmp_path), "no folder")
 
 
+def test_verify_deep_compares_pictures_with_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "val" / "n01440764" / "a.bmp"
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (224, 224)).save(path)
+    model = ("-m", "torchvision:squeezenet1_1@random")
+    data = ("-d", "image-folder", "--data-dir", "val")
+    assert run("evaluate", *model, *data, "--output-dir", "run", cwd=tmp_path).returncode == 0
+    deep = ("verify", *data, "--deep", "run")
+    result = run(*deep, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "nothing is wrong" in result.stdout
+    times = path.stat().st_mtime_ns
+    Image.new("RGB", (224, 224), (1, 2, 3)).save(path)
+    os.utime(path, ns=(times, times))
+    result = run(*deep, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "wrong: the pictures of image-folder clean, images 0-1, are not" in result.stdout
+    assert_refused(run(*deep, "--sample", "1", cwd=tmp_path), "leave out --sample")
+    assert_refused(run("verify", *data, "--deep", "val", cwd=tmp_path), "no run in val")
+
+
 def test_a_directory_of_another_suite_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         models = 'models = ["digits:resnet@lpf2-seed0"]\ndatasets = ["digits"]\nlimit = 5\n'

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 from pathlib import Path
@@ -191,3 +192,26 @@ def test_times_of_files_mean_nothing(store: Store) -> None:
         for file in store.directory.rglob("*.parquet"):
             os.utime(file, (moment, moment))
         assert store.has(MODEL, CELL, SHARDS[0])
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_a_file_that_cannot_be_read_now_is_no_damaged_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """Else a table would be incomplete, or a shard evaluated again, because of a passing fault."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    for name in ("ParquetFile", "read_metadata"):
+        monkeypatch.setattr(predictions.pq, name, fail)
+    told = r"cannot read .*0-3\.parquet \(.+\); when that is mended, the same command resumes"
+    for ask in (store.read_shard, store.content, store.origin):
+        with pytest.raises(StoreError, match=told):
+            ask(MODEL, CELL, SHARDS[0])
+    with pytest.raises(StoreError, match=told):
+        store.read(MODEL, CELL, ["image"])
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "is_file", fail)
+    with pytest.raises(StoreError, match=told):
+        store.content(MODEL, CELL, SHARDS[0])

@@ -248,7 +248,7 @@ def test_an_object_storage_is_asked_again(error: OSError) -> None:
     assert isinstance(content, io.BytesIO)
     assert content.read() == b"whole"
     path = Failing(*[error] * 6)
-    with pytest.raises(StoreError, match="when that is mended, try again"):
+    with pytest.raises(StoreError, match="when that is mended, the same command"):
         readable(path)  # type: ignore[arg-type]
     assert not path.failures
 
