@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from skimage.data import astronaut, chelsea, coffee
 
-from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.labels import wnids
 
 
 def originals() -> tuple[np.ndarray, ...]:

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_aa.distortions import corruptions_at, frames, perturbations_at, shifts_by
-from robustbench_aa.metrics.baselines import PIXELS
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion
 
 CROPPED = "Resize 256 bilinear, CenterCrop"
 IMAGENET: dict[str, tuple[list[Distortion], str]] = {
@@ -23,6 +22,8 @@ IMAGENET: dict[str, tuple[list[Distortion], str]] = {
     "image-folder": ([CLEAN], f"{CROPPED} 224"),
 }
 """The distortions and the geometry of the data sets of photographs."""
+PIXELS = {"imagenet-c": "files", "imagenet-p": "files"}
+PIXELS |= dict.fromkeys(("imagenet-shift", "image-folder"), "torch")
 
 
 def forge(
@@ -46,7 +47,7 @@ def forge(
         distortions, geometry = IMAGENET[name]
         entries = [{**asdict(one), "frames": frames(one, 224)} for one in distortions]
         entry = {"sha256": name, "images": images, "classes": 1000, "size": 224}
-        entry |= {"collection": "photographs", "pixels": PIXELS[name]}
+        entry |= {"collection": PHOTOGRAPHS, "pixels": PIXELS[name]}
         entry |= {"labels": {"rule": "ImageNet wnids", "present": 1000}}
         described[name] = entry | {"geometry": geometry, "distortions": entries} | changes
     identities = {name: {"parameters": 1000, "classes": 1000} for name in models}

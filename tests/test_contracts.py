@@ -30,7 +30,9 @@ every_perturbation = pytest.mark.parametrize(
         name: size for size in sorted(PERTURBATIONS, reverse=True) for name in PERTURBATIONS[size]
     }.items(),
 )
-every_dataset = pytest.mark.parametrize("name", [n for n in DATASETS if n.startswith("digits")])
+every_dataset = pytest.mark.parametrize(
+    "name", [n for n, entry in DATASETS.items() if entry.embedded]
+)
 
 
 @pytest.fixture(params=TABLES, ids=lambda size: f"{size}px")

@@ -34,7 +34,8 @@ from PIL import Image
 import robustbench_aa
 from data_prep import download
 from robustbench_aa.cli import main as cli
-from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets import DATASETS
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import corruptions_at, perturbations_at
 from robustbench_aa.models import known_models
@@ -346,7 +347,7 @@ def stood_in(text: str) -> str:
 
 def fetched(archive: Download, to: Path) -> None:
     """Write the files of an archive of ImageNet-C or ImageNet-P, for two photographs."""
-    if f"/{download.DATASETS['imagenet-c'].record}/" in archive.url:
+    if archive in DATASETS["imagenet-c"].archives.values():
         family = Path(archive.url).stem
         cells = [f"{cell}" for cell in corruptions_at(224) if cell.group == family]
     else:

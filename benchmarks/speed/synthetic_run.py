@@ -35,7 +35,7 @@ from robustbench_aa.metrics.baselines import alexnet_errors
 from robustbench_aa.store.environment import environment
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.types import Shard
+from robustbench_aa.types import PHOTOGRAPHS, Shard
 
 OUTPUT = Path("results/performance/report_scaling.csv")
 MODELS = {"synthetic:resnet50": 0.767, "synthetic:lpf3": 0.74, "synthetic:lpf5": 0.72}
@@ -52,8 +52,8 @@ models in a cell, and of one model in one cell."""
 def synthetic_manifest() -> Manifest:
     """Return the manifest of these models on the released ImageNet-C."""
     # these import torch, whose memory must not count in the process that measures
-    from robustbench_aa.datasets.imagenet import COLLECTION
-    from robustbench_aa.datasets.pictures import STORED, Labels
+    from robustbench_aa.datasets.labels import Labels
+    from robustbench_aa.datasets.pictures import STORED
     from robustbench_aa.datasets.stored import StoredDataset
     from robustbench_aa.distortions import corruptions_at
     from robustbench_aa.suite import Suite
@@ -63,7 +63,7 @@ def synthetic_manifest() -> Manifest:
         name="imagenet-c",
         classes=CLASSES,
         labels=Labels("ImageNet wnids", CLASSES),
-        collection=COLLECTION,
+        collection=PHOTOGRAPHS,
         size=STORED.size,
         distortions=cells,
         missing={},

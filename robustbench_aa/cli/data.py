@@ -16,9 +16,10 @@ def datasets() -> None:
     from robustbench_aa.datasets import DATASETS, open_dataset
     from robustbench_aa.types import kind
 
-    for name in DATASETS:
-        if not name.startswith("digits"):
-            click.echo(f"{name:<16}files in --data-dir")
+    for name, entry in DATASETS.items():
+        if not entry.embedded:
+            place = f"{entry.form} in --data-dir or {entry.variable}"
+            click.echo(f"{name:<16}{place:<41}{entry.summary}")
             continue
         dataset = open_dataset(name)
         distortions = f"{kind(dataset.distortions)}, {len(dataset.distortions)} cells"
@@ -36,7 +37,7 @@ def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) ->
     """Check that the files of a data set are complete and readable."""
     from rich.progress import Progress
 
-    from robustbench_aa.datasets.verify import verify as verify_files
+    from robustbench_aa.datasets import verify_dataset
     from robustbench_aa.evaluation.sources import compare_sources
     from robustbench_aa.report.terminal import render_table
 
@@ -45,7 +46,7 @@ def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) ->
     display = console(stderr=True)
     with Progress(console=display, disable=not display.is_terminal) as bar:
         if deep is None:
-            table, problems = verify_files(
+            table, problems = verify_dataset(
                 dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
             )
         else:

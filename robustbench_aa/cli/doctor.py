@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     PerImage = Mapping[Distortion, np.ndarray]
     """Values per image [images], by distortion."""
 
-VARIABLES = (
-    *("IMAGENET_DIR", "IMAGENET_C_DIR", "IMAGENET_P_DIR"),
-    *("CIFAR10_DIR", "CIFAR10_C_DIR", "CIFAR100_C_DIR"),
-)
-"""Environment variables that name the folders of data sets."""
 EXTRAS = {"objects": "s3fs", "onnx": "onnxruntime", "ray": "ray", "timm": "timm"}
 """Package that each extra installs."""
 
@@ -166,6 +161,14 @@ def _free(function: str) -> str:
     return f"{shutil.disk_usage(existing).free / 2**30:.1f} GiB in {path}"
 
 
+def _folders() -> dict[str, str]:
+    """Return the state of each data set's folder, by environment variable."""
+    from robustbench_aa.datasets import DATASETS
+
+    entries = DATASETS.values()
+    return {entry.variable: _folder(entry.variable) for entry in entries if not entry.embedded}
+
+
 def _folder(variable: str) -> str:
     folder = os.environ.get(variable)
     if not folder:
@@ -200,7 +203,7 @@ SECTIONS: Mapping[str, Facts] = {
         "temporary directory": partial(_free, "tempfile:gettempdir"),
         "torch hub cache": partial(_free, "torch.hub:get_dir"),
     },
-    "data set folders": {variable: partial(_folder, variable) for variable in VARIABLES},
+    "data set folders": {"folders": _folders},
     "extras": {name: partial(_version, package) for name, package in EXTRAS.items()},
     "pixels": {"distortions": _pixels},
 }

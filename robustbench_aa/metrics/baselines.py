@@ -9,7 +9,7 @@ ImageNet-C and ImageNet-P as released, at 224 px, and for ImageNet's validation 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import pandas as pd
 
 from robustbench_aa.metrics.aggregates import CellMeans, MeansByKind
 from robustbench_aa.metrics.per_image import OutcomesByKind
-from robustbench_aa.types import CLEAN
+from robustbench_aa.store.schema import distortion_of
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, kind
 
 PUBLISHED = Path(__file__).with_name("published")
 BASELINES = {"alexnet": "AlexNet", "resnet50": "ResNet-50"}
@@ -34,14 +35,13 @@ GEOMETRIES = (
     "Resize 256 bilinear, CenterCrop 256",
 )
 """How published results crop: stored images, photographs, and photographs for shifts."""
-PIXELS: Mapping[str, str] = {
-    "image-folder": "torch",
-    "imagenet-c": "files",
-    "imagenet-c-live": "torch, JPEG 85",
-    "imagenet-p": "files",
-    "imagenet-shift": "torch",
+PIXELS: Mapping[str, Collection[str]] = {
+    "clean": ("torch",),
+    "corruption": ("files", "torch, JPEG 85"),
+    "perturbation": ("files",),
+    "shift": ("torch",),
 }
-"""The data sets that published results apply to, and how their pixels must be made.
+"""By kind of data set, the origins of pixels that published results apply to.
 
 docs/metrics.md measures which live data sets are close enough. `imagenet-c-live` is;
 `imagenet-p-live` is not: the encoding of the released videos softens noise, so that models flip
@@ -49,20 +49,21 @@ less.
 """
 
 
-def is_comparable(dataset: str, described: Mapping[str, Any]) -> bool:
+def is_comparable(described: Mapping[str, Any]) -> bool:
     """Return whether published results can be compared with those on a data set.
 
-    The data set must be one that they were published for, at 224 px, with images of all of
-    ImageNet's 1,000 classes. `report --with-published`, columns relative to AlexNet and published
-    baselines all depend on this rule.
+    The data set must be of photographs at 224 px, with images of all of ImageNet's 1,000 classes,
+    and with the released pixels or equivalent ones. `report --with-published`, columns relative to
+    AlexNet and published baselines all depend on this rule.
 
     Args:
-        dataset: name of the data set.
         described: description of the data set in `run.json`.
     """
     labels = described["labels"]
+    measured = kind(distortion_of(entry) for entry in described["distortions"])
     return (
-        PIXELS.get(dataset) == described["pixels"]
+        described["collection"] == PHOTOGRAPHS
+        and described["pixels"] in PIXELS[measured]
         and (described["classes"], described["size"]) == (CLASSES, SIZE)
         and (labels["rule"], labels["present"]) == ("ImageNet wnids", CLASSES)
         and described["geometry"] in GEOMETRIES

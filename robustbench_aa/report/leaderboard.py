@@ -65,7 +65,7 @@ class Leaderboard:
         self._models = models
         self._datasets = list(kinds.values())
         first = next(iter(models.values()))
-        comparable = {kind for kind, name in kinds.items() if is_comparable(name, datasets[name])}
+        comparable = {kind for kind, name in kinds.items() if is_comparable(datasets[name])}
         outcomes = {kind: part for kind, part in first.mean.items() if kind in comparable}
         self._published = {
             name: means

@@ -29,9 +29,7 @@ def append_published(
             metrics.
     """
     others = [
-        _describe(name, dataset)
-        for name, dataset in datasets.items()
-        if not is_comparable(name, dataset)
+        _describe(name, dataset) for name, dataset in datasets.items() if not is_comparable(dataset)
     ]
     if others:
         raise UsageError(

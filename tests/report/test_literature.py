@@ -22,7 +22,7 @@ from robustbench_aa.report.terminal import leaderboard_table
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Distortion
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion
 from tests.conftest import make_classifier
 from tests.forged import forge
 
@@ -227,6 +227,15 @@ def test_the_page_says_which_constants_are_unverified(tmp_path: Path) -> None:
         assert ("unverified constants of AlexNet" in page) == unverified
 
 
+CELLS = {
+    "image-folder": CLEAN,
+    "imagenet-c": Distortion("corruption", "fog", 1),
+    "imagenet-p": Distortion("perturbation", "tilt"),
+    "imagenet-shift": Distortion("shift", "crops"),
+    "digits-c": Distortion("corruption", "fog", 1),
+}
+
+
 @pytest.mark.parametrize(
     ("dataset", "pixels", "fits"),
     [
@@ -247,4 +256,6 @@ def test_published_metrics_are_of_the_released_data_or_of_what_equals_it(
 ) -> None:
     described = {"classes": 1000, "size": 224, "geometry": str(AS_MADE), "pixels": pixels}
     described["labels"] = {"rule": "ImageNet wnids", "present": 1000}
-    assert is_comparable(dataset, described) == fits
+    described["collection"] = "digits" if dataset == "digits-c" else PHOTOGRAPHS
+    described["distortions"] = [{**asdict(CELLS[dataset.removesuffix("-live")]), "frames": 1}]
+    assert is_comparable(described) == fits
