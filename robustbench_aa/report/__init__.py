@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from robustbench_aa.report.latex import latex_table
 from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
 from robustbench_aa.store.storage import replaced, restore
+from robustbench_aa.store.thumbnails import Samples
 
 __all__ = ["Tables", "make_tables", "write_report"]
 
@@ -20,7 +20,7 @@ def write_report(
     tables: Tables,
     folder: Path,
     title: str,
-    samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    samples: Samples,
     latex: bool = False,
 ) -> list[Path]:
     """Write tables, plots and the page into a folder.
@@ -74,7 +74,7 @@ def _write(
     tables: Tables,
     folder: Path,
     title: str,
-    samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    samples: Samples,
     latex: bool,
 ) -> list[Path]:
     # matplotlib is slow to load
