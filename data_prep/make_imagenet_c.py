@@ -29,6 +29,7 @@ from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.distortions.severities import check_severity
 from robustbench_aa.errors import UnknownName, UsageError, cause
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.files import read_text
 from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard, shards
@@ -60,7 +61,7 @@ class Part:
 @click.option("--severity", "severities", multiple=True, type=int, help="Likewise, 1 to 5.")
 @click.option("--seed", default=0, show_default=True, help="Of the corruptions' randomness.")
 @click.option("--batch-size", "-b", default=64, show_default=True)
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--device", default=choose_device)
 def main(
     source: str,
     to: Path,

@@ -24,6 +24,7 @@ from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard
 
@@ -37,7 +38,7 @@ SEQUENCES = 8
 @click.option("--perturbation", "names", multiple=True, help="Only this; may be repeated.")
 @click.option("--seed", default=0, show_default=True, help="Of the perturbations' randomness.")
 @click.option("--limit", type=int, help="At most this many photographs, evenly spread.")
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--device", default=choose_device)
 def main(
     source: str, to: Path, names: tuple[str, ...], seed: int, limit: int | None, device: str
 ) -> None:

@@ -8,15 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args, get_origin, runtime_checkable
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
@@ -24,6 +16,7 @@ from robustbench_aa.errors import SuiteError, UnknownName
 from robustbench_aa.support.files import read_text
 
 if TYPE_CHECKING:
+    from pydantic import ModelWrapValidatorHandler, ValidationInfo
     from pydantic_core import ErrorDetails
 
     from robustbench_aa.types import Classifier

@@ -63,6 +63,7 @@ class LiveDataset:
         default_factory=dict, compare=False, repr=False
     )
     _stamps: dict[Shard, str] = field(default_factory=dict, compare=False, repr=False)
+    _sources: dict[Shard, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def images(self) -> int:
@@ -123,8 +124,10 @@ class LiveDataset:
         return self._stamps[shard]
 
     def sources(self, distortion: Distortion, shard: Shard) -> str:
-        """SHA-256 of what a shard's images are read from."""
-        return sources_of(self.clean, self.index[slice(*shard)])
+        """SHA-256 of what a shard's images are read from, which all distortions share."""
+        if shard not in self._sources:
+            self._sources[shard] = sources_of(self.clean, self.index[slice(*shard)])
+        return self._sources[shard]
 
     def _forget_all_but(self, shard: Shard) -> None:
         places = set(self.index[slice(*shard)].tolist())

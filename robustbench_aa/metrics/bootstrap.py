@@ -7,8 +7,8 @@ Images are the sampling unit, and the level of every interval is 95%. There are 
   also gives a p-value;
 - `ratio_interval` for a metric relative to another model: a bias-corrected bootstrap.
 
-`benchmarks/coverage.py` simulates how often each contains the true value; docs/metrics.md has the
-table.
+`benchmarks/reliability/coverage.py` simulates how often each contains the true value;
+docs/metrics.md has the table.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robustbench_aa.errors import RunError, StoreError, cause
 from robustbench_aa.report.latex import latex_table
@@ -12,6 +13,9 @@ from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
 from robustbench_aa.store.storage import replaced, restore
 from robustbench_aa.store.thumbnails import Samples
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Tables", "make_tables", "write_report"]
 
@@ -21,18 +25,20 @@ def write_report(
     folder: Path,
     title: str,
     samples: Samples,
+    maps: pd.DataFrame | None = None,
     latex: bool = False,
 ) -> list[Path]:
     """Write tables, plots and the page into a folder.
 
-    A report replaces an earlier one completely or not at all. Other files in the folder, such as
-    feature maps, remain.
+    A report replaces an earlier one completely or not at all. Nothing in the folder is read; other
+    files in it, such as notes, remain.
 
     Args:
         tables: tables of the run.
         folder: folder of the report.
         title: title of the page.
         samples: images that the models saw, for the page.
+        maps: feature maps of the run, for the page; None if there are none.
         latex: whether to write `leaderboard.tex` too.
 
     Returns:
@@ -47,7 +53,7 @@ def write_report(
     try:
         with replaced(folder) as new:
             _carry_over(folder, new)
-            written = _write(tables, new, title, samples, latex)
+            written = _write(tables, new, title, samples, maps, latex)
             names = [path.relative_to(new) for path in written]
     except OSError as error:
         where = error.filename or folder
@@ -75,10 +81,11 @@ def _write(
     folder: Path,
     title: str,
     samples: Samples,
+    maps: pd.DataFrame | None,
     latex: bool,
 ) -> list[Path]:
     # matplotlib is slow to load
-    from robustbench_aa.report.feature_maps import draw_feature_maps, read_feature_maps
+    from robustbench_aa.report.feature_maps import draw_feature_maps
     from robustbench_aa.report.page import render_page
     from robustbench_aa.report.plots import draw_plots
 
@@ -91,7 +98,7 @@ def _write(
     plots = draw_plots(replace(tables, leaderboard=own_rows(tables.leaderboard)))
     for name, plot in plots.items():
         written += plot.write(folder / "figures" / name)
-    if (maps := read_feature_maps(folder / "features")) is not None:
+    if maps is not None:
         plots["features"] = draw_feature_maps(maps)
     page = folder / "index.html"
     page.write_text(render_page(title, tables, plots, samples), encoding="utf-8")

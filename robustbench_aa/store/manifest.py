@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import json
-import platform
-import re
-import subprocess
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from robustbench_aa.errors import DatasetError, RunError, cause
-from robustbench_aa.store.schema import LARGEST, check_form, with_kinds
+from robustbench_aa.errors import RunError, cause
+from robustbench_aa.store.schema import LARGEST, check_run, with_kinds
 from robustbench_aa.store.storage import patiently
 from robustbench_aa.support.files import read_text
-from robustbench_aa.types import Classifier, Shard
-
-if TYPE_CHECKING:
-    from robustbench_aa.datasets import Dataset
 
 SCHEMA_VERSION = 2
 """Of `run.json` and of the prediction files; files of another version are never mixed in."""
@@ -80,7 +70,7 @@ class Manifest:
             text = patiently(path, lambda: read_text(path, LARGEST))
             content = with_kinds(json.loads(text, parse_constant=_refuse))
             if content["schema"] == SCHEMA_VERSION:
-                check_form(content)
+                check_run(content)
                 return cls(**content)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -124,23 +114,6 @@ class Manifest:
             profile=self.profile or earlier.profile,
         )
 
-    def made_here(
-        self, datasets: Mapping[str, Dataset], device: str, inference: Mapping[str, str]
-    ) -> Manifest:
-        """This manifest with what predictions of this process are made with.
-
-        Args:
-            datasets: by name, whose decoded pictures are told.
-            device: a torch device.
-            inference: what is told of how frames go through models.
-        """
-        decoded = {name: decoded_sha256(dataset) for name, dataset in datasets.items()}
-        return dataclasses.replace(
-            self,
-            environment=environment(device) | dict(inference),
-            decoded=self.decoded | decoded,
-        )
-
     def contradiction(self, other: Manifest) -> str | None:
         """What is said of the other run if its predictions cannot stand beside this one's."""
         if other.seed != self.seed:
@@ -182,136 +155,3 @@ def _changed_distortions(ours: list[Identity], theirs: list[Identity]) -> list[s
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
-
-
-def model_identity(classifier: Classifier) -> Identity:
-    """Everything about a model that its predictions depend on."""
-    return {
-        "weights_sha256": classifier.weights_sha256,
-        "source_sha256": classifier.source_sha256,
-        "architecture_sha256": hashlib.sha256(classifier.architecture().encode()).hexdigest(),
-        "parameters": classifier.parameters,
-        "input_size": classifier.input_size,
-        "classes": classifier.classes,
-        # as JSON gives it back, so that a run is equal to itself read again: lists, no tuples
-        "preprocessing": json.loads(json.dumps(dataclasses.asdict(classifier.preprocessing))),
-    }
-
-
-def dataset_identity(dataset: Dataset) -> Identity:
-    """Everything about a data set that predictions on it depend on, and all that it defines."""
-    return {
-        "sha256": dataset.sha256,
-        "images": dataset.images,
-        "collection": dataset.collection,
-        "classes": dataset.classes,
-        "labels": dataclasses.asdict(dataset.labels),
-        "pixels": dataset.pixels,
-        "size": dataset.size,
-        "geometry": dataset.geometry,
-        "distortions": [
-            {**dataclasses.asdict(distortion), "frames": dataset.frames(distortion)}
-            for distortion in dataset.distortions
-        ],
-    }
-
-
-def decoded_sha256(dataset: Dataset) -> str:
-    """Of the first, middle and last image under the first distortion that is there.
-
-    They are computed on the CPU, so that what differs is how their files are decoded. Empty where
-    one of them cannot be read; the evaluation says why.
-    """
-    import torch
-
-    present = next(of for of in dataset.distortions if of not in dataset.missing)
-    digest = hashlib.sha256()
-    try:
-        for place in sorted({0, dataset.images // 2, dataset.images - 1}):
-            shard = Shard(place, place + 1)
-            for batch in dataset.read(present, shard, 1, torch.device("cpu")):
-                digest.update(batch.frames.numpy().tobytes())
-    except DatasetError:
-        return ""
-    return digest.hexdigest()
-
-
-def environment(device: str) -> dict[str, str]:
-    """What else a number could depend on: versions of packages, decoders and code, the hardware.
-
-    The precision is that of torch's settings as they are now.
-    """
-    import torch
-
-    return {
-        **versions(),
-        **_decoders(),
-        "commit": _commit(),
-        "device": device,
-        "cpu": cpu_name(),
-        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
-        **_precision(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of Python, the system and the packages, none of which is imported for it."""
-    packages: Iterable[str] = (
-        *("robustbench-aa", "torch", "torchvision", "numpy", "pandas", "pyarrow"),
-        *("pillow", "av", "imagecorruptions"),
-    )
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{package: version(package) for package in packages},
-    }
-
-
-def _decoders() -> dict[str, str]:
-    """The libraries that Pillow and PyAV decode with, which their own versions do not tell."""
-    import av
-    from PIL import features
-
-    turbo = features.version("libjpeg_turbo") if features.check("libjpeg_turbo") else None
-    codec = av.library_versions["libavcodec"]
-    return {
-        "libjpeg": f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}",
-        "libavcodec": ".".join(map(str, codec)),
-    }
-
-
-def _precision() -> dict[str, str]:
-    """How exact float32 is on a GPU."""
-    import torch
-
-    flags: dict[str, Callable[[], object]] = {
-        "float32_matmul_precision": torch.get_float32_matmul_precision,
-        "matmul_tf32": lambda: torch.backends.cuda.matmul.allow_tf32,
-        "cudnn_tf32": lambda: torch.backends.cudnn.allow_tf32,
-    }
-    told = {}
-    for name, flag in flags.items():
-        try:
-            told[name] = str(flag())
-        except RuntimeError:  # torch does not say once its newer settings were used as well
-            told[name] = "unclear"
-    return told
-
-
-def cpu_name() -> str:
-    """What the processor calls itself, or at least its architecture."""
-    try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # there is none on other systems
-        told = ""
-    name = re.search(r"^model name\s*: (.+)$", told, re.MULTILINE)
-    return name[1] if name else platform.processor() or platform.machine()
-
-
-def _commit() -> str:
-    """The commit of the working copy that the package runs from; empty for an installed one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

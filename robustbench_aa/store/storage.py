@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -21,7 +22,6 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from robustbench_aa.errors import RunError, StoreError, UsageError, cause
-from robustbench_aa.support.files import is_plain
 from robustbench_aa.support.optional import extra
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -69,18 +69,22 @@ def readable(path: Path) -> Path | io.BytesIO | None:
     """What pyarrow reads: the plain file at a path, or the object, whole; None if there is none.
 
     Raises:
-        StoreError: the object storage does not answer.
+        StoreError: the disk fails, or the object storage does not answer.
     """
-    if is_on_disk(path):
-        return path if is_plain(path) else None
     try:
+        if is_on_disk(path):
+            return path if path.is_file() else None
         return io.BytesIO(patiently(path, path.read_bytes))
     except FileNotFoundError:
         return None
     except Exception as error:  # each storage's own
-        raise StoreError(
-            f"cannot read {path} ({cause(error)}); when that is mended, try again"
-        ) from error
+        raise unreadable_now(path, error) from error
+
+
+def unreadable_now(path: Path, error: Exception) -> StoreError:
+    """Return the error of a file that may be whole, but cannot be read at the moment."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else cause(error)
+    return StoreError(f"cannot read {path} ({why}); when that is mended, the same command resumes")
 
 
 def patiently(path: Path, ask: Callable[[], T]) -> T:
@@ -259,18 +263,34 @@ def on_disk(folder: Path) -> Iterator[Path]:
             if ".." in name.split("/"):
                 raise RunError(f"{there} is no file of a run; delete it")
             (here / name).parent.mkdir(parents=True, exist_ok=True)
-            there.fs.get_file(there.path, os.fspath(here / name))
+            patiently(there, partial(there.fs.get_file, there.path, os.fspath(here / name)))
         yield here
         after = _files(here)
         # the page comes last, so that it never shows what is not there yet
         for name in sorted(after, key=lambda name: name == "index.html"):
             _upload(after[name], folder / name)
         for name in before.keys() - after:
-            before[name].unlink()
+            patiently(before[name], partial(before[name].unlink, missing_ok=True))
 
 
 def _files(folder: Path) -> dict[str, Any]:
     """By their names within a folder."""
-    return {
-        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
+
+
+def files_in(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return the files below a folder whose names match a pattern.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    return patiently(folder, lambda: [of for of in folder.rglob(pattern) if of.is_file()])
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is something at a path.
+
+    Raises:
+        OSError: the disk or the object storage does not say.
+    """
+    return patiently(path, path.exists)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from torch import nn
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.content import Digest, of_frames
 from robustbench_aa.datasets.pictures import wnids
-from robustbench_aa.errors import RunError
+from robustbench_aa.errors import RunError, UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference
-from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.evaluation.session import Session, prepare
+from robustbench_aa.evaluation.sources import compare_sources
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
@@ -30,10 +32,10 @@ CPU = torch.device("cpu")
 FOG = ["fog"]
 
 
-def network(name: str, seed: int = 0) -> Classifier:
+def network(name: str, seed: int = 0, classes: int = 1000) -> Classifier:
     torch.manual_seed(seed)
-    module = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 1000))
-    return Classifier(module, name=name, input_size=224, classes=1000, preprocessing=PLAIN)
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, classes))
+    return Classifier(module, name=name, input_size=224, classes=classes, preprocessing=PLAIN)
 
 
 @pytest.fixture
@@ -49,10 +51,13 @@ def corrupted(tmp_path: Path) -> Path:
     return root
 
 
-def evaluated(root: Path, run: Path, model: Classifier, **suite: object) -> Run:
+def planned(root: Path, run: Path, model: Classifier, **suite: object) -> Session:
     given = {"data_dir": str(root), "corruptions": FOG} | suite
-    asked = Suite([model], ["imagenet-c"], **given)  # type: ignore[arg-type]
-    return prepare(asked, run, "cpu").run()
+    return prepare(Suite([model], ["imagenet-c"], **given), run, "cpu")  # type: ignore[arg-type]
+
+
+def evaluated(root: Path, run: Path, model: Classifier, **suite: object) -> Run:
+    return planned(root, run, model, **suite).run()
 
 
 def swap_severities(root: Path, keep_times: bool) -> None:
@@ -90,6 +95,83 @@ def test_models_are_not_put_side_by_side_on_different_pictures(
     opened = evaluated(corrupted, run, network("b"))
     with pytest.raises(RunError, match=r"a and b were evaluated on different pictures .* fog/1"):
         opened.tables()
+
+
+def test_a_deep_verification_finds_pictures_that_changed_unnoticed(
+    corrupted: Path, tmp_path: Path
+) -> None:
+    """Sizes and times of the files are what they were, so that nothing else notices."""
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"), shard_size=2)
+    table, problems = compare_sources(run, "imagenet-c", str(corrupted))
+    assert problems == []
+    assert table["cell"].tolist() == [f"fog/{severity}" for severity in range(1, 6)]
+    assert (table[["prediction_files", "differ"]] == [2, 0]).all(axis=None)
+    swap_severities(corrupted, keep_times=True)
+    assert not planned(corrupted, run, network("a"), shard_size=2).work
+    table, problems = compare_sources(run, "imagenet-c", str(corrupted))
+    assert table["differ"].tolist() == [2, 2, 0, 0, 0]
+    file = run / "predictions" / "a" / "imagenet-c" / "fog" / "1" / "0-2.parquet"
+    assert problems[0] == (
+        f"the pictures of imagenet-c fog/1, images 0-2, are not those that {file} was made from"
+    )
+    assert len(problems) == 4
+    swap_severities(corrupted, keep_times=True)
+    assert compare_sources(run, "imagenet-c", str(corrupted))[1] == []
+
+
+def test_a_deep_verification_compares_the_images_of_a_limit(
+    corrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"), limit=2)
+    assert compare_sources(run, "imagenet-c", str(corrupted))[1] == []
+    next((corrupted / "fog" / "5" / wnids()[2]).iterdir()).write_bytes(b"damaged")
+    (problem,) = compare_sources(run, "imagenet-c", str(corrupted))[1]
+    assert "images 0-2, cannot be compared with" in problem
+    assert "a.bmp cannot be read" in problem
+    shutil.rmtree(corrupted / "fog" / "4")
+    problems = compare_sources(run, "imagenet-c", str(corrupted))[1]
+    assert len(problems) == 2
+    assert "there is no" in problems[0]
+
+
+def test_a_deep_verification_reads_clean_pictures_once(tmp_path: Path) -> None:
+    """Folders are numbers that begin at 1; distorted frames come from the same clean files."""
+    for place in (1, 2):
+        path = tmp_path / "val" / str(place) / "a.bmp"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (224, 224), (place, 2, 3)).save(path)
+    model = network("a", classes=2)
+    given = {"data_dir": str(tmp_path / "val"), "corruptions": FOG}
+    suite = Suite([model], ["imagenet-c-live"], **given)  # type: ignore[arg-type]
+    prepare(suite, tmp_path / "run", "cpu").run()
+    table, problems = compare_sources(tmp_path / "run", "imagenet-c-live", str(tmp_path / "val"))
+    assert (len(table), problems) == (5, [])
+    Image.new("RGB", (224, 224), (9, 9, 9)).save(tmp_path / "val" / "2" / "a.bmp")
+    table, problems = compare_sources(tmp_path / "run", "imagenet-c-live", str(tmp_path / "val"))
+    assert (table["differ"].tolist(), len(problems)) == ([1] * 5, 5)
+
+
+def test_predictions_without_a_digest_are_named(corrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"), severities=[1])
+    made_elsewhere(run / "predictions", sources_sha256="")
+    (problem,) = compare_sources(run, "imagenet-c", str(corrupted))[1]
+    assert problem.endswith("0-4.parquet does not say which pictures it was made from")
+
+
+def test_a_deep_verification_of_other_data_is_refused(corrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    evaluated(corrupted, run, network("a"))
+    with pytest.raises(RunError, match="no run in"):
+        compare_sources(tmp_path, "imagenet-c", str(corrupted))
+    with pytest.raises(UnknownName, match="data set of the run 'imagenet-p'"):
+        compare_sources(run, "imagenet-p", str(corrupted))
+    for severity in range(1, 6):
+        shutil.rmtree(corrupted / "fog" / str(severity) / wnids()[0])
+    with pytest.raises(UsageError, match=r"has 3 images, and .*run measured 4; check --data-dir"):
+        compare_sources(run, "imagenet-c", str(corrupted))
 
 
 def test_files_that_were_only_copied_are_the_same_pictures(corrupted: Path, tmp_path: Path) -> None:

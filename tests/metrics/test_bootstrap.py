@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.coverage import FLIP_SIZES, flips, mean_size, of_mean
+from benchmarks.reliability.coverage import FLIP_SIZES, flips, mean_size, of_mean
 from robustbench_aa.metrics.bootstrap import (
     LEVEL,
     PAIRED_RESAMPLES,

@@ -1,10 +1,10 @@
-"""Whether a damaged file can do harm: `python -m benchmarks.fuzz --cases 10000 --seed 0`.
+"""Read damaged files: `python -m benchmarks.reliability.fuzz --cases 10000 --seed 0`.
 
-Sound files of every kind that the program reads are made, changed by chance, and read. A case may
-work or be refused by a `RobustbenchError` of one line. Anything else is a defect, which is printed
-with what it takes to see it again: another exception, ten seconds, a gigabyte of memory, a
-prediction that changed unnoticed, a path outside the run. Nothing is downloaded: there are no
-connections here. The exit status is 1 if there was a defect.
+Valid files of every kind that the program reads are damaged at random, and read. A case works, or a
+`RobustbenchError` of one line refuses it. Anything else is a defect, which is printed with the
+command that repeats it: another exception, ten seconds, a gigabyte of memory, predictions that
+changed unnoticed, a path outside the run. Nothing is downloaded: cases cannot open connections. The
+exit status is 1 if there was a defect.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.fuzz_targets import TARGETS, Try
+from benchmarks.reliability.fuzz_runs import Try
+from benchmarks.reliability.fuzz_targets import TARGETS
 from robustbench_aa.cli.main import run_command
 from robustbench_aa.errors import RobustbenchError, UnknownName
 

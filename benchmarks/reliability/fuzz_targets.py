@@ -1,18 +1,16 @@
-"""What `benchmarks/fuzz.py` tries: sound files of every kind, which are changed and read.
+"""The targets of `benchmarks/reliability/fuzz.py`: valid files of every kind, damaged and read.
 
-A target makes its files in a folder and gives a function that changes them by chance and has the
-program read them. No case names a `python:` model, which is code.
+A target writes its files into a folder and returns a function that damages them at random and has
+the program read them. No case names a `python:` model, which is code.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
 import shutil
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +19,22 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks.damage import ODD, damaged, twisted
+from benchmarks.reliability.damage import ODD, damaged
+from benchmarks.reliability.fuzz_runs import (
+    Try,
+    footers,
+    manifests,
+    merges,
+    predictions,
+    reports,
+)
 from robustbench_aa.datasets import DATASETS, Request, open_dataset
 from robustbench_aa.datasets.cifar import BATCH, read_array, read_labels
 from robustbench_aa.datasets.pictures import Geometry, decode
 from robustbench_aa.datasets.videos import decode_video, encode_video
-from robustbench_aa.errors import DamagedShard
-from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.models import load
-from robustbench_aa.run import Run
-from robustbench_aa.store.manifest import Manifest
-from robustbench_aa.store.shards import Store
-from robustbench_aa.suite import SHIPPED, Suite, read_suite
-from robustbench_aa.types import CLEAN, Shard
-
-MODEL = "digits:resnet@baseline-seed0"
-Try = Callable[[np.random.Generator], None]
-"""Makes a case and tries it."""
+from robustbench_aa.suite import SHIPPED, read_suite
+from robustbench_aa.types import Shard
 
 
 def suites(folder: Path) -> Try:
@@ -122,99 +119,6 @@ def _replace(path: Path, random: np.random.Generator) -> None:
         os.mkfifo(path)
     elif how == 3:
         path.symlink_to(path.parent)
-
-
-def _run(folder: Path) -> Run:
-    """A target's copy of a small run."""
-    return Run(shutil.copytree(_evaluated(folder.parent / f"run-{os.getpid()}"), folder / "run"))
-
-
-@cache
-def _evaluated(folder: Path) -> Path:
-    """A small run: clean digits, shifts, and one of the corruptions of a set."""
-    suite = Suite([MODEL], ["digits", "digits-shift"], limit=6, shard_size=4)
-    prepare(suite, folder, "cpu").run()
-    suite = Suite([MODEL], ["digits-c"], limit=6, shard_size=4, corruptions=["fog"])
-    prepare(suite, folder, "cpu").run()
-    return folder
-
-
-def manifests(folder: Path) -> Try:
-    """`run.json`, by its bytes and by its entries."""
-    file = _run(folder).directory / "run.json"
-    text = file.read_bytes()
-
-    def attempt(random: np.random.Generator) -> None:
-        file.write_bytes(_other_manifest(text, random))
-        store = Store.of_run(file.parent)
-        assert Manifest.read(file.parent) == store.manifest
-        _check_paths(store)
-
-    return attempt
-
-
-def _other_manifest(text: bytes, random: np.random.Generator) -> bytes:
-    if random.random() < 0.2:
-        return damaged(text, random)
-    content = json.loads(text)
-    for _ in range(random.integers(1, 3)):
-        content = twisted(content, random)
-    return json.dumps(content).encode()
-
-
-def _check_paths(store: Store) -> None:
-    """Every prediction file lies where the run's lie, under a name of its own."""
-    root = (store.directory / "predictions").resolve()
-    places = [
-        store.path(model, cell, store.shards(dataset)[0]).resolve()
-        for model in store.manifest.models
-        for dataset in store.manifest.datasets
-        for cell in store.cells(dataset)
-    ]
-    assert all(place.is_relative_to(root) for place in places), "a path leaves the run"
-    assert len(set(places)) == len(places), "two cells share a path"
-
-
-def reports(folder: Path) -> Try:
-    """All tables of a run whose `run.json` or prediction file is another."""
-    run = _run(folder)
-    file = run.directory / "run.json"
-    text = file.read_bytes()
-    predictions = sorted(run.directory.rglob("*.parquet"))
-
-    def attempt(random: np.random.Generator) -> None:
-        chosen = predictions[random.integers(len(predictions))]
-        content = chosen.read_bytes()
-        try:
-            if random.random() < 0.2:
-                chosen.write_bytes(damaged(content, random))
-            else:
-                file.write_bytes(_other_manifest(text, random))
-            Run(run.directory).tables()
-        finally:
-            chosen.write_bytes(content)
-            file.write_bytes(text)
-
-    return attempt
-
-
-def predictions(folder: Path) -> Try:
-    """Prediction files: what is read of a damaged one is what was written."""
-    store = Store.of_run(_run(folder).directory)
-    (cell,) = (cell for cell in store.cells("digits") if cell.distortion == CLEAN)
-    place = (MODEL, cell, Shard(0, 4))
-    file = store.path(*place)
-    content, sound = file.read_bytes(), store.read_shard(*place)
-
-    def attempt(random: np.random.Generator) -> None:
-        file.write_bytes(damaged(content, random))
-        store.origin(*place)
-        found = store.read_shard(*place)
-        if found is None:
-            raise DamagedShard("no file")
-        assert found.equals(sound), "other predictions"
-
-    return attempt
 
 
 def pictures(folder: Path) -> Try:
@@ -309,15 +213,17 @@ def checkpoints(folder: Path) -> Try:
 
 
 TARGETS: dict[str, tuple[Callable[[Path], Try], int]] = {
-    "suites": (suites, 20),
-    "models": (models, 10),
+    "suites": (suites, 19),
+    "models": (models, 8),
     "datasets": (datasets, 6),
     "run.json": (manifests, 20),
     "reports": (reports, 2),
-    "predictions": (predictions, 12),
+    "predictions": (predictions, 10),
     "pictures": (pictures, 14),
     "videos": (videos, 4),
     "arrays": (arrays, 8),
     "checkpoints": (checkpoints, 4),
+    "footers": (footers, 3),
+    "merges": (merges, 2),
 }
 """What is tried, and its percentage of the cases."""

@@ -1,4 +1,4 @@
-"""How often intervals contain the truth: `python -m benchmarks.coverage`.
+"""How often intervals contain the truth: `python -m benchmarks.reliability.coverage`.
 
 Data sets are drawn whose truth is known, and intervals are computed by the package's own functions.
 Other methods are applied to the same data sets: the percentile bootstrap to all of them, Clopper

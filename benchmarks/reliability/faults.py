@@ -1,0 +1,67 @@
+"""Break runs in every way, and compare: `python -m benchmarks.reliability.faults`.
+
+Every fault is brought about for real, in a process of its own. Afterwards the same command runs
+undisturbed, and its tables must be those of a run that was never disturbed, byte by byte. Another
+exit status than the expected one, or tables that differ, end the command with status 1.
+
+Faults that this machine cannot bring about, such as full disks without root, are left out.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from benchmarks.reliability import (
+    contents,
+    disk,
+    files,
+    models,
+    processes,
+    ray_cluster,
+    storage,
+)
+from benchmarks.reliability.sandbox import Fault, Sandbox, Unavailable
+from benchmarks.rows import write_table
+
+OUTPUT = Path("results/reliability/faults.csv")
+GROUPS = (processes, models, files, contents, disk, storage, ray_cluster)
+FAULTS: dict[str, Fault] = {name: fault for group in GROUPS for name, fault in group.FAULTS.items()}
+
+
+@click.command()
+@click.option("--only", multiple=True, type=click.Choice([*FAULTS]), help="A fault (repeatable).")
+@click.option("--quick", is_flag=True, help="Bring each fault about a few times only.")
+@click.option("--output", default=OUTPUT, show_default=True, type=click.Path(path_type=Path))
+def main(only: tuple[str, ...], quick: bool, output: Path) -> None:
+    """Bring faults about and write a row for each; rows of faults that are left out stay."""
+    # a shell starts background commands with SIGINT ignored, and forks would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    rows: dict[Any, Any] = {}
+    if output.exists():
+        rows = {row["fault"]: row for row in pd.read_csv(output).to_dict("records")}
+    with tempfile.TemporaryDirectory() as folder:
+        sandbox = Sandbox(Path(folder), quick)
+        sandbox.prepare()
+        for name in only or FAULTS:
+            start = time.perf_counter()
+            try:
+                seen = list(FAULTS[name](sandbox))
+            except Unavailable as error:
+                click.echo(f"{name}: left out ({error})")
+                continue
+            rows[name] = {"fault": name, "times": len(seen), "seen": seen[-1]}
+            seconds = time.perf_counter() - start
+            click.echo(f"{name}: {len(seen)} times in {seconds:.0f} s; {seen[-1]}")
+            write_table(pd.DataFrame([rows[of] for of in FAULTS if of in rows]), output)
+    click.echo(output)
+
+
+if __name__ == "__main__":
+    main()

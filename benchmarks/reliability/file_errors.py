@@ -1,0 +1,158 @@
+"""Operating system errors at one chosen call: open, read, write, rename, … below a directory.
+
+`fail_at` replaces Python's functions for files in this process, so it is for a fork that ends soon.
+Parquet files, which pyarrow would open itself, go through the same functions.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+CALLS: Mapping[str, tuple[str, ...]] = {
+    "EIO": (
+        *("open", "create", "read", "write", "fsync", "stat", "lstat", "mkdir", "scandir"),
+        *("listdir", "rename", "replace", "link", "unlink", "remove", "rmdir", "utime"),
+    ),
+    "EMFILE": ("open", "create", "scandir", "listdir"),
+    "ENOSPC": ("create", "write", "fsync", "mkdir", "rename", "replace", "link"),
+}
+"""By error, the calls that can fail with it."""
+
+
+class Injector:
+    """Counts calls that concern a directory, and lets one of them fail.
+
+    Args:
+        directory: absolute.
+        error: `EIO`, `EMFILE` or `ENOSPC`.
+        place: which of the calls that can fail with it fails, from 0.
+        failed: is called with the call's name and path when it fails.
+    """
+
+    def __init__(
+        self, directory: Path, error: str, place: int, failed: Callable[[str], object]
+    ) -> None:
+        self._directory, self._error, self._place = directory, error, place
+        self._failed, self._seen = failed, 0
+
+    def check(self, call: str, path: object) -> None:
+        """Count a call.
+
+        Raises:
+            OSError: it is the one that is to fail.
+        """
+        if call not in CALLS[self._error] or not self.concerns(path):
+            return
+        self._seen += 1
+        if self._seen == self._place + 1:
+            number = getattr(errno, self._error)
+            self._failed(f"{call} {path}")
+            raise OSError(number, os.strerror(number), str(path))
+
+    def concerns(self, path: object) -> bool:
+        """Return whether a path is the directory or below it."""
+        if not isinstance(path, str | os.PathLike):
+            return False
+        return Path(os.path.abspath(path)).is_relative_to(self._directory)  # noqa: PTH100
+
+
+def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], object]) -> None:
+    """Let one call of this process fail; the arguments are those of `Injector`."""
+    injector = Injector(directory, error, place, failed)
+    plain_open = io.open
+    for name in CALLS["EIO"]:
+        if name not in ("open", "create", "read", "write", "fsync"):
+            setattr(os, name, _checked(getattr(os, name), name, injector))
+    os.open = _checked_open(os.open, injector)
+    os.fsync = _checked_fsync(os.fsync, injector)  # type: ignore[assignment]
+
+    class File(io.FileIO):
+        """A file whose reads and writes are counted."""
+
+        def readinto(self, buffer: Any) -> Any:
+            injector.check("read", self.name)
+            return super().readinto(buffer)
+
+        def readall(self) -> bytes:
+            injector.check("read", self.name)
+            return super().readall()
+
+        def write(self, content: Any) -> Any:
+            injector.check("write", self.name)
+            return super().write(content)
+
+    def opened(file: Any, mode: str = "r", *more: Any, **how: Any) -> Any:
+        if not injector.concerns(file):
+            return plain_open(file, mode, *more, **how)
+        injector.check("open" if mode.startswith("r") else "create", file)
+        kind = mode.replace("b", "").replace("t", "")
+        raw = File(os.fspath(file), kind)
+        buffered: Any = io.BufferedReader(raw) if kind == "r" else io.BufferedWriter(raw)
+        if "b" in mode:
+            return buffered
+        names = ("buffering", "encoding", "errors", "newline")
+        given = dict(zip(names, more, strict=False)) | how
+        given.pop("buffering", None)
+        return io.TextIOWrapper(buffered, **given)
+
+    io.open = builtins.open = opened
+    _patch_parquet(opened)
+
+
+def _checked(call: Callable[..., Any], name: str, injector: Injector) -> Callable[..., Any]:
+    def checked(path: Any = ".", *more: Any, **how: Any) -> Any:
+        injector.check(name, _absolute(path, how))
+        return call(path, *more, **how)
+
+    return checked
+
+
+def _absolute(path: Any, how: Mapping[str, Any]) -> Any:
+    """Return the path that a call is about, also of one relative to an open directory."""
+    if isinstance(path, int):
+        return Path(f"/proc/self/fd/{path}").readlink()
+    if how.get("dir_fd") is not None:
+        return Path(f"/proc/self/fd/{how['dir_fd']}").readlink() / path
+    return path
+
+
+def _checked_open(call: Callable[..., int], injector: Injector) -> Callable[..., int]:
+    def checked(path: Any, flags: int, *more: Any, **how: Any) -> int:
+        injector.check("create" if flags & os.O_CREAT else "open", _absolute(path, how))
+        return call(path, flags, *more, **how)
+
+    return checked
+
+
+def _checked_fsync(call: Callable[[Any], None], injector: Injector) -> Callable[[Any], None]:
+    def checked(descriptor: Any) -> None:
+        injector.check("fsync", _absolute(descriptor, {}))
+        call(descriptor)
+
+    return checked
+
+
+def _patch_parquet(opened: Callable[..., Any]) -> None:
+    write, metadata, file = pq.write_table, pq.read_metadata, pq.ParquetFile
+
+    def write_table(table: Any, where: Any, **how: Any) -> None:
+        with opened(where, "wb") as stream:
+            write(table, stream, **how)
+
+    class ParquetFile(file):  # type: ignore[misc, valid-type]
+        def __init__(self, source: Any, **how: Any) -> None:
+            super().__init__(_stream(source), **how)
+
+    def _stream(source: Any) -> Any:
+        return opened(source, "rb") if isinstance(source, str | os.PathLike) else source
+
+    pq.write_table, pq.ParquetFile = write_table, ParquetFile
+    pq.read_metadata = lambda source: metadata(_stream(source))
