@@ -170,7 +170,7 @@ VERBS = {
     "mean_error_other": ("fails", "other corrupted images"),
     "mean_flip_probability": ("changes its mind", "comparisons of frames"),
 }
-"""The verb for what a metric counts, and what it counts it in."""
+"""The verb for the events that a metric counts, and the unit in which they occur."""
 
 
 def _summarise_means(table: pd.DataFrame, a: str, b: str) -> Iterator[str]:

@@ -93,7 +93,7 @@ class Sample:
         return {key: (len(images), unseen(images)) for key, images in values.items()}
 
     def with_clean_error(self, means: MeansByKind) -> MeansByKind:
-        """Return other means of this model with the mean error on clean images in them.
+        """Return other means of this model with its mean clean error inserted.
 
         Clean images may belong to another data set, so that single images cannot be paired.
         """

@@ -19,51 +19,50 @@ ZIPF_LARGEST = np.pi**2 / 3
 """An upper bound of the Zipf distance, Σ 1 / i² + Σ 1 / (i · σ(i)): each sum is at most π² / 6."""
 
 
-def compared_frames(frames: int, noise: bool, difficulty: int = 1) -> Pairs:
+def compared_frames(frames: int, noise: bool) -> Pairs:
     """Yield the pairs (earlier, later) of frames that are compared.
 
     Args:
         frames: number of frames in a sequence.
-        noise: whether frames are compared with the first one instead of a previous one.
-        difficulty: distance between two compared frames. It must be 1 for noise.
+        noise: whether frames are compared with the first one instead of the previous one.
 
     Raises:
         ValueError: the sequence is too short to compare frames.
     """
-    if frames <= difficulty or difficulty < 1:
-        raise ValueError(f"{frames} frames have none that are {difficulty} apart")
-    for later in range(1 if noise else difficulty, frames):
-        yield (0 if noise else later - difficulty), later
+    if frames < 2:
+        raise ValueError(f"{frames} frames cannot be compared; a sequence needs 2")
+    for later in range(1, frames):
+        yield (0 if noise else later - 1), later
 
 
-def flip_probability(top1: np.ndarray, noise: bool, difficulty: int = 1) -> np.ndarray:
+def flip_probability(top1: np.ndarray, noise: bool) -> np.ndarray:
     """Return the share of comparisons in which the top-1 class differs, for each sequence.
 
     Args:
         top1: [N, F], integer.
-        noise, difficulty: as in `compared_frames`.
+        noise: as in `compared_frames`.
 
     Returns:
         [N] float64 in [0, 1]; FP is their mean.
     """
-    pairs = list(compared_frames(top1.shape[1], noise, difficulty))
+    pairs = list(compared_frames(top1.shape[1], noise))
     flips = sum((top1[:, a] != top1[:, b]).astype(np.float64) for a, b in pairs)
     return np.asarray(flips / len(pairs))
 
 
-def top5_distance(top5: np.ndarray, noise: bool, difficulty: int = 1) -> np.ndarray:
+def top5_distance(top5: np.ndarray, noise: bool) -> np.ndarray:
     """Return the mean over comparisons of the top-5 distance Σᵢ |i − σ(i)|, i = 0 … 4.
 
     σ(i) is the later place of the class at place i, or 5 if the class left the list.
 
     Args:
         top5: [N, F, 5], classes in order of decreasing probability; −1 where there are fewer.
-        noise, difficulty: as in `compared_frames`.
+        noise: as in `compared_frames`.
 
     Returns:
         [N] float64 in [0, TOP5_LARGEST]; uT5D is their mean.
     """
-    pairs = list(compared_frames(top5.shape[1], noise, difficulty))
+    pairs = list(compared_frames(top5.shape[1], noise))
     total = np.zeros(len(top5))
     for earlier, later in pairs:
         before, after = top5[:, earlier], top5[:, later]
@@ -74,18 +73,18 @@ def top5_distance(top5: np.ndarray, noise: bool, difficulty: int = 1) -> np.ndar
     return total / len(pairs)
 
 
-def zipf_distance(ranking: np.ndarray, noise: bool, difficulty: int = 1) -> np.ndarray:
+def zipf_distance(ranking: np.ndarray, noise: bool) -> np.ndarray:
     """Return the mean over comparisons of the Zipf distance Σᵢ |1/i − 1/σ(i)| / i.
 
     Args:
         ranking: [N, F, K], all classes in order of decreasing probability.
-        noise, difficulty: as in `compared_frames`.
+        noise: as in `compared_frames`.
 
     Returns:
         [N] float64 in [0, ZIPF_LARGEST].
     """
     weight = 1.0 / np.arange(1, ranking.shape[2] + 1)
-    pairs = list(compared_frames(ranking.shape[1], noise, difficulty))
+    pairs = list(compared_frames(ranking.shape[1], noise))
     total = np.zeros(len(ranking))
     for earlier, later in pairs:
         now = np.argsort(ranking[:, later], axis=1)  # the place of each class

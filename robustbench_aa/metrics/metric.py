@@ -1,4 +1,4 @@
-"""The metrics of the tables: their names, their titles, their units and which direction is better.
+"""The metrics of the tables: name, title, unit and direction.
 
 A column of a table is named after its metric. The baseline of a normalised metric follows, as in
 `mce_alexnet`, or the protocol of a consistency, as in `consistency_crops`.

@@ -220,7 +220,7 @@ MEASUREMENTS = {
         ("label", RANKING), ("flips", "top5_distance", "zipf_distance"), _measure_rankings
     ),
 }
-"""By what a frame belongs to."""
+"""By the form of the predictions."""
 
 
 def _measurement(distortion: Distortion, keep_ranking: bool) -> Measurement:

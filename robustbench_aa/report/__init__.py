@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from robustbench_aa.report.latex import latex_table
 from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
 from robustbench_aa.store.storage import replaced, restore
+from robustbench_aa.store.thumbnails import Samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def write_report(
     tables: Tables,
     folder: Path,
     title: str,
-    samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    samples: Samples,
     maps: pd.DataFrame | None = None,
     latex: bool = False,
 ) -> list[Path]:
@@ -80,7 +80,7 @@ def _write(
     tables: Tables,
     folder: Path,
     title: str,
-    samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    samples: Samples,
     maps: pd.DataFrame | None,
     latex: bool,
 ) -> list[Path]:

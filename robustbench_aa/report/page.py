@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,9 +20,8 @@ from robustbench_aa.report.leaderboard import ranking_column
 from robustbench_aa.report.plots import INK, Plot
 from robustbench_aa.report.rounding import format_full, format_rounded
 from robustbench_aa.report.tables import Tables
+from robustbench_aa.store.thumbnails import Samples
 
-Samples = Mapping[str, Mapping[str, Sequence[bytes]]]
-"""WebP files by data set and distortion, one per severity or frame."""
 THEME = "<style>:root{color:#1b1b1f}@media(prefers-color-scheme:dark){:root{color:#e8e9ec}}</style>"
 """The colours inside an SVG image, which does not inherit those of the page."""
 

@@ -150,7 +150,7 @@ def test_report_takes_published_rows_and_baselines_and_writes_latex(tmp_path: Pa
         *("evaluate", "-m", "digits:resnet@lpf3-seed0", "-d", "digits", "--limit", 5), cwd=tmp_path
     )
     assert evaluated.returncode == 0, evaluated.stderr
-    refused = "this run measures digits"
+    refused = "this run uses digits"
     for options in (("--baseline", "alexnet"), ("--baseline", "resnet50"), ("--with-published",)):
         assert_refused(run("report", "runs/evaluate", *options, cwd=tmp_path), refused)
 

@@ -301,7 +301,7 @@ def test_photographs_are_measured_by_crops_and_say_what_classes_they_are_of(tmp_
     # photographs of one of ImageNet's classes are not what was published
     assert not [column for column in row if column.endswith("_alexnet")]
     assert (row["classes"], row["classes_present"]) == (1000, 1)
-    assert any("images of 1 of its 1000 classes" in warning for warning in tables.warnings)
+    assert any("images of only 1 of its 1000 classes" in warning for warning in tables.warnings)
     crops = pd.concat(
         pd.read_parquet(f) for f in tmp_path.glob("run/predictions/a/imagenet-shift/shift/crops/*")
     )

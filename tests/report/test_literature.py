@@ -83,7 +83,7 @@ def test_a_mean_over_other_corruptions_does_not_stand_beside_published_ones(
         UsageError, match=r"no published results for the metrics of this run on imagenet-c; leave"
     ):
         Run(folder).tables(with_published=True)
-    with pytest.raises(UsageError, match="baseline resnet50 is published for"):
+    with pytest.raises(UsageError, match="baseline resnet50 is published only for"):
         Run(folder).tables("resnet50")
 
 
@@ -191,7 +191,7 @@ def test_a_board_serves_every_baseline(run: Run) -> None:
     assert board.baselines == ("mine", "other", "alexnet", "resnet50")
     for baseline in (None, *board.baselines):
         tables = run.tables(baseline)
-        pd.testing.assert_frame_equal(board.leaderboard(baseline), tables.leaderboard)
+        pd.testing.assert_frame_equal(board.table(baseline), tables.leaderboard)
         pd.testing.assert_frame_equal(board.intervals(baseline), tables.intervals)
         pd.testing.assert_frame_equal(board.normalised(baseline), tables.normalised)
         pd.testing.assert_frame_equal(board.seeds(baseline), tables.seeds)
