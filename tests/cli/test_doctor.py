@@ -83,7 +83,7 @@ def test_a_broken_fact_is_a_line_and_fails_the_self_test(monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> NoReturn:
         raise RuntimeError("the driver is too old\nand so on")
 
-    monkeypatch.setattr("robustbench_aa.store.manifest.environment", broken)
+    monkeypatch.setattr("robustbench_aa.store.environment.environment", broken)
     monkeypatch.setattr(torch.cuda, "is_available", broken)
     monkeypatch.setattr(torch.hub, "get_dir", broken)
     monkeypatch.setattr("robustbench_aa.evaluation.session.prepare", broken)
