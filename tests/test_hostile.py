@@ -262,7 +262,7 @@ def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tensor", "told"),
+    ("tensor", "message"),
     [
         (torch.zeros(1).expand(10**6, 10**5), "holds far fewer values than it claims"),
         (torch.zeros(3, 3).to_sparse(), "holds no "),
@@ -271,10 +271,10 @@ def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
     ids=["repeated", "sparse", "without values"],
 )
 def test_tensors_that_are_not_there_are_refused(
-    tmp_path: Path, tensor: torch.Tensor, told: str
+    tmp_path: Path, tensor: torch.Tensor, message: str
 ) -> None:
     torch.save({"a": tensor}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=rf"a\.pth {told}"):
+    with pytest.raises(CheckpointError, match=rf"a\.pth {message}"):
         read_state_dict(tmp_path / "a.pth")
 
 
@@ -312,7 +312,7 @@ def test_a_path_that_is_none_is_no_file(source: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a = " + "[" * 100_000, "is not valid TOML"),
         ("seed = " + "9" * 5000, "is not valid TOML"),
@@ -326,9 +326,9 @@ def test_a_path_that_is_none_is_no_file(source: str, name: str) -> None:
         ("#" * 2**20 + "#", r"larger than 1,048,576 bytes"),
     ],
 )
-def test_a_suite_that_is_too_much_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_suite_that_is_too_much_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.toml").write_text(text)
-    with pytest.raises(SuiteError, match=told):
+    with pytest.raises(SuiteError, match=message):
         read_suite(str(tmp_path / "a.toml"))
 
 
@@ -404,7 +404,7 @@ def test_a_run_json_that_is_no_such_thing_is_refused(run: Path, text: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ([("corruption", "a", 1), ("shift", "circular", None)], "mixes corruption and shift"),
         (
@@ -427,11 +427,11 @@ def test_a_run_json_that_is_no_such_thing_is_refused(run: Path, text: str) -> No
     ],
 )
 def test_a_run_of_which_nothing_can_be_computed_is_refused(
-    run: Path, entries: list[tuple[str, str, int | None]], told: str
+    run: Path, entries: list[tuple[str, str, int | None]], message: str
 ) -> None:
     cells = [asdict(Distortion(*entry)) | {"frames": 1} for entry in entries]
     changed(run, (*DATASET, "distortions"), cells)
-    with pytest.raises(RunError, match=rf"run\.json is not readable \(.*{told}"):
+    with pytest.raises(RunError, match=rf"run\.json is not readable \(.*{message}"):
         Run(run)
 
 
@@ -517,12 +517,14 @@ def test_a_ranking_that_is_none_counts_as_missing(tmp_path: Path, order: list[in
 
 
 @pytest.mark.parametrize(
-    "told", [5, {"torch": 5}, None, {"torch": "\ud800"}, {"model": "x", "dataset": "y"}]
+    "environment", [5, {"torch": 5}, None, {"torch": "\ud800"}, {"model": "x", "dataset": "y"}]
 )
-def test_a_footer_does_not_mislead_the_provenance(run: Path, told: Any) -> None:
+def test_a_footer_does_not_mislead_the_provenance(run: Path, environment: Any) -> None:
     for file in run.rglob("*.parquet"):
         table = pq.read_table(file)
-        content = json.loads(table.schema.metadata[b"robustbench_aa"]) | {"environment": told}
+        content = json.loads(table.schema.metadata[b"robustbench_aa"]) | {
+            "environment": environment
+        }
         metadata = {"robustbench_aa": json.dumps(content)}
         pq.write_table(table.replace_schema_metadata(metadata), file, write_page_checksum=True)
     tables = Run(run).tables()

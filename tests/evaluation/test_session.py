@@ -75,9 +75,10 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
 def test_two_data_sets_of_a_kind_need_a_run_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered = rb.datasets.DATASETS._things
+    registered = rb.datasets.DATASETS._objects
     other = registered["digits-c"]
-    monkeypatch.setitem(registered, "digits-c-again", lambda request: renamed(other(request)))
+    again = dataclasses.replace(other, opener=lambda _, request: renamed(other.open(request)))
+    monkeypatch.setitem(registered, "digits-c-again", again)
     with pytest.raises(SuiteError, match="digits-c and digits-c-again both measure corruption"):
         prepare(Suite([A], ["digits-c", "digits-c-again"]), tmp_path)
 

@@ -76,30 +76,32 @@ def test_published_weights_come_from_torchs_cache(
 def test_a_host_that_is_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(antialiased, "URL", "http://127.0.0.1:9/")
-    told = r"cad66808\.pth cannot be downloaded .* or give your file as antialiased:resnet50@PATH"
-    with pytest.raises(DownloadError, match=told):
+    message = (
+        r"cad66808\.pth cannot be downloaded .* or give your file as antialiased:resnet50@PATH"
+    )
+    with pytest.raises(DownloadError, match=message):
         load("antialiased:resnet50")
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("resnet51@lpf5", "unknown anti-aliased architecture 'resnet51'; did you mean resnet50"),
         ("resnet50@lpf6", "unknown weights of antialiased:resnet50 'lpf6'; did you mean lpf5"),
         ("vgg11@lpf5", "unknown weights of antialiased:vgg11 'lpf5'; known: lpf4_finetune, random"),
     ],
 )
-def test_unknown_names_are_told_their_neighbours(name: str, told: str) -> None:
-    with pytest.raises(UnknownName, match=told):
+def test_unknown_names_list_similar_names(name: str, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
         load(f"antialiased:{name}")
 
 
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "plain.pth")
-    told = r"plain\.pth holds no weights of an anti-aliased network; .*torchvision:resnet18@PATH"
-    with pytest.raises(CheckpointError, match=told):
+    message = r"plain\.pth holds no weights of an anti-aliased network; .*torchvision:resnet18@PATH"
+    with pytest.raises(CheckpointError, match=message):
         load(f"antialiased:resnet18@{tmp_path}/plain.pth")
     torch.save(ARCHITECTURES["resnet34"].build(3).state_dict(), tmp_path / "deeper.pth")
-    told = r"deeper\.pth does not fit ResNet \(96 unexpected: layer1\.2\.conv1\.weight, .*, …\)"
-    with pytest.raises(CheckpointError, match=told):
+    message = r"deeper\.pth does not fit ResNet \(96 unexpected: layer1\.2\.conv1\.weight, .*, …\)"
+    with pytest.raises(CheckpointError, match=message):
         load(f"antialiased:resnet18@{tmp_path}/deeper.pth")

@@ -50,9 +50,9 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_keys_that_do_not_fit_are_counted_and_the_first_named() -> None:
     state = {f"extra{i}": torch.zeros(1) for i in range(5)} | {"bias": torch.zeros(3)}
-    told = (
+    message = (
         r"x\.pth does not fit Linear \(1 missing: weight; "
         r"5 unexpected: extra0, extra1, extra2, …; 1 of another shape: bias\)"
     )
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         fit(nn.Linear(3, 2), state, "x.pth")

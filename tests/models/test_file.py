@@ -70,7 +70,7 @@ def test_a_converted_network_comes_back(tmp_path: Path, state: dict[str, torch.T
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "told"),
+    ("name", "error", "message"),
     [
         ("squeezenet", UnknownName, "unknown torchvision model 'squeezenet'; did you mean sque"),
         ("tim/resnet18", UnknownName, "unknown library of architectures 'tim'; did you mean timm"),
@@ -78,10 +78,10 @@ def test_a_converted_network_comes_back(tmp_path: Path, state: dict[str, torch.T
     ],
 )
 def test_what_does_not_go_together_is_refused(
-    tmp_path: Path, state: dict[str, torch.Tensor], name: str, error: type[Exception], told: str
+    tmp_path: Path, state: dict[str, torch.Tensor], name: str, error: type[Exception], message: str
 ) -> None:
     torch.save(state, tmp_path / "a.pth")
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         load(f"file:{name}@{tmp_path}/a.pth")
 
 

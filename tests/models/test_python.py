@@ -54,7 +54,7 @@ def test_a_classifier_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("my_model:network", r"module my_model cannot be imported \(ModuleNotFoundError: No mod"),
         ("my_models:netwrk", "unknown function of my_models 'netwrk'; did you mean network"),
@@ -65,8 +65,8 @@ def test_a_classifier_is_taken_as_it_is() -> None:
         ("my_models", "python:my_models is not of the form python:package.module:function"),
     ],
 )
-def test_what_gives_no_model_is_refused(name: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told) as error:
+def test_what_gives_no_model_is_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
         load(f"python:{name}")
     assert "\n" not in str(error.value)
 

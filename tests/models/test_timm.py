@@ -30,14 +30,14 @@ def test_weights_come_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("resnet19", "unknown timm model 'resnet19'; did you mean resnet"),
         ("resnet18@a1", "unknown weights of timm:resnet18 'a1'; known: random, a path"),
     ],
 )
-def test_unknown_names_are_told_their_neighbours(name: str, told: str) -> None:
-    with pytest.raises(UnknownName, match=told):
+def test_unknown_names_list_similar_names(name: str, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
         load(f"timm:{name}")
 
 
@@ -61,6 +61,6 @@ def test_timms_networks_can_be_anti_aliased(name: str) -> None:
     x = torch.randn(1, 3, plain.input_size, plain.input_size)
     with torch.no_grad():
         assert smooth.module(x).shape == (1, 1000)
-    told = [replacement.now for replacement in replacements(smooth.module)]
-    assert sum("BlurPool" in now for now in told) >= 3
-    assert all("no rule" not in now for now in told)
+    found = [replacement.now for replacement in replacements(smooth.module)]
+    assert sum("BlurPool" in now for now in found) >= 3
+    assert all("no rule" not in now for now in found)

@@ -40,14 +40,14 @@ def test_other_sizes_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("resnet51", "unknown torchvision model 'resnet51'; did you mean resnet"),
         ("resnet50@IMAGENET1K_V3", "unknown weights of torchvision:resnet50 'IMAGENET1K_V3'; did"),
     ],
 )
-def test_unknown_names_are_told_their_neighbours(name: str, told: str) -> None:
-    with pytest.raises(UnknownName, match=told):
+def test_unknown_names_list_similar_names(name: str, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
         load(f"torchvision:{name}")
 
 
@@ -59,6 +59,8 @@ def test_weights_that_cannot_be_downloaded_say_where_to_put_them(
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    told = r"resnet18-.*\.pth cannot be downloaded \(no route to host\); fetch it elsewhere and sa"
-    with pytest.raises(UsageError, match=told):
+    message = (
+        r"resnet18-.*\.pth cannot be downloaded \(no route to host\); fetch it elsewhere and sa"
+    )
+    with pytest.raises(UsageError, match=message):
         load("torchvision:resnet18@IMAGENET1K_V1")

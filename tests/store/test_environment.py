@@ -13,25 +13,25 @@ def test_the_environment_names_versions_decoders_hardware_and_precision(
     import PIL
     import torchvision
 
-    told = environment("cpu")
-    assert all(isinstance(value, str) for value in told.values())
-    assert told["pillow"] == PIL.__version__
-    assert told["av"] == av.__version__
-    assert torchvision.__version__.startswith(told["torchvision"])
-    assert told["imagecorruptions"]
-    assert told["libjpeg"].startswith(("libjpeg-turbo ", "libjpeg "))
-    assert told["libavcodec"].count(".") == 2
-    assert (told["device"], told["gpu"]) == ("cpu", "")
-    assert told["cpu"]
+    found = environment("cpu")
+    assert all(isinstance(value, str) for value in found.values())
+    assert found["pillow"] == PIL.__version__
+    assert found["av"] == av.__version__
+    assert torchvision.__version__.startswith(found["torchvision"])
+    assert found["imagecorruptions"]
+    assert found["libjpeg"].startswith(("libjpeg-turbo ", "libjpeg "))
+    assert found["libavcodec"].count(".") == 2
+    assert (found["device"], found["gpu"]) == ("cpu", "")
+    assert found["cpu"]
     precision = ("float32_matmul_precision", "matmul_tf32", "cudnn_tf32")
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("high")
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-        told = environment("cpu")
+        found = environment("cpu")
     finally:
         torch.set_float32_matmul_precision(before)
-    assert [told[flag] for flag in precision] == ["high", "True", "True"]
+    assert [found[flag] for flag in precision] == ["high", "True", "True"]
 
 
 def test_precision_that_torch_does_not_tell_is_unclear(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_a_continued_run_keeps_what_was_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"suite": "other"}, "belongs to suite 'digits', not 'other'"),
         ({"seed": 1}, "was made with seed 0, not 1"),
@@ -133,9 +133,9 @@ def test_a_continued_run_keeps_what_was_there() -> None:
     ],
 )
 def test_a_run_that_contradicts_is_refused_with_the_way_out(
-    changes: dict[str, object], told: str
+    changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(RunError, match=f"runs/x {told}; choose another --output-dir"):
+    with pytest.raises(RunError, match=f"runs/x {message}; choose another --output-dir"):
         manifest(**changes).joined(manifest(), HERE)
 
 
@@ -170,6 +170,8 @@ def test_a_file_that_cannot_be_read_now_is_not_given_up(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(RunError, match=r"cannot be read now .* run the same command again") as told:
+    with pytest.raises(
+        RunError, match=r"cannot be read now .* run the same command again"
+    ) as message:
         Manifest.read(tmp_path)
-    assert "delete" not in str(told.value)
+    assert "delete" not in str(message.value)

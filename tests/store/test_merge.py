@@ -135,7 +135,7 @@ def test_what_was_made_elsewhere_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         ({"seed": 1}, "was made with seed 0, not 1"),
         ({"shard_size": 9}, "was made with shards of 10 images, not 9"),
@@ -149,13 +149,13 @@ def test_what_was_made_elsewhere_is_warned_of(tmp_path: Path) -> None:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_runs_that_contradict_each_other_are_refused(
-    tmp_path: Path, other: dict[str, object], told: str
+    tmp_path: Path, other: dict[str, object], message: str
 ) -> None:
     parts = [evaluate(tmp_path / "a", [B]), evaluate(tmp_path / "b")]
     parts.append(evaluate(tmp_path / "c", **other))  # type: ignore[arg-type]
     if "models" in other:  # the first has no model of that name
         parts = parts[1:] + parts[:1]
-    match = rf"{parts[0]} and .*{other and 'c'} cannot be merged: the first {told}.*; leave one"
+    match = rf"{parts[0]} and .*{other and 'c'} cannot be merged: the first {message}.*; leave one"
     with pytest.raises(RunError, match=match):
         merge_runs(parts, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
@@ -204,8 +204,11 @@ def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
     before = tree(tmp_path)
-    for output, told in (("full", "full is not empty and holds no run"), ("full/file", "cannot")):
-        with pytest.raises(RunError, match=told):
+    for output, message in (
+        ("full", "full is not empty and holds no run"),
+        ("full/file", "cannot"),
+    ):
+        with pytest.raises(RunError, match=message):
             merge_runs([run], tmp_path / output)
     with pytest.raises(RunError, match=r"no run in .*nowhere"):
         merge_runs([run, tmp_path / "nowhere"], tmp_path / "merged")

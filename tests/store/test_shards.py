@@ -205,13 +205,13 @@ def test_a_file_that_cannot_be_read_now_is_no_damaged_one(
 
     for name in ("ParquetFile", "read_metadata"):
         monkeypatch.setattr(predictions.pq, name, fail)
-    told = r"cannot read .*0-3\.parquet \(.+\); fix this, then run the same command again"
+    message = r"cannot read .*0-3\.parquet \(.+\); fix this, then run the same command again"
     for ask in (store.read_shard, store.content, store.origin):
-        with pytest.raises(StoreError, match=told):
+        with pytest.raises(StoreError, match=message):
             ask(MODEL, CELL, SHARDS[0])
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         store.read(MODEL, CELL, ["image"])
     monkeypatch.undo()
     monkeypatch.setattr(Path, "is_file", fail)
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         store.content(MODEL, CELL, SHARDS[0])

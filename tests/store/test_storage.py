@@ -127,8 +127,8 @@ def test_a_storage_that_cannot_be_written_is_named(
         put(self, here, there, **how)
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", refuse)
-    told = r"cannot write memory://bucket/run/predictions/a/.*\.parquet \(.*(denied|credentials)"
-    with pytest.raises(StoreError, match=told):
+    message = r"cannot write memory://bucket/run/predictions/a/.*\.parquet \(.*(denied|credentials)"
+    with pytest.raises(StoreError, match=message):
         session.run()
     monkeypatch.undo()
     assert not session.store.directory.joinpath("predictions").exists()
@@ -155,8 +155,8 @@ def test_an_unknown_storage_is_refused(url: str) -> None:
 
 def test_the_extra_is_named_where_it_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "upath", None)
-    told = r"objects needs upath .*; pip install 'robustbench-aa\[objects\]'"
-    with pytest.raises(UsageError, match=told):
+    message = r"objects needs upath .*; pip install 'robustbench-aa\[objects\]'"
+    with pytest.raises(UsageError, match=message):
         open_directory("s3://bucket/run")
 
 
@@ -214,10 +214,10 @@ def test_several_processes_write_to_s3_and_one_is_killed(bucket: str, tmp_path: 
 
 
 def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
-    told = subprocess.run(evaluate("s3://nobodys/run"), capture_output=True, text=True)
-    assert told.returncode in (1, 2)
-    assert told.stderr.startswith("error: ")
-    assert told.stderr.count("\n") == 1
+    result = subprocess.run(evaluate("s3://nobodys/run"), capture_output=True, text=True)
+    assert result.returncode in (1, 2)
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
 
 
 class Failing:

@@ -1,4 +1,4 @@
-"""Against a server on the loopback interface that answers as it is told to."""
+"""Downloads from a server on the loopback interface, whose answers each test configures."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_file_arrives_whole_and_only_once(server: Server, tmp_path: Path) -> N
 def test_what_is_cut_off_is_continued(server: Server, tmp_path: Path, ranges: bool) -> None:
     server.cuts, server.ranges = [1000, 2000, 5000], ranges
     if not ranges:
-        server.cuts = [1000]  # each answer begins anew, and must get further than the last
+        server.cuts = [1000]  # each answer starts again, and must get further than the last
     path = server.download().to(tmp_path / "weights.pth")
     assert path.read_bytes() == CONTENT
     continued = ["bytes=1000-", "bytes=3000-", "bytes=8000-"] if ranges else ["bytes=1000-"]
@@ -142,8 +142,10 @@ def test_what_cannot_be_had_says_where_to_put_it(tmp_path: Path, closed: bool) -
                 download.to(tmp_path / "a.pth")
         server.shutdown()
     if closed:
-        told = rf"{download.url} cannot be downloaded \(.*refused\); .* save it as {tmp_path}/a.pth"
-        with pytest.raises(DownloadError, match=told):
+        message = (
+            rf"{download.url} cannot be downloaded \(.*refused\); .* save it as {tmp_path}/a.pth"
+        )
+        with pytest.raises(DownloadError, match=message):
             download.to(tmp_path / "a.pth")
 
 
