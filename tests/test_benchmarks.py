@@ -79,3 +79,83 @@ def test_the_documents_have_the_coverages_that_were_simulated() -> None:
         documented.add(tuple(cell.strip() for cell in line.strip("|").split("|")))
     assert len(documented) > 30
     assert documented <= simulated
+
+
+def test_faults_are_survived(tmp_path: Path) -> None:
+    """A few times each, in a process that has never used torch, so that it can fork."""
+    faults = (
+        "it is terminated (SIGTERM)",
+        "report is killed at each rename",
+        "a model raises SystemExit(0)",
+        "prediction files are truncated",
+        "arrays are exchanged, with the same times",
+        "EIO at each call of a finished run",
+    )
+    only = [word for fault in faults for word in ("--only", fault)]
+    output = tmp_path / "faults.csv"
+    module = "benchmarks.reliability.faults"
+    command = [sys.executable, "-m", module, "--quick", "--output", str(output), *only]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_csv(output)
+    assert sorted(table["fault"]) == sorted(faults)
+    assert (table["times"] >= 1).all()
+
+
+def test_a_table_that_differs_ends_the_faults(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from benchmarks.reliability.sandbox import Sandbox
+folder = Path(sys.argv[1])
+expected = {"suite": {"a.csv": b"1", "b.csv": b"2"}}
+Sandbox(folder, expected=expected).check_tables(folder / "run")
+"""
+    report = tmp_path / "run" / "report"
+    report.mkdir(parents=True)
+    for name, content in (("a.csv", "1"), ("b.csv", "2"), ("provenance.csv", "any")):
+        (report / name).write_text(content)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    (report / "b.csv").write_text("3")
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode
+    assert "b.csv differ" in found.stderr
+
+
+def test_each_call_on_files_of_a_directory_can_fail(tmp_path: Path) -> None:
+    """The nth call fails with the error, and calls elsewhere are not counted."""
+    code = """
+import os, sys
+from pathlib import Path
+from benchmarks.reliability.file_errors import fail_at
+place, told = Path(sys.argv[1]), []
+fail_at(place, sys.argv[2], int(sys.argv[3]), told.append)
+Path(sys.argv[1] + "-beside").write_text("never fails")
+try:
+    (place / "a").write_text("text")
+    (place / "a").rename(place / "b")
+    (place / "b").read_text()
+    print("nothing")
+except OSError as error:
+    print(error.strerror, told[0].partition(" ")[0])
+"""
+    seen = []
+    for error in ("EIO", "EMFILE", "ENOSPC"):
+        for nth in range(10):
+            place = tmp_path / f"{error}{nth}"
+            place.mkdir()
+            command = [sys.executable, "-c", code, str(place), error, str(nth)]
+            found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+            seen.append(found.stdout.strip())
+            if seen[-1] == "nothing":
+                break
+    assert [line.removeprefix("Input/output error ") for line in seen[:5]] == [
+        *("create", "write", "rename", "open", "read")
+    ]
+    rest = [line for line in seen if not line.startswith("Input/output")]
+    assert rest == [
+        *("nothing", "Too many open files create", "Too many open files open", "nothing"),
+        *(f"No space left on device {call}" for call in ("create", "write", "rename")),
+        "nothing",
+    ]
