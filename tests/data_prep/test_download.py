@@ -35,7 +35,7 @@ class Server(NamedTuple):
 
 def publish(monkeypatch: pytest.MonkeyPatch, name: str, archives: Mapping[str, Download]) -> None:
     entry = dataclasses.replace(DATASETS[name], archives=archives)
-    monkeypatch.setitem(DATASETS._things, name, entry)
+    monkeypatch.setitem(DATASETS._objects, name, entry)
 
 
 @pytest.fixture

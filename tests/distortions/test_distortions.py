@@ -111,7 +111,7 @@ def test_a_corruption_of_a_users_own_is_part_of_the_identity(tmp_path: Path) -> 
 @pytest.fixture
 def _next_fog(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fog of the version after this one."""
-    things = CORRUPTIONS._things
+    things = CORRUPTIONS._objects
     fog = things["fog"]
     monkeypatch.setitem(things, "fog", replace(fog, version=fog.version + 1))
 

@@ -335,7 +335,7 @@ def test_whatever_a_data_set_raises_is_told_and_other_cells_go_on(
         raise kind("no fog today")
 
     fog = replace(CORRUPTIONS["fog"], function=refusing)
-    monkeypatch.setitem(CORRUPTIONS._things, "fog", fog)
+    monkeypatch.setitem(CORRUPTIONS._objects, "fog", fog)
     suite = Suite([make_classifier("a")], ["digits-c"], limit=3, severities=[1])
     run = prepare(suite, tmp_path, "cpu").run()
     assert {str(failure.distortion) for failure in run.failures} == {"fog/1"}
