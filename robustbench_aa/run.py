@@ -128,13 +128,13 @@ def merge_runs(
     been read and checked. After an interruption, the same call continues.
 
     Args:
-        runs: directories; they stay unchanged.
-        output_dir: a new or empty directory, or a run, which then holds the others as well.
-        command: the command line to record in `run.json`.
+        runs: Directories of the runs; they stay unchanged.
+        output_dir: A new or empty directory, or a run, to which the others are added.
+        command: The command line to record in `run.json`.
 
     Raises:
-        RunError: a directory holds no run, two runs contradict each other, a prediction file is
+        RunError: A directory holds no run, two runs contradict each other, a prediction file is
             damaged, or the output directory cannot be used.
-        SuiteError: together the runs have two data sets of one kind.
+        SuiteError: Together the runs have two data sets of one kind.
     """
     return Run(merge(runs, output_dir, command))

@@ -75,10 +75,10 @@ def with_provenance(
     """Return a manifest with the environment and the decoded images of this process.
 
     Args:
-        manifest: of the run.
-        datasets: by name.
-        device: a torch device.
-        inference: how frames go through the models, by setting.
+        manifest: Manifest of the run.
+        datasets: The data sets, by name.
+        device: A torch device.
+        inference: The settings of `Inference.provenance`.
     """
     decoded = {name: decoded_sha256(dataset) for name, dataset in datasets.items()}
     return dataclasses.replace(

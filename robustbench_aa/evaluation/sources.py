@@ -1,4 +1,4 @@
-"""A comparison of the images of a data set with those that a run was made from."""
+"""Comparison of a data set's images with those that the predictions of a run were made from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robustbench_aa.store.storage import open_directory
 from robustbench_aa.types import Distortion, Shard
 
 Track = Callable[[Sequence[Cell]], Iterable[Cell]]
-"""Shows progress over cells."""
+"""A function that yields the cells it is given and shows the progress."""
 
 
 def compare_sources(
@@ -27,19 +27,19 @@ def compare_sources(
     Sizes and times of files are not trusted: every file is read.
 
     Args:
-        directory: of the run.
-        name: of the data set.
-        data_dir: the folder of its files.
-        track: shows progress over the cells.
+        directory: Directory of the run.
+        name: Name of the data set.
+        data_dir: Folder of its files.
+        track: Shows the progress over the cells.
 
     Returns:
-        A row a cell, and a line for each prediction file that was made from other pictures or does
-        not say from which.
+        A table with a row for each cell, and a line for each prediction file that was made from
+        other pictures or does not record its pictures.
 
     Raises:
-        RunError: there is no run in the directory.
-        UnknownName: the run has no such data set.
-        UsageError: the folder does not hold as many images as the run measured.
+        RunError: There is no run in the directory.
+        UnknownName: The run has no such data set.
+        UsageError: The folder has another number of images than the run.
     """
     store = Store.of_run(open_directory(directory))
     if name not in store.manifest.datasets:
@@ -51,13 +51,13 @@ def compare_sources(
             f"{data_dir} has {dataset.images} images, and {directory} measured {images}; check "
             "--data-dir"
         )
-    by_name = {str(of): of for of in dataset.distortions}
+    by_name = {str(distortion): distortion for distortion in dataset.distortions}
     rows, problems = [], []
     for cell in track(store.cells(name)):
-        row, told = _compare(store, dataset, cell, by_name)
+        row, found = _compare(store, dataset, cell, by_name)
         if row["prediction_files"]:
             rows.append({"cell": str(cell.distortion), **row})
-        problems += told
+        problems += found
     return pd.DataFrame(rows), problems
 
 
@@ -91,12 +91,12 @@ def _compare(
             row["prediction_files"] += len(files)
             if digest != now:
                 row["differ"] += len(files)
-                problems += [_told(cell, shard, file, digest, fault) for file in files]
+                problems += [_problem(cell, shard, file, digest, fault) for file in files]
     return row, problems
 
 
 def _made_from(store: Store, cell: Cell, shard: Shard) -> dict[str, list[str]]:
-    """Return the prediction files of a shard by the digest of what they were made from."""
+    """Return a shard's prediction files, by the digest of the pictures they were made from."""
     found = defaultdict(list)
     for model in store.manifest.models:
         if (origin := store.origin(model, cell, shard)) is not None:
@@ -106,10 +106,10 @@ def _made_from(store: Store, cell: Cell, shard: Shard) -> dict[str, list[str]]:
 
 
 def _digest(dataset: Dataset, distortion: Distortion | None, shard: Shard) -> str:
-    """Return the digest of what a shard's images are read from now.
+    """Return the digest of the files that a shard's images are read from now.
 
     Raises:
-        DatasetError: they are not there or cannot be read.
+        DatasetError: The files are missing or cannot be read.
     """
     if distortion is None:
         raise DatasetError(f"{dataset.name} does not have this cell")
@@ -118,7 +118,8 @@ def _digest(dataset: Dataset, distortion: Distortion | None, shard: Shard) -> st
     return dataset.sources(distortion, shard)
 
 
-def _told(cell: Cell, shard: Shard, file: str, digest: str, fault: str) -> str:
+def _problem(cell: Cell, shard: Shard, file: str, digest: str, fault: str) -> str:
+    """Return a line about a prediction file whose pictures differ, are unknown or unreadable."""
     if not digest:
         return f"{file} does not say which pictures it was made from"
     if fault:

@@ -1,4 +1,4 @@
-"""What identifies models and data, and what a run records about its session."""
+"""Identities of models and data, and the provenance that a run records."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 import robustbench_aa as rb
+from robustbench_aa.datasets import DATASETS, Dataset
 from robustbench_aa.errors import RunError, SuiteError, UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import prepare
@@ -75,15 +76,16 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
 def test_two_data_sets_of_a_kind_need_a_run_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered = rb.datasets.DATASETS._objects
-    other = registered["digits-c"]
-    again = dataclasses.replace(other, opener=lambda _, request: renamed(other.open(request)))
-    monkeypatch.setitem(registered, "digits-c-again", again)
+    entry = DATASETS["digits-c"]
+    again = dataclasses.replace(
+        entry, name="digits-c-again", opener=lambda _, request: renamed(entry.open(request))
+    )
+    monkeypatch.setitem(DATASETS._objects, again.name, again)
     with pytest.raises(SuiteError, match="digits-c and digits-c-again both measure corruption"):
         prepare(Suite([A], ["digits-c", "digits-c-again"]), tmp_path)
 
 
-def renamed(dataset: object) -> object:
+def renamed(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, name="digits-c-again")  # type: ignore[type-var]
 
 
