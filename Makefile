@@ -1,4 +1,4 @@
-# Everything runs in a virtual environment of the project's own; nothing else is touched.
+# Everything runs in the project's own virtual environment; nothing else is changed.
 PYTHON ?= python3
 VENV ?= .venv
 SUITE ?= digits
@@ -14,11 +14,11 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark test test-matrix lint docs bench gpu train-digits clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: SUITE=$(SUITE) OUTPUT_DIR=$(OUTPUT_DIR) DEVICE=$(DEVICE) VENV=$(VENV) PYTHON=$(PYTHON)"
 
-setup: $(READY) ## a virtual environment with the package and its tools
+setup: $(READY) ## create a virtual environment with the package and its tools
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -27,29 +27,29 @@ $(READY): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(foreach pin,$(PINS),'$(pin)')
 	@touch $@
 
-benchmark: $(READY) ## evaluate SUITE on DEVICE and report to OUTPUT_DIR; again: resume
-	$(if $(filter digits,$(SUITE)),$(BIN)/robustbench-aa features $(FEATURES) -o $(OUTPUT_DIR)/report/features)
+benchmark: $(READY) ## evaluate SUITE on DEVICE and write the report to OUTPUT_DIR; resumes
+	$(if $(filter digits,$(SUITE)),$(BIN)/robustbench-aa features $(FEATURES) -o $(OUTPUT_DIR)/features)
 	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
 
-test: $(READY) ## all tests, with coverage
+test: $(READY) ## run all tests, with coverage
 	$(BIN)/python -m pytest --cov=robustbench_aa --cov=data_prep --cov-report=term:skip-covered
 
-test-matrix: ## all tests under the oldest torch and the newest, in environments that are removed
+test-matrix: ## run all tests with the oldest and the newest torch, in temporary environments
 	@set -e; for pins in '$(OLDEST)' 'torch torchvision'; do \
 		environment=$$(mktemp -d); trap 'rm -rf "$$environment"' EXIT; trap 'exit 130' INT TERM; \
 		$(MAKE) test VENV="$$environment/venv" PINS="$$pins"; \
 		rm -rf "$$environment"; \
 	done
 
-lint: $(READY) ## ruff (lint and format) and mypy --strict
+lint: $(READY) ## run ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY) ## pages of docs/ and of the docstrings, into docs/_build/
+docs: $(READY) ## build the documentation in docs/_build/
 	$(BIN)/python -m sphinx -W --keep-going docs docs/_build
 
-bench: $(READY) ## measure speed, into results/performance/
+bench: $(READY) ## measure speed and write results/performance/
 	$(BIN)/python -m benchmarks.speed.evaluation_speed
 	$(BIN)/python -m benchmarks.speed.corruption_speed
 	$(BIN)/python -m benchmarks.speed.antialias_cost
@@ -58,13 +58,13 @@ bench: $(READY) ## measure speed, into results/performance/
 	$(BIN)/python -m benchmarks.speed.synthetic_run
 	$(BIN)/python -m benchmarks.speed.cluster_simulation
 
-gpu: $(READY) ## test and measure on a GPU for at most 20 minutes, into results/gpu/
+gpu: $(READY) ## test and measure on a GPU for at most 20 minutes and write results/gpu/
 	$(BIN)/python -m benchmarks.gpu
 
-train-digits: $(READY) ## train the embedded models anew
+train-digits: $(READY) ## train the embedded models again
 	$(BIN)/python -m data_prep.train_digits
 
-clean: ## remove the environment, caches and predictions; reports stay
+clean: ## remove the environment, caches and predictions; keep reports and feature maps
 	rm -rf $(VENV) build docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	rm -rf results/*/predictions results/*/samples results/*/run.json results/*/.lock
 	find . -name __pycache__ -prune -exec rm -rf {} +

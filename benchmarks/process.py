@@ -1,4 +1,4 @@
-"""What a command costs: its seconds, and the most memory that its process held."""
+"""The cost of a command: its time, and the largest memory of its process."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import click
 
 
 def measured(command: Sequence[str]) -> dict[str, float]:
-    """Runs a command to its end: `seconds`, `cpu_seconds` and `peak_mib`, the largest resident set.
+    """Run a command and return its `seconds`, `cpu_seconds` and `peak_mib`.
 
-    CPU seconds are of all cores together, and hardly depend on what else the machine does. The peak
-    is never below what this process holds, from which the other one starts.
+    CPU seconds are the sum over all cores; they hardly depend on the other load of the machine. The
+    peak is the largest resident set. It includes at least the memory of this process, since the
+    command starts as a copy of it.
 
     Raises:
-        click.ClickException: it ended with another status than 0.
+        click.ClickException: The exit status of the command is not 0.
     """
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -29,5 +30,5 @@ def measured(command: Sequence[str]) -> dict[str, float]:
     return {
         "seconds": seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_mib": usage.ru_maxrss / 1024,  # Linux counts in KiB
+        "peak_mib": usage.ru_maxrss / 1024,  # in KiB on Linux
     }

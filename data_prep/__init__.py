@@ -1,1 +1,1 @@
-"""Jobs that are done once: make and check the data and the embedded models."""
+"""Commands that run once: download and make data sets, train the embedded models."""

@@ -1,8 +1,8 @@
-"""Writes ImageNet-C of one's own photographs, in the layout of the released files.
+"""Make ImageNet-C from photographs, in the layout of the released files.
 
-`python -m data_prep.make_imagenet_c --source VAL --to DIR`: VAL holds a folder a class. Written are
-`<corruption>/<severity>/<class>/<picture>`, JPEG files of 224 × 224 px and quality 85. The same
-command again writes what is missing.
+`python -m data_prep.make_imagenet_c --source VAL --to DIR`: VAL holds class folders. The command
+writes `<corruption>/<severity>/<class>/<picture>`, JPEG files of 224 × 224 px and quality 85. Run
+again, it writes the missing files.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.distortions.severities import check_severity
 from robustbench_aa.errors import UnknownName, UsageError, cause
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.files import read_text
 from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard, shards
 
 SHARD = 1000
-"""Photographs that are decoded once for all corruptions."""
+"""Photographs that are decoded at once, for all corruptions."""
 LARGEST = 2**20
-"""Bytes of what tells how a folder was made."""
+"""The largest size of `made.json`, in bytes."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some photographs under one corruption, and the files that they become."""
+    """Photographs under one corruption, and the files to write."""
 
     cell: Distortion
     images: Shard
@@ -49,18 +50,26 @@ class Part:
 
     @property
     def missing(self) -> bool:
-        """Whether any of the files is."""
+        """Whether any of the files is missing."""
         return not all(file.exists() for file in self.files)
 
 
 @click.command()
-@click.option("--source", required=True, help="Clean photographs, a folder a class.")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="The folder to fill.")
-@click.option("--corruption", "names", multiple=True, help="Only this; may be repeated.")
-@click.option("--severity", "severities", multiple=True, type=int, help="Likewise, 1 to 5.")
-@click.option("--seed", default=0, show_default=True, help="Of the corruptions' randomness.")
-@click.option("--batch-size", "-b", default=64, show_default=True)
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--source", required=True, help="Folder of clean photographs, in class folders.")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder to fill.")
+@click.option(
+    "--corruption", "names", multiple=True, help="Make only this corruption (repeatable)."
+)
+@click.option(
+    "--severity",
+    "severities",
+    multiple=True,
+    type=int,
+    help="Make only this severity, 1 to 5 (repeatable).",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the corruptions.")
+@click.option("--batch-size", "-b", default=64, show_default=True, help="Images per batch.")
+@click.option("--device", default=choose_device, help="Torch device; a GPU if there is one.")
 def main(
     source: str,
     to: Path,
@@ -70,11 +79,11 @@ def main(
     batch_size: int,
     device: str,
 ) -> None:
-    """Corrupts the photographs of a folder and writes them as ImageNet-C is."""
+    """Corrupt the photographs of a folder and write them in the layout of ImageNet-C."""
     cells = _chosen(names, severities)
-    dataset = open_dataset(
-        "imagenet-c-live", Request(data_dir=source, seed=seed, stored_jpeg=False)
-    )
+    # the file that is written is itself the final JPEG of quality 85
+    request = Request(data_dir=source, seed=seed, stored_jpeg=False)
+    dataset = open_dataset("imagenet-c-live", request)
     keep_apart(to, {"photographs": dataset.sha256, "seed": seed}, cells)
     photographs = [file.relative_to(source) for file in find_pictures(Path(source)).files]
     todo = [part for part in _parts(cells, photographs, to, batch_size) if part.missing]
@@ -107,31 +116,33 @@ def _chosen(names: tuple[str, ...], severities: tuple[int, ...]) -> list[Distort
 
 
 def keep_apart(to: Path, how: dict[str, object], cells: Iterable[Distortion]) -> None:
-    """Keep files of other photographs, of another seed or of another version out of a folder.
+    """Refuse to mix files of other photographs, seeds or versions in a folder.
 
     Args:
-        to: the folder; its `made.json` says what its files are made of.
-        how: what all of its files have in common.
-        cells: the distortions that are to be written.
+        to: the folder; its `made.json` describes its files.
+        how: the description that all of its files share.
+        cells: the distortions to write.
 
     Raises:
         UsageError: the folder holds other files.
     """
-    told = to / "made.json"
+    record = to / "made.json"
     versions = {cell.name: f"{cell.version} {cell.source}".strip() for cell in cells}
     try:
-        made: dict[str, Any] = json.loads(read_text(told, LARGEST)) if told.exists() else how
+        made: dict[str, Any] = json.loads(read_text(record, LARGEST)) if record.exists() else how
         earlier: dict[str, object] = dict(made.get("versions", {}))
         common = {key: value for key, value in made.items() if key != "versions"}
     except (OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
-        raise UsageError(f"{told} cannot be read ({cause(error)}); name another --to") from error
-    if common != how or any(earlier.get(name, of) != of for name, of in versions.items()):
+        raise UsageError(f"{record} cannot be read ({cause(error)}); name another --to") from error
+    if common != how or any(
+        earlier.get(name, version) != version for name, version in versions.items()
+    ):
         raise UsageError(
             f"{to} was made of other photographs, with another seed or by another version; "
             "name another --to or delete it"
         )
     to.mkdir(parents=True, exist_ok=True)
-    told.write_text(json.dumps(how | {"versions": earlier | versions}) + "\n")
+    record.write_text(json.dumps(how | {"versions": earlier | versions}) + "\n")
 
 
 def _parts(cells: list[Distortion], photographs: list[Path], to: Path, size: int) -> Iterator[Part]:
@@ -149,7 +160,7 @@ def _as_jpeg(name: Path) -> Path:
 
 
 def _write(frame: np.ndarray, file: Path) -> None:
-    """Writes a picture; a file of its name is whole."""
+    """Write a picture through a temporary file, so that a file of its name is complete."""
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)

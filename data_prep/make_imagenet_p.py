@@ -1,8 +1,8 @@
-"""Writes ImageNet-P of one's own photographs, in the layout of the released files.
+"""Make ImageNet-P from photographs, in the layout of the released files.
 
-`python -m data_prep.make_imagenet_p --source VAL --to DIR`: VAL holds a folder a class. Written are
-`<perturbation>/<class>/<picture>.mp4`, H.264 as the released ones are: preset veryslow, crf 20, or
-tuned for grain where there is noise. The same command again writes what is missing.
+`python -m data_prep.make_imagenet_p --source VAL --to DIR`: VAL holds class folders. The command
+writes `<perturbation>/<class>/<picture>.mp4`, H.264 as the released ones: preset veryslow, crf 20,
+or tuned for grain under noise. Run again, it writes the missing files.
 """
 
 from __future__ import annotations
@@ -24,24 +24,27 @@ from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard
 
 SEQUENCES = 8
-"""Made at once, and encoded in parallel."""
+"""Sequences that are made at once and encoded in parallel."""
 
 
 @click.command()
-@click.option("--source", required=True, help="Clean photographs, a folder a class.")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="The folder to fill.")
-@click.option("--perturbation", "names", multiple=True, help="Only this; may be repeated.")
-@click.option("--seed", default=0, show_default=True, help="Of the perturbations' randomness.")
-@click.option("--limit", type=int, help="At most this many photographs, evenly spread.")
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--source", required=True, help="Folder of clean photographs, in class folders.")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder to fill.")
+@click.option(
+    "--perturbation", "names", multiple=True, help="Make only this perturbation (repeatable)."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the perturbations.")
+@click.option("--limit", type=int, help="Use at most this many photographs, evenly spread.")
+@click.option("--device", default=choose_device, help="Torch device; a GPU if there is one.")
 def main(
     source: str, to: Path, names: tuple[str, ...], seed: int, limit: int | None, device: str
 ) -> None:
-    """Perturbs the photographs of a folder and writes them as ImageNet-P is."""
+    """Perturb the photographs of a folder and write them in the layout of ImageNet-P."""
     cells = _chosen(names)
     dataset = open_dataset("imagenet-p-live", Request(data_dir=source, seed=seed, limit=limit))
     keep_apart(to, {"photographs": dataset.sha256, "seed": seed}, cells)
@@ -79,14 +82,14 @@ def _chosen(names: tuple[str, ...]) -> list[Distortion]:
 def encoder_options(cell: Distortion) -> dict[str, str]:
     """Return the options of libx264 that the official script gives for a perturbation.
 
-    It tunes for grain, at the encoder's own quality, where the frames are noise.
+    For noise, it tunes for grain, at the encoder's default quality.
     """
     noise = cell.compared_with == "first"
     return {"preset": "veryslow"} | ({"tune": "grain"} if noise else {"crf": "20"})
 
 
 def _write(frames: torch.Tensor, video: Path, options: dict[str, str]) -> bool:
-    """Writes a sequence unless it is there; a file of its name is whole."""
+    """Write a sequence unless the file exists; a file of its name is complete."""
     if video.exists():
         return False
     video.parent.mkdir(parents=True, exist_ok=True)

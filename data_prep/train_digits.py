@@ -1,7 +1,7 @@
-"""Trains the embedded models: `python -m data_prep.train_digits`.
+"""Train the embedded models: `python -m data_prep.train_digits`.
 
-The recipe is the same for every filter size, and nothing in it shifts the images, so that the
-architecture alone is what differs. It was fixed beforehand and never adjusted to the test split.
+The recipe is the same for all filter sizes and does not shift images, so that only the architecture
+differs. It was fixed beforehand and never adjusted to the test split.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ WEIGHT_DECAY = 0.05
 
 
 def normalised(split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """A split as the network takes it: float32 [N, 3, 32, 32], and its labels."""
+    """Return a split as the network's input, [N, 3, 32, 32] float32, and its labels."""
     images, labels = load_split(split)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (PREPROCESSING.mean, PREPROCESSING.std))
     return (images.float() / 255.0 - mean) / std, labels
 
 
 def train(name: str, filter_size: int | None, seed: int) -> nn.Module:
-    """Trains one network on the training digits; the same seed gives the same network."""
+    """Train one network on the training digits; the same seed gives the same network."""
     torch.manual_seed(seed)
     images, labels = normalised("train")
     model = NETWORKS[name](filter_size)
@@ -56,20 +56,38 @@ def train(name: str, filter_size: int | None, seed: int) -> nn.Module:
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, split: str) -> float:
-    """The share of a split's images that the network gets right."""
+    """Return the fraction of a split's images that the network classifies correctly."""
     images, labels = normalised(split)
     return float((model(images).argmax(1) == labels).float().mean())
 
 
 @click.command()
-@click.option("--network", "-n", "names", multiple=True, type=click.Choice(list(NETWORKS)))
-@click.option("--weights", "-w", multiple=True, help="Such as lpf3; all by default.")
-@click.option("--seed", "-s", "seeds", multiple=True, type=click.Choice([str(s) for s in SEEDS]))
-@click.option("--to", type=click.Path(path_type=Path), help="A folder other than the package's.")
+@click.option(
+    "--network",
+    "-n",
+    "names",
+    multiple=True,
+    type=click.Choice(list(NETWORKS)),
+    help="Train only this network (repeatable).",
+)
+@click.option(
+    "--weights", "-w", multiple=True, help="Train only these weights, such as lpf3 (repeatable)."
+)
+@click.option(
+    "--seed",
+    "-s",
+    "seeds",
+    multiple=True,
+    type=click.Choice([str(s) for s in SEEDS]),
+    help="Train only with this seed (repeatable).",
+)
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="Folder to write to; the package's by default."
+)
 def main(
     names: tuple[str, ...], weights: tuple[str, ...], seeds: tuple[str, ...], to: Path | None
 ) -> None:
-    """Trains every network and filter size with every seed, or those that are named."""
+    """Train all embedded models, or those that are named."""
     for name in names or NETWORKS:
         for known, filter_size in FILTER_SIZES[name].items():
             for seed in map(int, seeds or map(str, SEEDS)):
@@ -81,8 +99,8 @@ def _write(model: nn.Module, path: Path, to: Path | None) -> None:
     path = to / path.name if to else path
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), path)
-    told = ", ".join(f"{split} {accuracy(model, split):.2%}" for split in ("train", "test"))
-    click.echo(f"{path.stem}: {told}")
+    scores = ", ".join(f"{split} {accuracy(model, split):.2%}" for split in ("train", "test"))
+    click.echo(f"{path.stem}: accuracy {scores}")
 
 
 if __name__ == "__main__":

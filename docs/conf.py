@@ -1,11 +1,11 @@
-"""How `make docs` makes pages of this folder."""
+"""Configuration of `make docs`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the API page is of this working copy
+sys.path.insert(0, str(Path(__file__).parents[1]))  # not an installed copy
 
 project = "robustbench_aa"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -15,13 +15,13 @@ html_title = project
 html_show_copyright = False
 html_copy_source = False
 
-myst_heading_anchors = 3  # headings are linked to as on GitHub
-highlight_language = "none"  # a block that names no language is no code
-default_role = "code"  # docstrings are written as Markdown is
+myst_heading_anchors = 3  # anchors of headings, as on GitHub
+highlight_language = "none"  # a block without a language is not code
+default_role = "code"  # docstrings use Markdown
 
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:class", r"((torch|nn|pd|pandas|os|pathlib|collections)\.|Tensor$).*"),  # others' names
-    ("py:class", "Failure"),  # needed nowhere else than in the type of an attribute
-    ("py:exc", r"\w+Error|UnknownName"),  # on the page as a tree
+    ("py:class", r"((torch|nn|pd|pandas|os|pathlib|collections)\.|Tensor$).*"),  # of other packages
+    ("py:class", "Failure"),  # only the type of an attribute
+    ("py:exc", r"\w+Error|UnknownName"),  # the page shows the tree of errors
 ]

@@ -1,6 +1,6 @@
 """A robustness benchmark harness for image classifiers, built around anti-aliased networks.
 
-The public names load what they need when they are first used: reports need no torch.
+Each public name is imported when it is first used, so that reports need no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robustbench_aa.evaluation.session import benchmark as benchmark
     from robustbench_aa.models import load as load
     from robustbench_aa.run import Run as Run
-    from robustbench_aa.store.merge import merge_runs as merge_runs
+    from robustbench_aa.run import merge_runs as merge_runs
     from robustbench_aa.types import Classifier as Classifier
     from robustbench_aa.types import Preprocessing as Preprocessing
 
@@ -30,7 +30,7 @@ _HOMES = {
     "antialias": "antialiasing",
     "benchmark": "evaluation.session",
     "load": "models",
-    "merge_runs": "store.merge",
+    "merge_runs": "run",
 }
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
 
 
 _MODULES = ("antialiasing", "metrics")
-"""The modules that are public as such."""
+"""Public modules."""
 
 
 def __getattr__(name: str) -> Any:

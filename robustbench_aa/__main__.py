@@ -1,4 +1,4 @@
-"""`python -m robustbench_aa`."""
+"""Run the command line as `python -m robustbench_aa`."""
 
 from robustbench_aa.cli.main import main
 

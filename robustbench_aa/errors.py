@@ -1,17 +1,17 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of the package, as one tree.
 
-RobustbenchError                 the root; its text is one line that names the thing and the way out
-├── UsageError                   the request cannot be carried out as it stands: exit status 2
-│   ├── UnknownName              a name that nothing answers to; its text lists near matches
-│   ├── SuiteError               a suite file that is unreadable, ill-typed or contradicts itself
-│   ├── CheckpointError          a file that holds no weights, or weights that do not fit
-│   ├── DownloadError            a file that cannot be fetched, or is not the published one
-│   ├── ConversionError          a network that cannot be brought into its anti-aliased form
+RobustbenchError                 the root; its text is one line with the cause and a remedy
+├── UsageError                   a request that cannot be fulfilled: exit status 2
+│   ├── UnknownName              a name that does not exist; the text suggests similar names
+│   ├── SuiteError               a suite that is unreadable, has a wrong type or contradicts itself
+│   ├── CheckpointError          a file without weights, or with weights that do not fit
+│   ├── DownloadError            a file that cannot be downloaded, or differs from the published one
+│   ├── ConversionError          a network that cannot be anti-aliased
 │   └── RunError                 an output directory that cannot be written, read or continued
-├── StoreError                   predictions that could not be written while a run was at work
-├── DamagedShard                 a prediction file that is not whole, or not of this run
-├── DatasetError                 a data set that does not give what it promised
-└── ModelError                   a classifier that returned something other than finite logits
+├── StoreError                   predictions that cannot be written or read during a run
+├── DamagedShard                 a prediction file that is damaged or belongs to another run
+├── DatasetError                 a data set whose images cannot be read or are not as described
+└── ModelError                   a classifier that does not return finite logits of its shape
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 LISTED = 20
-"""How many names a message lists at most."""
+"""The largest number of names in a message."""
 LONGEST = 2000
-"""Characters of a message."""
+"""The largest number of characters in a message."""
 
 
 class RobustbenchError(Exception):
@@ -32,23 +32,23 @@ class RobustbenchError(Exception):
     exit_status: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        """The text as one line, whatever names of somebody else's are in it."""
+        """Return the text as one line, even if it contains foreign names."""
         return one_line(super().__str__())
 
 
 class UsageError(RobustbenchError):
-    """The request cannot be carried out as it stands."""
+    """A request that cannot be fulfilled."""
 
     exit_status = 2
 
 
 class UnknownName(UsageError):
-    """A name that nothing answers to.
+    """A name that does not exist.
 
     Args:
-        noun: what was asked for, as in "unknown corruption".
-        name: the name that was given.
-        choices: the names that would have been understood.
+        noun: the kind of thing, as in "unknown corruption".
+        name: the unknown name.
+        choices: the known names.
     """
 
     def __init__(self, noun: str, name: object, choices: Iterable[str]) -> None:
@@ -60,7 +60,7 @@ class UnknownName(UsageError):
 
 
 class SuiteError(UsageError):
-    """A suite file that is unreadable, ill-typed or contradicts itself.
+    """A suite that is unreadable, has a wrong type or contradicts itself.
 
     Args:
         text: what is wrong, in a line.
@@ -73,15 +73,15 @@ class SuiteError(UsageError):
 
 
 class CheckpointError(UsageError):
-    """A file that holds no weights, or weights that do not fit the architecture."""
+    """A file without weights, or with weights that do not fit the architecture."""
 
 
 class DownloadError(UsageError):
-    """A file that cannot be fetched, or is not the published one."""
+    """A file that cannot be downloaded, or differs from the published one."""
 
 
 class ConversionError(UsageError):
-    """A network that cannot be brought into its anti-aliased form."""
+    """A network that cannot be anti-aliased."""
 
 
 class RunError(UsageError):
@@ -89,19 +89,19 @@ class RunError(UsageError):
 
 
 class StoreError(RobustbenchError):
-    """Predictions that could not be written while a run was at work."""
+    """Predictions that cannot be written or read during a run."""
 
 
 class DamagedShard(RobustbenchError):
-    """A prediction file that is not whole, or not of this run."""
+    """A prediction file that is damaged or belongs to another run."""
 
 
 class DatasetError(RobustbenchError):
-    """A data set that does not give what it promised.
+    """A data set whose images cannot be read or are not as described.
 
     Args:
         text: what is wrong, in a line.
-        faults: what is wrong with each file, a line each; the text alone by default.
+        faults: one line for each faulty file; by default the text.
     """
 
     def __init__(self, text: str, faults: Sequence[str] = ()) -> None:
@@ -110,16 +110,16 @@ class DatasetError(RobustbenchError):
 
 
 class ModelError(RobustbenchError):
-    """A classifier that returned something other than finite logits of the promised shape."""
+    """A classifier that does not return finite logits of its shape."""
 
 
 def one_line(text: str) -> str:
-    """A text for a terminal: what would steer it or end the line is escaped, its middle is cut."""
+    """Return a text as one line for a terminal, with control characters escaped and cut to size."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 4 :]}"
-    return "".join(of if of.isprintable() else ascii(of)[1:-1] for of in text)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def cause(error: BaseException) -> str:
-    """The first line of what an error says, or its kind if it says nothing."""
+    """Return the first line of an error's text, or its type if the text is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,8 +1,8 @@
 """Internal feature distance: where in a network shift-equivariance is lost.
 
 Zhang, "Making Convolutional Networks Shift-Invariant Again" (ICML 2019), section 3.1: for a layer's
-features F(X), brought to the image's resolution, and every circular offset, the cosine distance
-between Shift(F(X)) and F(Shift(X)), averaged over places and images. It is 0 for a layer that is
+features F(X), resized to the image's resolution, and every circular offset, the cosine distance
+between Shift(F(X)) and F(Shift(X)), averaged over positions and images. It is 0 for a layer that is
 equivariant to that shift.
 """
 
@@ -25,17 +25,23 @@ from robustbench_aa.antialiasing.layers import BlurPool, DenseMaxPool, MaxBlurPo
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.models import load
+from robustbench_aa.store.feature_maps import FILE
+from robustbench_aa.store.storage import on_disk
+from robustbench_aa.support.devices import choose_device
+from robustbench_aa.support.process import full_float32, restored
 from robustbench_aa.types import CLEAN, Classifier, Shard
 
 IMAGES = 8
-"""How many go through a model together, each under several offsets."""
+"""Images that go through a model together, each under several offsets."""
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, BlurPool, DenseMaxPool)
 AFTER_CONVOLUTION = (
     *(nn.BatchNorm2d, nn.GroupNorm, nn.Identity, nn.Dropout, nn.Dropout2d),
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.ELU),
 )
+Offset = tuple[int, int]
+"""A circular shift down and to the right, in pixels."""
 Progress = Callable[[object, int], None]
-"""Called after every forward pass with the model's name and the images it covered."""
+"""Called after every forward pass with the model's name and the number of images in it."""
 
 
 def feature_distance(
@@ -48,40 +54,38 @@ def feature_distance(
     device: str | None = None,
     progress: Progress = lambda model, images: None,
 ) -> pd.DataFrame:
-    """The feature distance of every layer and offset.
+    """Return the feature distance of every layer under every offset.
+
+    The module (mode, device) is afterwards as it was before.
 
     Args:
+        classifier: The model.
         images: [N, 3, H, W], uint8.
-        layers: names of modules, or patterns such as `layer*`; none for every stage of
-            convolutions and every pooling. A max-pooling that also subsamples counts twice: its
-            maxima at every place (`<name> dense`), and those that are kept.
-        max_shift: the largest offset in both directions, in pixels; None for all of a 32-px image,
-            or for 31.
-        batch_size: images that go through the model at once.
-        device: a torch device; None takes a GPU if there is one.
+        layers: Names of modules, or patterns such as `layer*`. None given means every stage of
+            convolutions and every pooling. A max-pooling that also subsamples has two entries: its
+            maxima at every position (`<name> dense`), and those that it keeps.
+        max_shift: The largest offset in both directions, in pixels. None means 31, or all offsets
+            of a smaller image.
+        batch_size: Images that go through the model at once.
+        device: A torch device. None means a GPU if there is one, otherwise the CPU.
+        progress: Called after every forward pass.
 
     Returns:
-        A row a layer and offset: `layer`, its place `order`, `down`, `right`, `distance`.
+        A row for each layer and offset: `layer`, its position `order`, `down`, `right`, `distance`.
 
     Raises:
-        UnknownName: no module has such a name.
-        UsageError: no layer gives a feature map, or the offset is larger than the image.
+        UnknownName: No module has such a name.
+        UsageError: No layer returns a feature map, or the offset is larger than the image.
     """
     size = images.shape[-1]
     reach = largest_shift(size, max_shift)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    module = classifier.module.to(device).eval()
+    device = choose_device(device)
     offsets = [(down, right) for down in range(reach + 1) for right in range(reach + 1)]
+    module = classifier.module
     probe = _Probe(dict(_probed(module, layers)), size)
-    with probe, torch.inference_mode():
-        for group in images.to(device).split(IMAGES):
-            probe.compare_with(None)
-            module(classifier.preprocessing.normalised(group))
-            for chunk in _chunks(offsets, max(1, batch_size // len(group))):
-                shifted = [torch.roll(group, offset, dims=(-2, -1)) for offset in chunk]
-                probe.compare_with(chunk)
-                module(classifier.preprocessing.normalised(torch.cat(shifted)))
-                progress(classifier.name, len(group) * len(chunk))
+    with restored(module), full_float32(), probe:
+        module.to(device).eval()
+        _compare(probe, classifier, images.to(device), offsets, batch_size, progress)
     if not probe.sums:
         raise UsageError(
             f"no layer of {classifier.name} gives a feature map; name some by --layers"
@@ -101,26 +105,44 @@ def feature_distance(
     )
 
 
-def _chunks(offsets: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
-    for start in range(0, len(offsets), size):
-        yield offsets[start : start + size]
+@torch.inference_mode()
+def _compare(
+    probe: _Probe,
+    classifier: Classifier,
+    images: Tensor,
+    offsets: list[Offset],
+    batch_size: int,
+    progress: Progress,
+) -> None:
+    """Send images through a model, unshifted and under every offset."""
+    module, normalised = classifier.module, classifier.preprocessing.normalised
+    for group in images.split(IMAGES):
+        probe.compare_with(None)
+        module(normalised(group))
+        size = max(1, batch_size // len(group))
+        for start in range(0, len(offsets), size):
+            part = offsets[start : start + size]
+            shifted = [torch.roll(group, offset, dims=(-2, -1)) for offset in part]
+            probe.compare_with(part)
+            module(normalised(torch.cat(shifted)))
+            progress(classifier.name, len(group) * len(part))
 
 
 @dataclass
 class _Probe:
-    """Hooks that compare features with those of the images at rest, as they are computed.
+    """Forward hooks that compare the features of shifted images with those of unshifted ones.
 
     Attributes:
-        modules: by name, what is looked at.
-        size: of the images, in pixels.
-        sums: by layer and offset, the distances summed over images; in the order of the layers.
+        modules: The modules to hook, by name.
+        size: Height and width of the images, in pixels.
+        sums: By layer and offset, the distances summed over images, in the order of the layers.
     """
 
     modules: dict[str, nn.Module]
     size: int
-    sums: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
-    _at_rest: dict[str, Tensor] = field(default_factory=dict)
-    _offsets: list[tuple[int, int]] | None = None
+    sums: dict[str, dict[Offset, float]] = field(default_factory=dict)
+    _unshifted: dict[str, Tensor] = field(default_factory=dict)
+    _offsets: list[Offset] | None = None
     _calls: dict[str, int] = field(default_factory=dict)
     _handles: list[torch.utils.hooks.RemovableHandle] = field(default_factory=list)
 
@@ -133,59 +155,59 @@ class _Probe:
         for handle in self._handles:
             handle.remove()
 
-    def compare_with(self, offsets: list[tuple[int, int]] | None) -> None:
-        """Tells by which offsets the next images are shifted; None for the images at rest."""
+    def compare_with(self, offsets: list[Offset] | None) -> None:
+        """Set the offsets of the next forward pass; None for unshifted images."""
         self._offsets = offsets
         self._calls.clear()
         if offsets is None:
-            self._at_rest.clear()
+            self._unshifted.clear()
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def compare(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             call = self._calls[name] = self._calls.get(name, 0) + 1
-            told = name if call == 1 else f"{name} ({call})"  # a module may be used again
+            layer = name if call == 1 else f"{name} ({call})"  # a module may be used repeatedly
             if isinstance(module, nn.MaxPool2d) and module.stride not in (1, (1, 1)):
                 dense = F.max_pool2d(
                     inputs[0], module.kernel_size, 1, module.padding, module.dilation
                 )
-                self._look(f"{told} dense", dense)
-            self._look(told, output)
+                self._compare(f"{layer} dense", dense)
+            self._compare(layer, output)
 
-        return look
+        return compare
 
-    def _look(self, layer: str, features: Tensor) -> None:
+    def _compare(self, layer: str, features: Tensor) -> None:
         if not isinstance(features, Tensor) or features.dim() != 4 or features.shape[-1] < 2:
             return
         directions = _directions(features.float())
         if self._offsets is None:
-            self._at_rest[layer] = directions
+            self._unshifted[layer] = directions
             return
-        at_rest = self._at_rest[layer]
+        unshifted = self._unshifted[layer]
         sums = self.sums.setdefault(layer, {})
-        for offset, shifted in zip(self._offsets, directions.split(len(at_rest)), strict=True):
-            distance = _distance(at_rest, shifted, offset, self.size)
+        for offset, shifted in zip(self._offsets, directions.split(len(unshifted)), strict=True):
+            distance = _distance(unshifted, shifted, offset, self.size)
             sums[offset] = sums.get(offset, 0.0) + float(distance.sum())
 
 
 def _directions(features: Tensor) -> Tensor:
-    """[N, C + 1, H, W]: unit vectors; places without any feature share a direction of their own."""
+    """Return unit vectors [N, C + 1, H, W]; positions without any feature share a direction."""
     length = features.square().sum(dim=1, keepdim=True).sqrt_()
     silent = length == 0
     return torch.cat((features / length.masked_fill(silent, 1.0), silent.float()), dim=1)
 
 
-def _distance(at_rest: Tensor, moved: Tensor, offset: tuple[int, int], size: int) -> Tensor:
-    """[N]: the mean over an image's pixels of the cosine distance, 0 to 2.
+def _distance(unshifted: Tensor, shifted: Tensor, offset: Offset, size: int) -> Tensor:
+    """Return the mean cosine distance over each image's pixels, [N], 0 to 2.
 
-    Both maps are brought to the image's resolution by repeating their values, the first is
-    shifted, and each pair of values that meet is compared once and weighted by its pixels.
+    Both maps are resized to the image's resolution by nearest neighbour and the first is shifted.
+    Each pair of values that then coincides is compared once, and weighted by its pixels.
     """
     pairs = [
-        _meeting(length, size, by) for length, by in zip(moved.shape[-2:], offset, strict=True)
+        _coinciding(length, size, by) for length, by in zip(shifted.shape[-2:], offset, strict=True)
     ]
-    (rows, columns) = (pair.to(moved.device) for pair in pairs)
-    here = at_rest[:, :, rows[0]][..., columns[0]]
-    there = moved[:, :, rows[1]][..., columns[1]]
+    (rows, columns) = (pair.to(shifted.device) for pair in pairs)
+    here = unshifted[:, :, rows[0]][..., columns[0]]
+    there = shifted[:, :, rows[1]][..., columns[1]]
     # half the squared distance of unit vectors: the cosine distance, and 0 for equal ones
     distance = (here - there).square().sum(dim=1) / 2
     weight = rows[2].unsqueeze(1) * columns[2]
@@ -193,15 +215,15 @@ def _distance(at_rest: Tensor, moved: Tensor, offset: tuple[int, int], size: int
 
 
 @lru_cache(maxsize=4096)
-def _meeting(length: int, size: int, offset: int) -> Tensor:
-    """[3, pairs]: which places of a map of `length` meet under an offset, on how many pixels."""
+def _coinciding(length: int, size: int, offset: int) -> Tensor:
+    """Return the pairs of positions that coincide under an offset and their pixels, [3, pairs]."""
     place = torch.arange(size) * length // size
     pairs, counts = torch.stack((place.roll(offset), place)).unique(dim=1, return_counts=True)
     return torch.cat((pairs, counts.unsqueeze(0)))
 
 
 def _probed(module: nn.Module, layers: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that were asked for, or the stages of the network."""
+    """Yield the modules that were asked for, or the stages of the network."""
     if not layers:
         yield from _stages("", module)
         return
@@ -215,7 +237,7 @@ def _probed(module: nn.Module, layers: Sequence[str]) -> Iterator[tuple[str, nn.
 
 
 def _stages(name: str, container: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Poolings, blocks, and convolutions with the norm and non-linearity that follow."""
+    """Yield poolings, blocks, and convolutions with the norm and activation that follow."""
     waiting: tuple[str, nn.Module] | None = None
     for key, child in container.named_children():
         path = f"{name}.{key}" if name else key
@@ -235,12 +257,12 @@ def _stages(name: str, container: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield from _stages(path, child)
         elif any(isinstance(inner, (nn.Conv2d, *POOLS)) for inner in child.modules()):
             waiting = waiting or (path, child)
-    if waiting is not None:  # what a container gives
+    if waiting is not None:  # the output of the container
         yield name or waiting[0], waiting[1]
 
 
 def mean_by_layer(maps: pd.DataFrame) -> pd.DataFrame:
-    """The mean over offsets, a row a model and layer."""
+    """Return the mean over offsets, a row for each model and layer."""
     means = maps.groupby(["model", "order", "layer"], sort=False)["distance"].mean()
     return means.reset_index()[["model", "layer", "order", "distance"]]
 
@@ -252,22 +274,23 @@ def measure_features(
     *,
     show: Callable[[int], AbstractContextManager[Progress]],
     max_shift: int | None = None,
-    **how: Any,
+    **options: Any,
 ) -> pd.DataFrame:
-    """The feature distance of some models on the clean images of a data set.
+    """Return the feature distance of models on the clean images of a data set.
 
     Args:
-        models: specifications.
-        request: which images.
-        show: a progress display for so many images.
-        max_shift: as in `feature_distance`.
-        how: what else `feature_distance` takes.
+        models: Specifications.
+        dataset: Name of the data set.
+        request: Which of its images to use.
+        show: Returns a progress display for a number of images.
+        max_shift: As in `feature_distance`.
+        options: Further arguments of `feature_distance`.
 
     Returns:
-        As `feature_distance`, with the `model` first.
+        The table of `feature_distance` with a first column `model`.
 
     Raises:
-        UsageError: the data set has no clean images, or a model is for images of another size.
+        UsageError: The data set has no clean images, or a model is for images of another size.
     """
     opened = open_dataset(dataset, request)
     if CLEAN not in opened.distortions:
@@ -286,29 +309,33 @@ def measure_features(
     tables = []
     with show(len(images) * len(classifiers) * (reach + 1) ** 2) as progress:
         for classifier in classifiers:
-            maps = feature_distance(classifier, images, max_shift=reach, progress=progress, **how)
+            maps = feature_distance(
+                classifier, images, max_shift=reach, progress=progress, **options
+            )
             maps.insert(0, "model", classifier.name)
             tables.append(maps)
     return pd.concat(tables, ignore_index=True)
 
 
 def write_features(maps: pd.DataFrame, folder: Path) -> list[Path]:
-    """Writes maps as `feature_maps.parquet`, their means as `features.csv`, and heat maps."""
-    from robustbench_aa.report.feature_maps import FILE, draw_feature_maps
+    """Write maps as `feature_maps.parquet`, their means as `features.csv`, and heat maps."""
+    from robustbench_aa.report.feature_maps import draw_feature_maps
 
-    folder.mkdir(parents=True, exist_ok=True)
-    parquet, table = folder / FILE, folder / "features.csv"
-    maps.to_parquet(parquet, index=False)
-    means = mean_by_layer(maps)
-    means.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
-    return [table, parquet, *draw_feature_maps(maps).write(folder / "feature_maps")]
+    with on_disk(folder) as here:
+        here.mkdir(parents=True, exist_ok=True)
+        parquet, table = here / FILE, here / "features.csv"
+        maps.to_parquet(parquet, index=False)
+        means = mean_by_layer(maps)
+        means.to_csv(table, index=False, float_format="%.6f", lineterminator="\n")
+        written = [table, parquet, *draw_feature_maps(maps).write(here / "feature_maps")]
+    return [folder / path.relative_to(here) for path in written]
 
 
 def largest_shift(size: int, asked: int | None) -> int:
-    """How far images of `size` pixels are shifted.
+    """Return the largest offset for images of `size` pixels.
 
     Raises:
-        UsageError: they are not as large.
+        UsageError: The offset that was asked for is larger than the images.
     """
     reach = min(size, 32) - 1 if asked is None else asked
     if not 0 <= reach < size:

@@ -1,11 +1,10 @@
-"""A contact sheet: what every corruption does to a picture at every severity."""
+"""A contact sheet of an image under every corruption at every severity."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from robustbench_aa.datasets.pictures import AS_MADE, decode
@@ -15,17 +14,21 @@ from robustbench_aa.errors import UsageError
 
 SIZE = AS_MADE.size
 LABEL = 220
-"""Pixels left of each row, for the corruption's name."""
+"""Width in pixels of the column with the corruptions' names."""
 
 
 def contact_sheet(path: Path, seed: int = 0) -> Image.Image:
-    """Return a contact sheet of a picture, with a row per corruption and a column per severity.
+    """Return a contact sheet of an image, with a row per corruption and a column per severity.
 
-    Its middle 224 × 224 px are shown as a model sees them in `imagenet-c-live`: the JPEG file of
-    quality 85 included.
+    Each cell shows the middle 224 × 224 px as a model sees them in `imagenet-c-live`, after the
+    final JPEG of quality 85.
+
+    Args:
+        path: An image file.
+        seed: Seed of the corruptions' randomness.
 
     Raises:
-        DatasetError: the picture cannot be read.
+        DatasetError: The image cannot be read.
     """
     image = decode(path, AS_MADE.square).unsqueeze(0)
     cells = corruptions_at(SIZE)
@@ -36,24 +39,20 @@ def contact_sheet(path: Path, seed: int = 0) -> Image.Image:
         row = names.index(cell.name)
         frame = distort(image, cell, [0], seed, SIZE, stored_jpeg=True)[0, 0].permute(1, 2, 0)
         left = LABEL + SIZE * SEVERITIES.index(cell.severity or 1)
-        sheet.paste(_picture(frame), (left, SIZE * row))
+        sheet.paste(Image.fromarray(np.ascontiguousarray(frame.numpy())), (left, SIZE * row))
         draw.text((8, SIZE * row + SIZE // 2), cell.name, "black", font, anchor="lm")
     return sheet
 
 
 def write_contact_sheet(path: Path, output: Path, seed: int = 0) -> None:
-    """Writes the contact sheet of a picture.
+    """Write the contact sheet of an image; see `contact_sheet`.
 
     Raises:
-        DatasetError: the picture cannot be read.
-        UsageError: the sheet cannot be written.
+        DatasetError: The image cannot be read.
+        UsageError: The sheet cannot be written.
     """
     sheet = contact_sheet(path, seed)
     try:
         sheet.save(output)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {output} ({error}); name a .png or .jpg file") from error
-
-
-def _picture(frame: torch.Tensor) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(frame.numpy()))

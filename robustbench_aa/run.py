@@ -1,4 +1,4 @@
-"""A run: a directory of predictions, and what can be asked of it. Needs no torch."""
+"""A run: a directory of predictions, with its tables and reports. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.comparison import compare
 from robustbench_aa.metrics.per_image import Model, read_models
 from robustbench_aa.report import Tables, make_tables, write_report
+from robustbench_aa.store.feature_maps import read_feature_maps
+from robustbench_aa.store.merge import merge
 from robustbench_aa.store.shards import Store
 from robustbench_aa.store.storage import on_disk, open_directory
 from robustbench_aa.store.thumbnails import read_samples
@@ -23,17 +25,19 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A directory of predictions, and the reports that can be made of it.
+    """A finished run: a directory of predictions.
 
     Args:
-        directory: of the run, or its URL in an object storage.
+        directory: Directory of the run, or its URL in an object storage.
+        failures: What could not be evaluated.
 
     Attributes:
-        failures: what could not be evaluated when the run was last carried out.
+        directory: The directory as a path.
+        failures: What could not be evaluated in the session that returned this run.
 
     Raises:
-        RunError: there is no run in the directory.
-        UsageError: the object storage cannot be reached.
+        RunError: There is no run in the directory.
+        UsageError: The object storage cannot be reached.
     """
 
     def __init__(self, directory: str | os.PathLike[str], failures: Sequence[Failure] = ()) -> None:
@@ -44,46 +48,48 @@ class Run:
 
     @property
     def profile(self) -> dict[str, float]:
-        """Seconds by stage of the latest session that was profiled; empty if none was."""
+        """Seconds by stage of the latest session that was profiled; empty if there is none."""
         return self._store.manifest.profile
 
     def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
-        """Return all tables, computed from the predictions once.
+        """Return all tables; they are computed from the predictions once.
 
         Args:
-            baseline: a model of the run for the normalised figures, or `alexnet` or `resnet50`, as
-                published, on ImageNet-C and ImageNet-P; None for the suite's.
-            with_published: whether the leaderboard ends with what was published of others.
+            baseline: The model that normalised metrics are relative to: a model of the run, or the
+                published `alexnet` or `resnet50` on ImageNet-C and ImageNet-P. None means the
+                suite's baseline.
+            with_published: Whether to append comparable published results to the leaderboard.
 
         Raises:
-            UnknownName: the run has no such model.
-            UsageError: the published figures are not of what the run measures.
+            UnknownName: The run has no such model.
+            UsageError: The published results are not comparable with the run.
         """
-        asked = baseline, with_published
-        if asked not in self._tables:
-            self._tables[asked] = make_tables(self._store, self._models, *asked)
-        return self._tables[asked]
+        key = baseline, with_published
+        if key not in self._tables:
+            self._tables[key] = make_tables(self._store, self._models, *key)
+        return self._tables[key]
 
     @cached_property
     def _models(self) -> dict[str, Model]:
-        """The outcomes of the run's models, read once."""
+        """The per-image outcomes of the run's models."""
         return read_models(self._store)
 
     def leaderboard(self, baseline: str | None = None) -> pd.DataFrame:
-        """A row a model, the best first; the columns of `leaderboard.csv`."""
+        """Return the leaderboard: a row for each model, the best first, as in `leaderboard.csv`."""
         return self.tables(baseline).leaderboard
 
     def compare(self, a: str | Classifier, b: str | Classifier) -> pd.DataFrame:
-        """Return the paired difference a − b in every figure, with its interval and p-value.
+        """Return the paired difference a − b in every metric, with its interval and p-value.
 
         Args:
-            a, b: models of the run, by name.
+            a: A model of the run, or its name.
+            b: The model that it is compared with.
 
         Raises:
-            UnknownName: the run has no such model.
+            UnknownName: The run has no such model.
         """
         models = self._models
-        names = [of if isinstance(of, str) else of.name for of in (a, b)]
+        names = [model if isinstance(model, str) else model.name for model in (a, b)]
         for name in names:
             if name not in models:
                 raise UnknownName("model of the run", name, models)
@@ -92,19 +98,43 @@ class Run:
     def report(
         self, baseline: str | None = None, with_published: bool = False, latex: bool = False
     ) -> list[Path]:
-        """Writes tables, figures and the page into `report/` and returns their paths.
+        """Write tables, plots and the page into `report/` and return their paths.
 
         Args:
-            baseline, with_published: as in `tables`.
-            latex: whether `leaderboard.tex` is written too.
+            baseline: As in `tables`.
+            with_published: As in `tables`.
+            latex: Whether to write `leaderboard.tex` as well.
         """
         return self.write(self.tables(baseline, with_published), latex)
 
     def write(self, tables: Tables, latex: bool = False) -> list[Path]:
-        """Writes what `report` writes, of tables that are there already."""
+        """Write the files of `report` from tables that have been computed already."""
         title = self._store.manifest.suite or self.directory.name
-        samples = read_samples(self._store)
+        samples, maps = read_samples(self._store), read_feature_maps(self.directory)
         folder = self.directory / "report"
         with on_disk(folder) as here:
-            written = write_report(tables, here, title, samples, latex)
+            written = write_report(tables, here, title, samples, maps, latex)
         return [folder / path.relative_to(here) for path in written]
+
+
+def merge_runs(
+    runs: Sequence[str | os.PathLike[str]],
+    output_dir: str | os.PathLike[str],
+    command: str | None = None,
+) -> Run:
+    """Merge runs into one, with all their models, data sets and predictions.
+
+    What several runs have must be equal in all of them. Nothing is written before every run has
+    been read and checked. After an interruption, the same call continues.
+
+    Args:
+        runs: directories; they stay unchanged.
+        output_dir: a new or empty directory, or a run, which then holds the others as well.
+        command: the command line to record in `run.json`.
+
+    Raises:
+        RunError: a directory holds no run, two runs contradict each other, a prediction file is
+            damaged, or the output directory cannot be used.
+        SuiteError: together the runs have two data sets of one kind.
+    """
+    return Run(merge(runs, output_dir, command))

@@ -8,15 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args, get_origin, runtime_checkable
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
@@ -24,6 +16,7 @@ from robustbench_aa.errors import SuiteError, UnknownName
 from robustbench_aa.support.files import read_text
 
 if TYPE_CHECKING:
+    from pydantic import ModelWrapValidatorHandler, ValidationInfo
     from pydantic_core import ErrorDetails
 
     from robustbench_aa.types import Classifier
@@ -170,7 +163,10 @@ def read_suite(name: str) -> Suite:
     except (ValueError, RecursionError) as error:  # ValueError: also for an overlong number
         place = str(error).replace("end of document", f"line {text.count(chr(10)) + 1}, its end")
         raise SuiteError(f"suite {path} is not valid TOML: {place}") from error
+    unknown = [key for key in content if key not in FIELDS]
     try:
+        if unknown:  # before the call, since a key may be named like a parameter of pydantic's own
+            raise _unknown_key(unknown[0])
         return Suite(**({"name": path.stem} | content))
     except SuiteError as error:
         place = f"{path}, line {_line(text, error.key)}" if error.key in content else f"{path}"
@@ -195,15 +191,19 @@ def _first_of(errors: list[ErrorDetails]) -> SuiteError:
     error = next(error for error in errors if error["type"] != "missing")
     place = error["loc"][0]  # a number, if the argument was positional
     key = place if isinstance(place, str) else [*FIELDS][place]
-    return SuiteError(_explain(key, error), key)
+    return SuiteError(_explain(key, error), key) if key in FIELDS else _unknown_key(key)
+
+
+def _unknown_key(key: str) -> SuiteError:
+    return SuiteError(str(UnknownName("key", key, FIELDS)), key)
 
 
 def _explain(key: str, error: ErrorDetails) -> str:
-    if key not in FIELDS:
-        return str(UnknownName("key", key, FIELDS))
     context = error.get("ctx", {})
     if "error" in context:  # the message of a validator above
         return str(context["error"])
+    if error["type"] == "multiple_argument_values":
+        return f"{key} is given twice; give it once"
     if context.get("ge") == 1:
         return f"{key} {_shown(error['input'])} leaves nothing to measure; use at least 1"
     expected = _EXPECTED[value_type(FIELDS[key]), is_list(FIELDS[key])]

@@ -1,6 +1,6 @@
-"""The central types: what travels between data sets, classifiers, predictions and metrics.
+"""The central types, shared by data sets, classifiers, predictions and metrics.
 
-Nothing here imports torch when it is loaded, so that reports can be made without it.
+This module does not import torch when it is loaded, so that reports do not need it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ COUNTED_CORRUPTIONS = (
 """The 15 corruptions of ImageNet-C over which mean error and mCE are defined."""
 HOLDOUT_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four corruptions of ImageNet-C that published means leave out."""
+PHOTOGRAPHS = "photographs"
+"""The collection of photographs of ImageNet's size, for which most values were published."""
 KINDS = ("clean", "corruption", "perturbation", "shift")
 """The kinds of distortions: no change, a changed image, a sequence of frames, shifted crops."""
 ROLES = ("counted", "holdout", "other")
@@ -117,7 +119,7 @@ def kind(distortions: Iterable[Distortion]) -> str:
 
 
 class Shard(NamedTuple):
-    """A contiguous range of a data set's images: the unit of work, of resuming, of distribution."""
+    """A range of images of a data set: the unit of work, of resuming and of distribution."""
 
     start: int
     stop: int
@@ -127,7 +129,7 @@ class Shard(NamedTuple):
 
 
 def shards(images: int, size: int) -> list[Shard]:
-    """The ranges of at most `size` images that make up a data set of `images` images."""
+    """Return ranges of at most `size` images that cover `images` images."""
     return [Shard(start, min(start + size, images)) for start in range(0, images, size)]
 
 
@@ -136,12 +138,12 @@ class Batch:
     """Distorted images on their way to the classifiers.
 
     Attributes:
-        distortion: what was done to them.
-        index: [B], int64, each image's place in the whole data set.
+        distortion: the distortion of all images.
+        index: [B], int64, each image's position in the whole data set.
         label: [B], int64, the true classes.
         frames: [B, F, 3, H, W], uint8. A still image has F = 1.
-        sources: [B], uint64, digests of the bytes that each image was read from; None where only
-            its frames tell.
+        sources: [B], uint64, digests of the bytes that each image was read from; None if only the
+            frames can be compared.
     """
 
     distortion: Distortion
@@ -176,13 +178,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How 8-bit pixels become a network's input: (pixel / 255 − mean) / std, channel by channel.
+    """The conversion of 8-bit pixels to a network's input: (pixel / 255 − mean) / std per channel.
 
     Attributes:
         mean, std: for red, green and blue.
-        resize: pixels of the shorter side before the centre is cut out; None where pictures are
-            taken in the size that they have.
-        interpolation: what they are resized by, such as `bilinear` or `bicubic`.
+        resize: the length of the shorter side before the centre crop, in pixels; None if pictures
+            are not resized.
+        interpolation: the interpolation of the resizing, such as `bilinear` or `bicubic`.
     """
 
     mean: tuple[float, float, float]
@@ -191,7 +193,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def normalised(self, frames: Tensor) -> Tensor:
-        """8-bit frames [N, 3, H, W] as a network takes them, float32."""
+        """Return 8-bit frames [N, 3, H, W] as a network's input, float32."""
         import torch
 
         mean, std = (
@@ -203,18 +205,19 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with everything that is needed to measure it and to know it again.
+    """A network with everything that is needed to measure and identify it.
 
     Attributes:
         module: maps float32 [N, 3, input_size, input_size] to logits [N, classes].
-        name: how tables and files call it. Names that differ only in a final `-seed<N>` are
+        name: the name in tables and files. Names that differ only in a final `-seed<N>` are
             training seeds of one model and share a row of the leaderboard.
-        input_size: height and width of the images it takes, in pixels.
-        classes: how many logits it returns.
-        preprocessing: what is done to 8-bit pixels before the module sees them.
-        weights_sha256: of all parameters and buffers; computed when left out.
-        source_sha256: of the code or the file that the module was made from, which can change what
-            it does while weights and printed form stay; empty where that is this package's own.
+        input_size: height and width of the input images, in pixels.
+        classes: the number of logits.
+        preprocessing: the conversion of 8-bit pixels to the module's input.
+        weights_sha256: the SHA-256 of all parameters and buffers; computed if not given.
+        source_sha256: the SHA-256 of the code or file that defines the module, which can change
+            its function while weights and printed form stay; empty for this package's own code.
+        parameters: the number of parameters.
     """
 
     module: nn.Module
@@ -235,8 +238,8 @@ class Classifier:
         object.__setattr__(self, "parameters", sum(p.numel() for p in self.module.parameters()))
 
     def architecture(self) -> str:
-        """The module's printed form, freed of memory addresses: what the weights do not tell."""
-        return _told(self.module)
+        """Return the module's printed form without memory addresses."""
+        return _without_addresses(self.module)
 
 
 def _weights_sha256(module: nn.Module) -> str:
@@ -244,8 +247,8 @@ def _weights_sha256(module: nn.Module) -> str:
 
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
-        if not isinstance(tensor, torch.Tensor):  # a module's get_extra_state may say anything
-            digest.update(f"{name} {_told(tensor)}\n".encode())
+        if not isinstance(tensor, torch.Tensor):  # get_extra_state may return anything
+            digest.update(f"{name} {_without_addresses(tensor)}\n".encode())
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
@@ -253,12 +256,12 @@ def _weights_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _told(thing: object) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+def _without_addresses(value: object) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def training_seed(name: str) -> tuple[str, int | None]:
-    """Splits a classifier's name into its model and its training seed.
+    """Split a classifier's name into its model and its training seed.
 
     >>> training_seed("digits:resnet@lpf3-seed2")
     ('digits:resnet@lpf3', 2)
@@ -270,7 +273,7 @@ def training_seed(name: str) -> tuple[str, int | None]:
 
 
 def groups(names: Iterable[str]) -> dict[str, list[str]]:
-    """The models that classifiers are of: two or more training seeds of one, or just itself.
+    """Group classifiers by model: the training seeds of a model, or a classifier by itself.
 
     >>> groups(["a-seed0", "b-seed0", "a-seed1"])
     {'a': ['a-seed0', 'a-seed1'], 'b-seed0': ['b-seed0']}

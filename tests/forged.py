@@ -1,4 +1,4 @@
-"""Runs whose predictions were drawn by chance: what nobody has photographs for in a test."""
+"""Runs with random predictions on ImageNet, whose photographs tests do not have."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_aa.distortions import corruptions_at, frames, perturbations_at, shifts_by
-from robustbench_aa.metrics.baselines import PIXELS
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion
 
 CROPPED = "Resize 256 bilinear, CenterCrop"
 IMAGENET: dict[str, tuple[list[Distortion], str]] = {
@@ -23,6 +22,8 @@ IMAGENET: dict[str, tuple[list[Distortion], str]] = {
     "image-folder": ([CLEAN], f"{CROPPED} 224"),
 }
 """The distortions and the geometry of the data sets of photographs."""
+PIXELS = {"imagenet-c": "files", "imagenet-p": "files"}
+PIXELS |= dict.fromkeys(("imagenet-shift", "image-folder"), "torch")
 
 
 def forge(
@@ -32,19 +33,23 @@ def forge(
     images: int = 12,
     **changes: object,
 ) -> Path:
-    """Writes a run of classifiers that were never there, on ImageNet's photographs.
+    """Write a run of models that do not exist, with random predictions.
 
     Args:
-        changes: in what the run says of its data sets.
+        folder: the run's directory.
+        models: names of the models.
+        datasets: names of data sets in `IMAGENET`.
+        images: number of images of each data set.
+        changes: changed entries of every data set in the manifest.
     """
     described = {}
     for name in datasets:
         distortions, geometry = IMAGENET[name]
-        entries = [{**asdict(of), "frames": frames(of, 224)} for of in distortions]
-        told = {"sha256": name, "images": images, "classes": 1000, "size": 224}
-        told |= {"collection": "photographs", "pixels": PIXELS[name]}
-        told |= {"labels": {"rule": "ImageNet wnids", "present": 1000}}
-        described[name] = told | {"geometry": geometry, "distortions": entries} | changes
+        entries = [{**asdict(one), "frames": frames(one, 224)} for one in distortions]
+        entry = {"sha256": name, "images": images, "classes": 1000, "size": 224}
+        entry |= {"collection": PHOTOGRAPHS, "pixels": PIXELS[name]}
+        entry |= {"labels": {"rule": "ImageNet wnids", "present": 1000}}
+        described[name] = entry | {"geometry": geometry, "distortions": entries} | changes
     identities = {name: {"parameters": 1000, "classes": 1000} for name in models}
     manifest = Manifest(None, None, 0, 5, identities, described, {})
     store = Store(folder, manifest)
@@ -65,6 +70,10 @@ def _write_cell(store: Store, model: str, cell: Cell, random: np.random.Generato
         top = np.argsort(-places, axis=1)[:, :5] + 7 * image[:, None]
         rows = {"image": image, "frame": np.tile(np.arange(cell.frames), shard.stop - shard.start)}
         rows |= {"label": 7 * image} | {f"top{rank + 1}": top[:, rank] for rank in range(5)}
-        rows |= {f"{of}_probability": random.uniform(size=len(image)) for of in ("top1", "label")}
-        columns = {of.name: rows[of.name].astype(of.type.to_pandas_dtype()) for of in SCHEMA}
+        rows |= {
+            f"{name}_probability": random.uniform(size=len(image)) for name in ("top1", "label")
+        }
+        columns = {
+            field.name: rows[field.name].astype(field.type.to_pandas_dtype()) for field in SCHEMA
+        }
         store.commit(model, cell, shard, columns)

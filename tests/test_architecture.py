@@ -23,19 +23,19 @@ ARROWS = {
     "models": {"antialiasing"},
     "distortions": set(),
     "datasets": {"distortions"},
-    "store": {"datasets", "run"},
+    "store": set(),
     "evaluation": {"datasets", "distortions", "models", "run", "store", "suite"},
     "metrics": {"store"},
     "report": {"metrics", "store"},
     "run": {"metrics", "report", "store"},
     "suite": set(),
-    "features": {"antialiasing", "datasets", "models", "report"},
+    "features": {"antialiasing", "datasets", "models", "report", "store"},
     "preview": {"datasets", "distortions"},
     "cli": {
         *("antialiasing", "datasets", "distortions", "evaluation", "features", "metrics"),
         *("models", "preview", "report", "run", "store", "suite"),
     },
-    "__init__": {"antialiasing", "evaluation", "models", "run", "store"},
+    "__init__": {"antialiasing", "evaluation", "models", "run"},
     "__main__": {"cli"},
 }
 

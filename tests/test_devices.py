@@ -1,4 +1,4 @@
-"""A GPU sees the pictures that a CPU sees and comes to the same predictions.
+"""A GPU makes the same pictures and predictions as a CPU.
 
 A value within rounding of a threshold may fall to either side of it on another device.
 """
@@ -15,20 +15,23 @@ import torch
 
 import robustbench_aa as rb
 from robustbench_aa.cli.doctor import diagnose
+from robustbench_aa.datasets import open_dataset
 from robustbench_aa.distortions import corruptions_at, distort, perturbations_at
 from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.evaluation.inference import Inference, Predictor
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.features import feature_distance
 from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import CLEAN, Batch, Distortion
+from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
+from tests.evaluation.test_restored import Network, mine, state_of
 
 GPU = "cuda"
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
 ]
-CELLS = [of for of in corruptions_at(224) if of.severity in (1, 3, 5)]
+CELLS = [cell for cell in corruptions_at(224) if cell.severity in (1, 3, 5)]
 MODELS = ["digits:resnet@baseline-seed0", "digits:resnet@lpf3-seed0"]
 
 
@@ -48,25 +51,25 @@ def test_draws_are_the_same_numbers() -> None:
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_corruptions_are_the_same_pictures(photographs: torch.Tensor, cell: Distortion) -> None:
-    here, there = (distort(photographs.to(of), cell, (3, 4), 0, 224) for of in ("cpu", GPU))
+    here, there = (distort(photographs.to(device), cell, (3, 4), 0, 224) for device in ("cpu", GPU))
     assert_same_picture(there, here)
 
 
-@pytest.mark.parametrize("cell", perturbations_at(224), ids=lambda of: of.name)
+@pytest.mark.parametrize("cell", perturbations_at(224), ids=lambda cell: cell.name)
 def test_perturbations_are_the_same_sequences(photographs: torch.Tensor, cell: Distortion) -> None:
-    here, there = (distort(photographs.to(of), cell, (3, 4), 0, 224) for of in ("cpu", GPU))
+    here, there = (distort(photographs.to(device), cell, (3, 4), 0, 224) for device in ("cpu", GPU))
     assert_same_picture(there, here)
 
 
 def evaluated(folder: Path, device: str, inference: Inference) -> pd.DataFrame:
-    """Every prediction on some digits, clean, corrupted and shifted."""
+    """Return all predictions on some digits, clean, corrupted and shifted."""
     found = []
     for dataset in ("digits-c", "digits-shift"):
         session = prepare(Suite(MODELS, [dataset], limit=20), folder / dataset, device)
         assert not session.run(inference, profile=True).failures
-        told = json.loads((folder / dataset / "run.json").read_text())
-        assert bool(told["environment"]["gpu"]) == (device == GPU)
-        assert (told["profile"]["waiting"] > 0) == (device == GPU)
+        manifest = json.loads((folder / dataset / "run.json").read_text())
+        assert bool(manifest["environment"]["gpu"]) == (device == GPU)
+        assert (manifest["profile"]["waiting"] > 0) == (device == GPU)
         for model in session.classifiers:
             for cell in session.cells:
                 rows = session.store.read(model, cell, SCHEMA.names)
@@ -117,7 +120,24 @@ def test_memory_that_runs_out_halves_the_batch(caplog: pytest.LogCaptureFixture)
     assert (found["top1"] == expected["top1"]).mean() > 0.99
 
 
+@pytest.mark.parametrize(("owner", "device"), [("cpu", GPU), (GPU, "cpu"), (GPU, GPU)])
+def test_a_module_is_back_on_its_device_afterwards(tmp_path: Path, owner: str, device: str) -> None:
+    module = Network().to(owner)
+    before = state_of(module)
+    how = Inference(channels_last=True)
+    run = rb.benchmark([mine(module)], ["digits"], tmp_path, limit=3, device=device, inference=how)
+    assert not run.failures
+    assert state_of(module) == before
+    feature_distance(mine(module), images_of_digits(), max_shift=1, device=device)
+    assert state_of(module) == before
+
+
+def images_of_digits() -> torch.Tensor:
+    (batch,) = open_dataset("digits").read(CLEAN, Shard(0, 2), 2, torch.device("cpu"))
+    return batch.frames[:, 0]
+
+
 def test_the_self_test_passes() -> None:
-    told: list[str] = []
-    assert diagnose(told.append), told
-    assert any(line.startswith("cuda: ok") for line in told)
+    lines: list[str] = []
+    assert diagnose(lines.append), lines
+    assert any(line.startswith("cuda: ok") for line in lines)

@@ -1,7 +1,7 @@
-"""The documents: they can be built, their links lead somewhere, and what they tell to do works.
+"""The documents can be built, their links work, and so do their commands and their code.
 
-The blocks of a document are carried out in their order, in one folder. A block that begins with a
-file's name is that file (`# name`), or what changes in it (`+++ name`).
+The blocks of a document run in their order, in one folder. A block that starts with the name of a
+file is that file (`# name`), or a change to it (`+++ name`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from PIL import Image
 import robustbench_aa
 from data_prep import download
 from robustbench_aa.cli import main as cli
-from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets import DATASETS
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import corruptions_at, perturbations_at
 from robustbench_aa.models import known_models
@@ -44,11 +45,11 @@ from robustbench_aa.support.download import Download
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 EXTENDING = ROOT / "docs" / "extending.md"
-"""Changes the package, so that it is followed in a copy of the repository."""
+"""Changes the package, so it runs in a copy of the repository."""
 
 LIMIT = 5
-"""Images, where a document names no other number."""
-ADDED = {  # what is tried, and what is added to it so that it takes seconds
+"""Number of images, unless a document names another."""
+ADDED = {  # commands that are run, and options that make them quick
     "make": "-n",
     "export": "",
     "robustbench-aa antialias": "",
@@ -81,10 +82,10 @@ ADDED = {  # what is tried, and what is added to it so that it takes seconds
     "python -m data_prep.make_imagenet_p": "",
     "python -m pytest": "-q",
 }
-"""`--help` stands for what takes minutes: its options are checked nevertheless."""
+"""`--help` replaces commands that take minutes; their options are still checked."""
 ON_A_CLUSTER = "--engine ray"
-"""Only planned here; `tests/engines/` carry it out."""
-STAND_INS = {  # for what is not embedded; the models' names must be known to their sources
+"""Only planned here; `tests/evaluation/engines/` runs it."""
+STAND_INS = {  # replacements of what is not embedded; the sources must know the models' names
     "torchvision:resnet50@IMAGENET1K_V1": "python:stand_in:plain",
     "torchvision:mobilenet_v2@IMAGENET1K_V1": "python:stand_in:plain",
     "antialiased:resnet50@lpf5": "python:stand_in:smooth",
@@ -93,7 +94,7 @@ STAND_INS = {  # for what is not embedded; the models' names must be known to th
     "/shared/": "shared/",
     "s3://": "memory://",
 }
-AFTER = {  # what a command would have left, were it carried out
+AFTER = {  # commands with the output of commands that are not run
     "make benchmark": "robustbench-aa evaluate -m digits:resnet@lpf2 -m digits:resnet@baseline "
     "-d digits-c --corruption fog --output-dir results/digits",
     "robustbench-aa benchmark imagenet.toml --engine ray --output-dir s3://bucket/runs/imagenet": (
@@ -101,12 +102,12 @@ AFTER = {  # what a command would have left, were it carried out
         "--output-dir s3://bucket/runs/imagenet"
     ),
 }
-GIVEN = """
+ASSUMED = """
 from torch import nn
 my_module = nn.Sequential(
     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 15**2, 10)
 )
-"""  # what Python blocks take for granted
+"""  # defined before the Python blocks of a document
 STAND_IN = """
 from torch import nn
 from robustbench_aa.models.untrained import untrained
@@ -121,7 +122,7 @@ PICTURE = Image.effect_mandelbrot((280, 260), (-2, -1, 1, 1), 50).convert("RGB")
 
 
 class Block(NamedTuple):
-    """A fenced block: `sh`, `python`, …, its text, and the file that it names."""
+    """A fenced block: its language, such as `sh` or `python`, its text, and its file if any."""
 
     language: str
     text: str
@@ -155,7 +156,7 @@ def links(document: Path) -> Iterator[str]:
 
 
 def anchors(document: Path) -> set[str]:
-    """The headings' anchors, as GitHub makes them."""
+    """Return the anchors of the headings, as GitHub makes them."""
     tokens = parsed(document)
     titles = [
         "".join(child.content for child in after.children)
@@ -173,7 +174,7 @@ def anchors(document: Path) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """A few small images take several threads longer than one."""
+    """Compute on one thread, which is faster for a few small images."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -206,24 +207,24 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert url.fragment in anchors(target), link
 
 
-def test_the_models_that_others_stand_in_for_are_real() -> None:
+def test_the_models_that_are_replaced_exist() -> None:
     for name in STAND_INS:
         if "/" not in name:
             assert name in known_models(name.partition(":")[0])
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if d != EXTENDING], ids=relative)
-def test_what_a_document_tells_to_do_works(document: Path, tmp_path: Path) -> None:
+def test_the_commands_of_a_document_work(document: Path, tmp_path: Path) -> None:
     prepare(document, tmp_path)
-    follow(document, tmp_path)
+    run_blocks(document, tmp_path)
 
 
-def test_what_is_told_of_extending_works(tmp_path: Path) -> None:
+def test_the_examples_of_extending_work(tmp_path: Path) -> None:
     for name in ("robustbench_aa", "data_prep", "tests", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     prepare(EXTENDING, tmp_path)
-    code = "from tests.test_docs import *; follow(EXTENDING, ROOT)"
+    code = "from tests.test_docs import *; run_blocks(EXTENDING, ROOT)"
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
 
@@ -232,22 +233,22 @@ def test_what_is_told_of_extending_works(tmp_path: Path) -> None:
     "command",
     ["rm -rf results", "robustbench-aa fly", "python -m benchmarks.speed.corruption_speed"],
 )
-def test_a_command_that_nobody_said_how_to_try_is_refused(
+def test_a_command_that_is_not_listed_is_refused(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(AssertionError, match=f"how to try: {command}"):
-        carry_out(command.split(), monkeypatch)
+    with pytest.raises(AssertionError, match=f"add to ADDED: {command}"):
+        run_command(command.split(), monkeypatch)
 
 
 def prepare(document: Path, folder: Path) -> None:
-    """Writes the files that a document names, and those that it takes for granted."""
+    """Write the files of a document, and those that it assumes."""
     (folder / "stand_in.py").write_text(STAND_IN)
     PICTURE.save(folder / "picture.jpg")
     for place in range(2):
-        write(folder / "data/imagenet/val" / wnids()[place] / f"{place}.JPEG")
+        write_picture(folder / "data/imagenet/val" / wnids()[place] / f"{place}.JPEG")
     for block in blocks(document):
         if block.language == "diff":
-            assert block.file, f"a change begins with +++ and its file's name:\n{block.text}"
+            assert block.file, f"a change starts with +++ and a file's name:\n{block.text}"
             change(folder / block.file, block.text)
         elif block.file:
             path = folder / block.file
@@ -256,20 +257,20 @@ def prepare(document: Path, folder: Path) -> None:
 
 
 def change(file: Path, diff: str) -> None:
-    """Replaces the lines that begin with a space or − by those that begin with a space or +."""
+    """Replace the lines that start with a space or − by those that start with a space or +."""
     lines = [line or " " for line in diff.splitlines()[1:]]
     before, after = (
         "".join(f"{line[1:]}\n" for line in lines if line[0] in f" {sign}") for sign in "-+"
     )
     text = file.read_text()
-    assert text.count(before) == 1, f"{file} has {text.count(before)} times\n{before}"
+    assert text.count(before) == 1, f"{file} contains {text.count(before)} times\n{before}"
     file.write_text(text.replace(before, after))
 
 
-def follow(document: Path, folder: Path) -> None:
-    """Carries out the blocks of a document in a folder that was prepared."""
+def run_blocks(document: Path, folder: Path) -> None:
+    """Run the blocks of a document in its prepared folder."""
     names: dict[str, Any] = {}
-    exec(GIVEN, names)
+    exec(ASSUMED, names)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(download, "fetch", fetched)
@@ -278,35 +279,35 @@ def follow(document: Path, folder: Path) -> None:
         for block in blocks(document):
             if block.language == "sh":
                 for words in lines(block.text):
-                    carry_out(words, patch)
+                    run_command(words, patch)
             elif block.language == "sbatch":
                 subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
                 for words in lines(block.text):
                     if words[0] == "robustbench-aa":
-                        carry_out(words, patch)
+                        run_command(words, patch)
             elif block.language == "yaml":
-                carry_out(shlex.split(yaml.safe_load(block.text)["spec"]["entrypoint"]), patch)
+                run_command(shlex.split(yaml.safe_load(block.text)["spec"]["entrypoint"]), patch)
             elif block.language == "toml":
-                assert block.file, f"a suite begins with # and its file's name:\n{block.text}"
+                assert block.file, f"a suite starts with # and a file's name:\n{block.text}"
                 read_suite(block.file)
             elif block.language == "python" and not block.file:
                 exec(compile(block.text, str(document), "exec"), names)
             else:
-                told = block.file or not block.language or block.language.startswith("{")
-                assert told, f"say in tests/test_docs.py what to do with {block.language}"
+                ignored = block.file or not block.language or block.language.startswith("{")
+                assert ignored, f"unknown language in a document: {block.language}"
 
 
 def lines(script: str) -> Iterator[list[str]]:
-    """The words of each command."""
+    """Yield the words of each command."""
     for line in script.replace("\\\n", " ").splitlines():
         if words := shlex.split(line, comments=True):
             yield words
 
 
-def carry_out(words: list[str], patch: pytest.MonkeyPatch) -> None:
-    """Carries out a command in this process; see `ADDED`."""
+def run_command(words: list[str], patch: pytest.MonkeyPatch) -> None:
+    """Run a command in this process; see `ADDED`."""
     known = {" ".join(words[:count]) for count in (1, 2, 3)} & ADDED.keys()
-    assert known, f"say in tests/test_docs.py how to try: {shlex.join(words)}"
+    assert known, f"unknown command in a document, add to ADDED: {shlex.join(words)}"
     added = ADDED[known.pop()].split()
     program, *rest = map(stood_in, words)
     if not set(added) & set(rest):
@@ -319,17 +320,17 @@ def carry_out(words: list[str], patch: pytest.MonkeyPatch) -> None:
             patch.setenv(*variable.split("="))
     elif program == "make":
         subprocess.run([program, *rest], cwd=ROOT, check=True)
-    elif program == "pip":  # the distribution says which extras it has
+    elif program == "pip":  # check that the extras exist
         extras = set(metadata("robustbench-aa").get_all("Provides-Extra"))
         assert set(re.findall(r"\[(\w+)\]", words[-1])) <= extras
     elif program == "robustbench-aa":
         invoke(cli.commands, rest)
-    elif rest[1] == "pytest":  # a process of its own: it would rewrite what is imported here
+    elif rest[1] == "pytest":  # a separate process, because pytest rewrites imported modules
         subprocess.run([sys.executable, *rest], check=True)
     else:
         invoke(importlib.import_module(rest[1]).main, rest[2:])
     if after := AFTER.get(shlex.join(words)):
-        carry_out(after.split(), patch)
+        run_command(after.split(), patch)
 
 
 def invoke(command: click.Command, arguments: list[str]) -> None:
@@ -345,8 +346,8 @@ def stood_in(text: str) -> str:
 
 
 def fetched(archive: Download, to: Path) -> None:
-    """Leaves what an archive of ImageNet-C or ImageNet-P would, of two photographs."""
-    if f"/{download.DATASETS['imagenet-c'].record}/" in archive.url:
+    """Write the files of an archive of ImageNet-C or ImageNet-P, for two photographs."""
+    if archive in DATASETS["imagenet-c"].archives.values():
         family = Path(archive.url).stem
         cells = [f"{cell}" for cell in corruptions_at(224) if cell.group == family]
     else:
@@ -354,11 +355,11 @@ def fetched(archive: Download, to: Path) -> None:
     suffix = "JPEG" if cells[0].endswith("/1") else "mp4"
     for cell in cells:
         for place in range(2):
-            write(to / cell / wnids()[place] / f"{place}.{suffix}")
+            write_picture(to / cell / wnids()[place] / f"{place}.{suffix}")
 
 
-def write(file: Path) -> None:
-    """Writes a photograph, or a sequence of three frames."""
+def write_picture(file: Path) -> None:
+    """Write a photograph, or a video of three frames."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".mp4":
         encode_video(torch.zeros(3, 3, 224, 224, dtype=torch.uint8), file, {})

@@ -8,19 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor, nn
 
+import robustbench_aa as rb
 from robustbench_aa import load
 from robustbench_aa.antialiasing import MaxBlurPool
+from robustbench_aa.cli.main import commands
 from robustbench_aa.datasets import Request
 from robustbench_aa.datasets.digits import load_split
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference, Predictor
 from robustbench_aa.features import feature_distance, measure_features, write_features
 from robustbench_aa.metrics.consistency import circular_consistency
+from robustbench_aa.store.feature_maps import features_folder
 from robustbench_aa.support.progress import Advance
 from robustbench_aa.types import CLEAN, Batch, Classifier
-from tests.conftest import PLAIN
+from tests.conftest import PLAIN, tree
+from tests.forged import forge
 
 IMAGES = load_split("test")[0][:3]
 
@@ -129,11 +134,11 @@ def test_batches_and_groups_of_images_do_not_matter() -> None:
 
 
 def test_the_embedded_networks_lose_less_with_anti_aliasing(tmp_path: Path) -> None:
-    told: list[int] = []
+    counts: list[int] = []
 
     class Show:
         def __enter__(self) -> Advance:
-            return lambda what, count: told.append(count)
+            return lambda model, count: counts.append(count)
 
         def __exit__(self, *_error: object) -> None:
             pass
@@ -147,7 +152,7 @@ def test_the_embedded_networks_lose_less_with_anti_aliasing(tmp_path: Path) -> N
         show=lambda total: totals.append(total) or Show(),
         max_shift=5,
     )
-    assert sum(told) == totals[0] == 3 * 4 * 36
+    assert sum(counts) == totals[0] == 3 * 4 * 36
     paths = write_features(maps, tmp_path)
     assert [path.name for path in paths] == [
         *("features.csv", "feature_maps.parquet", "feature_maps.png", "feature_maps.svg")
@@ -168,3 +173,35 @@ def test_what_cannot_be_measured_is_refused() -> None:
         measure_features(
             ["torchvision:resnet18@random"], "digits", Request(limit=1), show=lambda total: None
         )
+
+
+def test_feature_maps_of_a_run_are_shown_by_its_report(tmp_path: Path) -> None:
+    run = rb.Run(forge(tmp_path / "run", ["a"], ["image-folder"]))
+    assert "Feature distance" not in page_of(run)
+    maps = feature_distance(classifier(conv(3, 4), nn.ReLU()), IMAGES, max_shift=1)
+    maps.insert(0, "model", "toy")
+    folder = features_folder(run.directory)
+    assert folder == run.directory / "features"
+    write_features(maps, folder)
+    before = tree(folder)
+    assert "Feature distance of toy: a map for each layer" in page_of(run)
+    assert tree(folder) == before
+    # a report reads nothing from its own folder
+    folder.rename(run.directory / "report" / "features")
+    assert "Feature distance" not in page_of(run)
+
+
+def page_of(run: rb.Run) -> str:
+    run.report()
+    return (run.directory / "report" / "index.html").read_text()
+
+
+def test_feature_maps_can_be_written_to_any_folder(tmp_path: Path) -> None:
+    assert features_folder(tmp_path / "new") == tmp_path / "new"
+    command = ["features", "-m", "digits:vgg@lpf3", "-d", "digits", "--limit", "1"]
+    command += ["--max-shift", "1", "-o", str(tmp_path / "new")]
+    result = CliRunner().invoke(commands, command)
+    assert result.exit_code == 0, result.output
+    names = ("features.csv", "feature_maps.parquet", "feature_maps.png", "feature_maps.svg")
+    assert result.output.splitlines()[-4:] == [str(tmp_path / "new" / name) for name in names]
+    assert sorted(tree(tmp_path / "new")) == sorted(names)

@@ -1,6 +1,6 @@
-"""What others made to do harm: it is refused by a line that names it, and nothing else happens.
+"""Hostile files are refused by one line that names them, and nothing else happens.
 
-Damage by chance is `benchmarks/reliability/fuzz.py`'s, of which some is tried here.
+Random damage is the subject of `benchmarks/reliability/fuzz.py`; a few of its cases run here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ import gzip
 import json
 import os
 import pickle
+import resource
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -27,7 +30,6 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks.reliability import fuzz
 from data_prep.download import unpack
 from robustbench_aa import load
 from robustbench_aa.cli import main as cli
@@ -55,19 +57,24 @@ from robustbench_aa.types import Distortion, Shard
 from tests.conftest import make_classifier, tree
 from tests.forged import forge
 
-FEW = {"reports": 4, "videos": 15, "datasets": 20, "checkpoints": 20, "models": 30}
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fuzz")
+def test_random_damage_is_survived() -> None:
+    command = [sys.executable, "-m", "benchmarks.reliability.fuzz", "--cases=500", "--seed=1"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    *targets, total = result.stdout.splitlines()[1:]
+    assert total.endswith(" cases, 0 defects")
+    assert len(targets) >= 10
+    for line in targets:
+        *_, refused, _slowest = line.split()
+        assert int(refused) > 0, line
 
 
-@pytest.mark.parametrize("target", fuzz.TARGETS)
-def test_damage_by_chance_is_survived(target: str, folder: Path) -> None:
-    found = fuzz.tried(target, folder, 1, 0, FEW.get(target, 60))
-    assert found.defects == []
-    assert found.refused
+def peak() -> int:
+    """Return the peak memory of this process in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -226,10 +233,10 @@ def test_a_batch_that_is_not_what_it_should_be_is_refused(tmp_path: Path, conten
 def test_a_pickle_does_not_make_a_list_of_a_billion_places(tmp_path: Path) -> None:
     (tmp_path / BATCH).parent.mkdir()
     (tmp_path / BATCH).write_bytes(b"\x80\x02]r" + (2**29).to_bytes(4, "little") + b".")
-    before = fuzz.peak()
+    before = peak()
     with pytest.raises(DatasetError, match="test_batch is not CIFAR-10's test batch"):
         open_dataset("cifar10-c-live", Request(data_dir=str(tmp_path)))
-    assert fuzz.peak() - before < 2**28
+    assert peak() - before < 2**28
 
 
 def test_an_archive_in_place_of_an_array_is_refused(tmp_path: Path) -> None:
@@ -257,7 +264,7 @@ def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tensor", "told"),
     [
-        (torch.zeros(1).expand(10**6, 10**5), "holds far fewer values than it says"),
+        (torch.zeros(1).expand(10**6, 10**5), "holds far fewer values than it claims"),
         (torch.zeros(3, 3).to_sparse(), "holds no "),
         (torch.zeros(10**6, 10**6, device="meta"), "holds no state dict of tensors"),
     ],
@@ -286,14 +293,14 @@ def test_a_file_does_not_ask_for_a_billion_classes(tmp_path: Path) -> None:
 )
 def test_a_conversion_that_cannot_be_is_refused(tmp_path: Path, how: str) -> None:
     save_file(STATE, tmp_path / "a.safetensors", {"robustbench_aa.antialias": how})
-    with pytest.raises(CheckpointError, match=r"a\.safetensors (was converted|holds no readable)"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors has unusable metadata \(robust"):
         load(f"digits:resnet@{tmp_path}/a.safetensors")
 
 
 @pytest.mark.parametrize("filt", [torch.zeros(()), torch.zeros(3, 1, 3, 10**5)])
 def test_filters_that_cannot_be_are_refused(tmp_path: Path, filt: torch.Tensor) -> None:
     save_file({"1.filt": filt}, tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match=r"a\.safetensors has no filters of a blur"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors has no valid blur filters"):
         load(f"digits:resnet@{tmp_path}/a.safetensors")
 
 
@@ -413,9 +420,9 @@ def test_a_run_json_that_is_no_such_thing_is_refused(run: Path, text: str) -> No
             [("corruption", "fog", 1)],
             "has 1 of the 15 corruptions of a mean error; it lacks gaussian",
         ),
-        ([("perturbation", "a", None)], "sequences of a of a single frame"),
-        ([("shift", "diagonal", None)], "no shifts that are compared"),
-        ([("shift", "crops", None)], "crops that are no pairs"),
+        ([("perturbation", "a", None)], "sequences of a with a single frame"),
+        ([("shift", "diagonal", None)], "no pairs of shifts to compare"),
+        ([("shift", "crops", None)], "crops that do not come in pairs"),
         ([("corruption", "a", 1), ("corruption", "a", 1)], "has a/1 twice"),
     ],
 )
@@ -431,17 +438,17 @@ def test_a_run_of_which_nothing_can_be_computed_is_refused(
 def test_promises_need_something_to_show(run: Path) -> None:
     changed(run, (*DATASET, "images"), 2_000_000)
     changed(run, ("shard_size",), 1)
-    with pytest.raises(RunError, match=r"promises 2,000,000 prediction files .* there are 3 of"):
+    with pytest.raises(RunError, match=r"describes 2,000,000 prediction files .* 3 files of"):
         Run(run)
     changed(run, ("shard_size",), 2_000_000)
     changed(run, (*DISTORTION, "frames"), 32767)
-    with pytest.raises(RunError, match="65,534,000,000 predictions in a file; use a shard_size"):
+    with pytest.raises(RunError, match="65,534,000,000 predictions in a file; use a smaller"):
         Run(run)
 
 
 def test_a_run_that_could_not_be_read_again_is_not_begun(tmp_path: Path) -> None:
     suite = Suite([make_classifier("a" * 300)], ["digits"], limit=3)
-    with pytest.raises(UsageError, match=r"no run\.json can be made of this: 'a+…? is no name"):
+    with pytest.raises(UsageError, match=r"no run\.json can be made .*: 'a+…? cannot be the name"):
         prepare(suite, tmp_path / "run", "cpu")
     assert not (tmp_path / "run").exists()
 
@@ -520,7 +527,7 @@ def test_a_footer_does_not_mislead_the_provenance(run: Path, told: Any) -> None:
         pq.write_table(table.replace_schema_metadata(metadata), file, write_page_checksum=True)
     tables = Run(run).tables()
     assert tables.leaderboard["complete"].all()
-    assert not set(tables.provenance["of"]) - {"run", "a", "image-folder"}
+    assert not set(tables.provenance["subject"]) - {"run", "a", "image-folder"}
 
 
 def test_samples_are_pictures_of_the_run(run: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -533,7 +540,7 @@ def test_samples_are_pictures_of_the_run(run: Path, caplog: pytest.LogCaptureFix
     def assert_left_out() -> None:
         caplog.clear()
         assert read_samples(Store.of_run(run)) == {}
-        assert "clean.webp is no sample of a run" in caplog.text
+        assert "clean.webp is not a thumbnail of a run" in caplog.text
 
     sample.write_text("<script>")
     assert_left_out()
@@ -560,7 +567,7 @@ def test_a_report_is_not_written_through_links(run: Path, tmp_path: Path, name: 
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).symlink_to(elsewhere / ("photograph.jpg" if "." in name else ""))
     before = tree(elsewhere)
-    with pytest.raises(RunError, match=f"{run / name} is a link, .*; delete it"):
+    with pytest.raises(RunError, match=f"{run / name} is a symbolic link, .*; delete it"):
         Run(run).report()
     assert tree(elsewhere) == before
 
@@ -581,7 +588,7 @@ def test_a_run_is_not_written_through_links(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
 def test_damaged_feature_maps_are_named(run: Path, content: bytes | None) -> None:
-    maps = run / "report/features/feature_maps.parquet"
+    maps = run / "features/feature_maps.parquet"
     maps.parent.mkdir(parents=True)
     if content is None:
         row = {"model": "a", "layer": "b", "order": 0, "down": 0, "right": 10**6, "distance": 0.5}

@@ -16,7 +16,7 @@ from robustbench_aa.preview import LABEL, SIZE, write_contact_sheet
 from robustbench_aa.types import Shard
 
 
-def test_the_sheet_has_a_row_a_corruption_and_a_column_a_severity(
+def test_the_sheet_has_a_row_per_corruption_and_a_column_per_severity(
     tmp_path: Path, photographs: torch.Tensor
 ) -> None:
     picture = Image.fromarray(photographs[0].permute(1, 2, 0).numpy())
@@ -37,7 +37,7 @@ def test_the_sheet_has_a_row_a_corruption_and_a_column_a_severity(
 
 
 def test_the_sheet_shows_what_models_see(tmp_path: Path, photographs: torch.Tensor) -> None:
-    """The final JPEG file included, which `imagenet-c-live` has."""
+    """Compare with `imagenet-c-live`, its final JPEG included."""
     (tmp_path / "val" / "cat").mkdir(parents=True)
     Image.fromarray(photographs[0].permute(1, 2, 0).numpy()).save(tmp_path / "val/cat/a.png")
     write_contact_sheet(tmp_path / "val/cat/a.png", tmp_path / "s.png")
@@ -53,7 +53,9 @@ def test_the_sheet_shows_what_models_see(tmp_path: Path, photographs: torch.Tens
         assert inside.all(), cell
 
 
-def test_what_cannot_be_read_or_written_is_named(tmp_path: Path, photographs: torch.Tensor) -> None:
+def test_unreadable_or_unwritable_files_are_named(
+    tmp_path: Path, photographs: torch.Tensor
+) -> None:
     with pytest.raises(DatasetError, match=r"gone\.png cannot be read"):
         write_contact_sheet(tmp_path / "gone.png", tmp_path / "s.png")
     Image.fromarray(photographs[0].permute(1, 2, 0).numpy()).save(tmp_path / "a.png")

@@ -22,7 +22,7 @@ FILES = (
 RESULTS = (
     "digits/report/leaderboard.csv",
     "digits/report/figures/overview.png",
-    "digits/report/features/feature_maps.png",
+    "digits/features/feature_maps.png",
 )
 """Those that the README shows or links to, of which there may be more."""
 NOT_SOURCE = shutil.ignore_patterns("__pycache__", "_build", "predictions", "samples", "*.tmp")

@@ -31,7 +31,7 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_file_says_it_all(tmp_path: Path) -> None:
+def test_a_file_sets_every_field_that_it_names(tmp_path: Path) -> None:
     assert read_suite(write(tmp_path, WHOLE)) == Suite(
         name="mine",
         models=["digits:resnet@lpf3"],
@@ -56,13 +56,14 @@ def test_every_shipped_suite_can_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('models = ["a"', r"suite\.toml is not valid TOML: .*line 1"),
         ('models = ["a"]\ndatasets = [1]', r"suite\.toml, line 2: datasets must be a list of str"),
         ('models = ["a"]\n\nseed = "0"', r"suite\.toml, line 3: seed must be a whole number"),
         ('models = ["a"]\nseed = true', r"suite\.toml, line 2: seed must be a whole number"),
         ('models = ["a"]\nsevereties = [1]', r"line 2: unknown key 'severeties'; did you mean sev"),
+        ("__dataclass_self__ = 1", r"line 1: unknown key '__dataclass_self__'"),
         ('[models]\na = "b"', r"suite\.toml, line 1: models must be a list of strings"),
         ('models = ["a"]', r"suite\.toml: the suite lacks datasets"),
         ("", r"suite\.toml: the suite lacks models and datasets"),
@@ -79,16 +80,14 @@ def test_every_shipped_suite_can_be_read() -> None:
         (f'{BOTH}name = "a/b"', r"line 3: name 'a/b' is a path"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_with_its_line(
-    tmp_path: Path, text: str, told: str
-) -> None:
-    with pytest.raises(SuiteError, match=told) as error:
+def test_an_error_in_a_file_names_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SuiteError, match=message) as error:
         read_suite(write(tmp_path, text))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"seed": True}, "^seed must be a whole number, not True$"),
         ({"limit": "5"}, "^limit must be a whole number, not '5'$"),
@@ -100,14 +99,16 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(
         ({"name": ".."}, "^name '..' is a path"),
     ],
 )
-def test_python_values_are_checked_as_those_of_a_file(values: dict[str, Any], told: str) -> None:
-    with pytest.raises(SuiteError, match=told):
+def test_python_values_are_checked_as_those_of_a_file(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SuiteError, match=message):
         Suite(**{"models": ["a"], "datasets": ["b"]} | values)
 
 
 def test_a_wrong_positional_argument_is_called_by_its_name() -> None:
     with pytest.raises(SuiteError, match="datasets must be a list of strings, but contains 1"):
         Suite(["a"], [1])  # type: ignore[list-item]
+    with pytest.raises(SuiteError, match="models is given twice"):
+        Suite(["a"], ["b"], models=["c"])  # type: ignore[misc]
 
 
 def test_a_model_may_be_a_classifier() -> None:
@@ -117,7 +118,7 @@ def test_a_model_may_be_a_classifier() -> None:
         Suite([classifier, "mine"], ["b"])
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"nowhere\.toml \(No such file"):
         read_suite(str(tmp_path / "nowhere.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\x00")
@@ -125,6 +126,6 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         read_suite(str(tmp_path / "binary.toml"))
 
 
-def test_an_unknown_shipped_suite_is_told_its_neighbours() -> None:
+def test_an_unknown_shipped_suite_gets_a_suggestion() -> None:
     with pytest.raises(UnknownName, match="did you mean digits"):
         read_suite("digit")

@@ -13,6 +13,7 @@ import click
 import numpy as np
 import pandas as pd
 
+from benchmarks.rows import publish
 from robustbench_aa.metrics.flip_rate import flip_probability
 from robustbench_aa.store.shards import Store
 
@@ -61,19 +62,16 @@ def row(name: str, live: np.ndarray, video: np.ndarray) -> dict[str, object]:
 @click.argument("live_run", type=click.Path(path_type=Path))
 @click.argument("video_run", type=click.Path(path_type=Path))
 def main(live_run: Path, video_run: Path) -> None:
-    """Compare two runs perturbation by perturbation and write a row for each."""
+    """Compare two runs perturbation by perturbation, and write a row for each."""
     live = flips_by_perturbation(live_run, "imagenet-p-live")
     video = flips_by_perturbation(video_run, "imagenet-p")
     names = [name for name in live if name in video]
     if not names or any(len(live[name]) != len(video[name]) for name in names):
         raise click.UsageError(f"{live_run} and {video_run} have no sequences in common")
     rows = [row(name, live[name], video[name]) for name in names]
-    means = (np.mean([of[name] for name in names], axis=0) for of in (live, video))
+    means = (np.mean([flips[name] for name in names], axis=0) for flips in (live, video))
     table = pd.DataFrame([*rows, row("mean", *means)])
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.4f")
-    click.echo(table.to_string(index=False, float_format="{:.4f}".format))
-    click.echo(OUTPUT)
+    publish(table, OUTPUT, digits=4)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.rows import write_table
-from robustbench_aa.metrics.aggregates import Means, ModelMeans, relative_figures
+from robustbench_aa.metrics.aggregates import CellMeans, MeansByKind, normalised_aggregates
 from robustbench_aa.metrics.bootstrap import (
     LEVEL,
     Resampled,
@@ -35,7 +35,7 @@ from robustbench_aa.metrics.bootstrap import (
     resampled_sums,
     wilson,
 )
-from robustbench_aa.metrics.estimates import Sample, relative_intervals
+from robustbench_aa.metrics.estimates import Sample, normalised_intervals
 from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
@@ -318,18 +318,18 @@ def of_ratios(
     def by_cell(values: np.ndarray) -> dict[str, Any]:
         return {"wrong": {}, of: dict(zip(cells, values, strict=True))}
 
-    own, base = ({kind: Means(**by_cell(part))} for part in means)
-    truth = relative_figures(own, base)
+    own, base = ({kind: CellMeans(**by_cell(part))} for part in means)
+    truth = normalised_aggregates(own, base)
     random = np.random.default_rng(0)
     ours, others = [], []
     for _ in range(RATIO_TRIALS):
         values = draw(random, 1, n).reshape(n, -1, len(cells)).astype(float)
         outcomes = ({kind: Outcomes(**by_cell(part))} for part in values.transpose(1, 2, 0))
         model, *baselines = (Sample(of_model) for of_model in outcomes)
-        relative_to: Sample | ModelMeans = baselines[0] if baselines else base
+        relative_to: Sample | MeansByKind = baselines[0] if baselines else base
         resampled = baselines[0].resampled if baselines else base
-        ours.append(relative_intervals(model, relative_to, relative_figures))
-        others.append(relative_figures(model.resampled, resampled))
+        ours.append(normalised_intervals(model, relative_to, normalised_aggregates))
+        others.append(normalised_aggregates(model.resampled, resampled))
     for what, figure in named.items():
         found = np.array([of_trial[figure] for of_trial in ours])
         plain = np.array([percentiles(of_trial[figure]) for of_trial in others])

@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 from benchmarks.reliability.damage import damaged, twisted
 from robustbench_aa.errors import DamagedShard
 from robustbench_aa.evaluation.session import prepare
-from robustbench_aa.run import Run
+from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.store.manifest import Manifest
-from robustbench_aa.store.merge import merge_runs
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, Shard

@@ -82,7 +82,7 @@ def datasets(folder: Path) -> Try:
     (sound / BATCH).write_bytes(b"\x80\x02]q\x00.")
     np.save(sound / "labels.npy", np.zeros(5, np.uint8))
     np.save(sound / "fog.npy", np.zeros((5, 32, 32, 3), np.uint8))
-    names = [name for name in DATASETS if not name.startswith("digits")]
+    names = [name for name, entry in DATASETS.items() if not entry.embedded]
 
     def attempt(random: np.random.Generator) -> None:
         root = folder / "changed"

@@ -1,8 +1,9 @@
-"""What anti-aliasing costs: `python -m benchmarks.speed.antialias_cost`.
+"""Measure the cost of anti-aliasing: `python -m benchmarks.speed.antialias_cost`.
 
-Networks: the forward time of the anti-aliased form over that of the plain one. Layers: BlurPool
-beside the peers' (the `peers` extra; those that are not installed are left out), on shapes of
-ResNet50. Everything that is compared runs in turn in one process, and the medians' ratio counts.
+For networks: the forward time of the anti-aliased form, divided by the time of the plain form. For
+layers: BlurPool and the layers of its peers (the `peers` extra; a peer that is not installed is
+omitted), on shapes of ResNet50. All candidates run in turn in one process, and the result is the
+ratio of their medians.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.rows import device_name, write_table
+from benchmarks.rows import device_name, publish, write_table
 from robustbench_aa.antialiasing import BlurPool, Conversion, convert
 from robustbench_aa.antialiasing.layers import PaddingMode
+from robustbench_aa.support.devices import choose_device
 
 OUTPUT = Path("results/performance/antialias_cost.csv")
 FILTER_SIZES = (2, 3, 4, 5)
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "vgg16_bn")
 SHAPES = ((64, 112), (128, 56), (256, 56), (256, 28), (512, 28), (512, 14), (1024, 14))
-"""Channels and height of ResNet50's blurs; the batch is chosen by the device."""
+"""Channels and height of ResNet50's blurs."""
 
 PADDINGS: tuple[PaddingMode, ...] = ("reflect", "zero")
 PEERS: dict[str, tuple[str, Callable[[Any, int, int], nn.Module]]] = {
@@ -37,7 +39,7 @@ PEERS: dict[str, tuple[str, Callable[[Any, int, int], nn.Module]]] = {
     "timm.layers": ("reflect", lambda peer, c, m: peer.BlurPool2d(c, filt_size=m, stride=2)),
     "kornia.filters": ("zero", lambda peer, c, m: peer.BlurPool2D(m, stride=2)),
 }
-"""Each with the padding it has; it is compared with ours of the same padding."""
+"""Module → its padding, and a function that makes its layer. Only equal paddings are compared."""
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -45,7 +47,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def alternating_medians(
     candidates: dict[str, nn.Module], x: Tensor, repetitions: int
 ) -> dict[str, float]:
-    """The median milliseconds of each candidate, run in turn after a warm-up."""
+    """Return the median time of each candidate in ms; they run in turn, after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     with torch.inference_mode():
         for repetition in range(repetitions + 1):
@@ -65,7 +67,7 @@ def _synchronise(x: Tensor) -> None:
 
 
 def variants(device: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every memory format and precision, and how a module or tensor is brought into it."""
+    """Yield every memory format and dtype, with the arguments of `Tensor.to` for both."""
     for format_name, memory_format in FORMATS.items():
         for dtype_name, dtype in DTYPES.items():
             yield (
@@ -76,22 +78,22 @@ def variants(device: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def layer_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:
-    """BlurPool beside the peers."""
+    """Measure BlurPool and its peers, and yield a row for each configuration."""
     peers = {name: peer for name in PEERS if (peer := _installed(name))}
-    for format_name, dtype_name, how in variants(device):
+    for format_name, dtype_name, target in variants(device):
         for (channels, size), m, padding in product(SHAPES, FILTER_SIZES, PADDINGS):
-            x = torch.randn(batch, channels, size, size).to(**how)
+            x = torch.randn(batch, channels, size, size).to(**target)
             candidates: dict[str, nn.Module] = {"ours": BlurPool(channels, m, 2, padding)}
             for name, peer in peers.items():
                 if PEERS[name][0] == padding:
                     candidates[name] = PEERS[name][1](peer, channels, m)
-            candidates = {name: module.to(**how) for name, module in candidates.items()}
+            candidates = {name: module.to(**target) for name, module in candidates.items()}
             _check_agreement(candidates, x)
             found = alternating_medians(candidates, x, repetitions)
             ours = found.pop("ours")
             fastest = min(found, key=found.__getitem__, default=None)
             yield {
-                "what": f"BlurPool {padding} {channels}x{size}x{size}",
+                "operation": f"BlurPool {padding} {channels}x{size}x{size}",
                 "filter_size": m,
                 "memory_format": format_name,
                 "dtype": dtype_name,
@@ -102,33 +104,33 @@ def layer_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, 
 
 
 def _check_agreement(candidates: dict[str, nn.Module], x: Tensor) -> None:
-    """A faster layer that computes something else would be none: 1e-5, or the type's last bits."""
-    # a GPU's convolutions would keep ten bits of float32 values otherwise
+    """Raise AssertionError if outputs differ by more than 1e-5 or, in bfloat16, the last bits."""
+    # with TF32, a GPU's convolutions keep only ten bits of float32 values
     exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     with torch.inference_mode(), exact:
         outputs = {name: module(x).float() for name, module in candidates.items()}
     atol = 1e-5 if x.dtype == torch.float32 else 8 * torch.finfo(x.dtype).eps
     for output in outputs.values():
         if output.shape != outputs["ours"].shape:
-            continue  # timm and kornia pad both sides of even filters alike, to one place more
+            continue  # timm and kornia pad even filters symmetrically: one more output
         torch.testing.assert_close(output, outputs["ours"], rtol=0, atol=atol)
 
 
 def network_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:
-    """Anti-aliased networks beside their plain form, with random weights."""
-    for format_name, dtype_name, how in variants(device):
+    """Measure networks with random weights, anti-aliased and plain, and yield a row for each."""
+    for format_name, dtype_name, target in variants(device):
         for name in NETWORKS:
             plain = torchvision.models.get_model(name, weights=None).eval()
             networks = {"plain": plain} | {
                 str(m): convert(plain, Conversion(m)) for m in FILTER_SIZES
             }
-            x = torch.randn(batch, 3, 224, 224).to(**how)
+            x = torch.randn(batch, 3, 224, 224).to(**target)
             found = alternating_medians(
-                {n: module.to(**how) for n, module in networks.items()}, x, repetitions
+                {n: module.to(**target) for n, module in networks.items()}, x, repetitions
             )
             for m in FILTER_SIZES:
                 yield {
-                    "what": name,
+                    "operation": name,
                     "filter_size": m,
                     "memory_format": format_name,
                     "dtype": dtype_name,
@@ -146,13 +148,13 @@ def _installed(name: str) -> Any:
 
 
 @click.command()
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--device", default=choose_device)
 @click.option("--batch", default=8, show_default=True)
 @click.option("--repetitions", default=7, show_default=True)
-@click.option("--layers-only", is_flag=True)
+@click.option("--layers-only", is_flag=True, help="Measure no networks.")
 @click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
 def main(device: str, batch: int, repetitions: int, layers_only: bool, output: Path) -> None:
-    """Measure layers and networks and write a row for each comparison."""
+    """Measure layers and networks, and write a row for each comparison."""
     measured = layer_rows(device, batch, repetitions)
     if not layers_only:
         measured = chain(measured, network_rows(device, batch, max(3, repetitions // 2)))
@@ -165,8 +167,7 @@ def main(device: str, batch: int, repetitions: int, layers_only: bool, output: P
         table["device"] = device_name(device)
         table["threads"], table["batch"] = torch.get_num_threads(), batch
         write_table(table, output)
-    click.echo(table.to_string(index=False))
-    click.echo(output)
+    publish(table, output)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What Ray costs beside the local engine: `python -m benchmarks.speed.engines`.
+"""Measure the cost of Ray, compared with the local engine: `python -m benchmarks.speed.engines`.
 
-Some images of the embedded benchmark as whole processes, with their start and their report. Both
-engines do it on the same cores, in turn; `taskset` keeps a process and its workers on one of them.
-All tables must be the same to the byte.
+Each engine evaluates some images of the embedded benchmark as a whole process, start and report
+included. They take turns on the same cores; `taskset` restricts a process and its workers to them.
+The tables of all runs must be equal, byte by byte.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import click
 import pandas as pd
 
 from benchmarks.reliability.sandbox import tables
+from benchmarks.rows import publish
 from robustbench_aa.datasets.pictures import cores
 
 OUTPUT = Path("results/performance/engines.csv")
@@ -28,7 +29,7 @@ OUTPUT = Path("results/performance/engines.csv")
 
 @dataclass(frozen=True)
 class Case:
-    """A way to do the same work."""
+    """An engine, its number of workers, and the cores of each worker."""
 
     engine: str
     workers: int
@@ -36,13 +37,13 @@ class Case:
 
     @property
     def cores(self) -> int:
-        """That are computed on."""
+        """Number of cores in use."""
         return self.workers * self.cores_each
 
     def seconds(self, limit: int, folder: Path) -> float:
-        """The time of the benchmark into an empty folder, from its start to its report."""
-        on = ",".join(map(str, sorted(os.sched_getaffinity(0))[: self.cores]))
-        command = ["taskset", "--cpu-list", on, sys.executable, "-m", "robustbench_aa"]
+        """Return the time of the benchmark into an empty folder, from its start to its report."""
+        cpu_list = ",".join(map(str, sorted(os.sched_getaffinity(0))[: self.cores]))
+        command = ["taskset", "--cpu-list", cpu_list, sys.executable, "-m", "robustbench_aa"]
         command += ["benchmark", "digits", "--limit", str(limit), "--output-dir", str(folder)]
         command += ["--engine", self.engine, "--threads", str(self.cores_each)]
         start = time.perf_counter()
@@ -53,7 +54,7 @@ class Case:
 
 
 def cases(available: int) -> list[Case]:
-    """Both engines on all cores and on one."""
+    """Return the cases: both engines on all cores and on one."""
     return [
         Case("local", 1, available),
         Case("ray", available, 1),
@@ -63,7 +64,7 @@ def cases(available: int) -> list[Case]:
 
 
 def row(case: Case, seconds: Mapping[Case, list[float]]) -> dict[str, object]:
-    """The median, beside the local engine's on as many cores and Ray's with one worker."""
+    """Return a row: the median, relative to the local engine and to Ray with one worker."""
     local = median(seconds[Case("local", 1, case.cores)])
     single = median(seconds[Case("ray", 1, 1)])
     return {
@@ -78,10 +79,10 @@ def row(case: Case, seconds: Mapping[Case, list[float]]) -> dict[str, object]:
 
 
 @click.command()
-@click.option("--limit", default=180, show_default=True, help="Images of each data set.")
+@click.option("--limit", default=180, show_default=True, help="Number of images of each data set.")
 @click.option("--repetitions", default=3, show_default=True)
 def main(limit: int, repetitions: int) -> None:
-    """Measures every way in turn, those on one core once, and writes a row for each."""
+    """Measure every case, those on one core once, and write a row for each."""
     seconds: dict[Case, list[float]] = {case: [] for case in cases(cores())}
     expected: dict[str, bytes] = {}
     for repetition in range(repetitions):
@@ -95,11 +96,7 @@ def main(limit: int, repetitions: int) -> None:
             expected = expected or found
             if found != expected:
                 raise click.ClickException(f"{case}: the tables differ")
-    table = pd.DataFrame([row(case, seconds) for case in seconds])
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.3f")
-    click.echo(table.to_string(index=False))
-    click.echo(OUTPUT)
+    publish(pd.DataFrame([row(case, seconds) for case in seconds]), OUTPUT)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Measure the harness beside bare forward passes: `python -m benchmarks.speed.evaluation_speed`.
+"""Compare the harness with bare forward passes: `python -m benchmarks.speed.evaluation_speed`.
 
-The bare model runs on normalised tensors that are already in memory; the harness reads, distorts,
-normalises, predicts and commits the same number of frames, and so do its peers, on the same files.
-All alternate in one process, and the ratio within each repetition is what counts: absolute speeds
-drift with the machine. Every repetition measures another severity, so that five go through all 75
-standard cells of ImageNet-C, or another perturbation.
+The bare model runs on normalised tensors in memory. The harness and its peers read, distort,
+normalise and predict the same number of frames from the same files; the harness also commits them.
+All alternate in one process, and the result is the ratio within each repetition, because absolute
+speeds drift with the machine. Every repetition measures another severity, so that five repetitions
+cover all 75 standard cells of ImageNet-C, or another perturbation.
 """
 
 from __future__ import annotations
@@ -23,20 +23,17 @@ from typing import Any
 import click
 import pandas as pd
 import torch
-from PIL import Image
 
-from benchmarks.photographs import originals
+from benchmarks.photographs import link, write_crops
 from benchmarks.rows import device_name, write_table
 from benchmarks.speed import peers
 from data_prep.make_imagenet_c import main as make_imagenet_c
 from data_prep.make_imagenet_p import main as make_imagenet_p
-from robustbench_aa.datasets.imagenet import LIVE
-from robustbench_aa.datasets.pictures import wnids
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.evaluation.inference import AMP_DTYPES, CPU_PIXELS, Inference
 from robustbench_aa.evaluation.session import Session, prepare
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier
+from robustbench_aa.types import COUNTED_CORRUPTIONS, Classifier
 
 OUTPUT = Path("results/performance/evaluation_speed.csv")
 BATCH_SIZE = 256
@@ -46,39 +43,25 @@ MODELS = {
     "torchvision:resnet50@random": 16,
     "torchvision:resnet18@random": 24,
 }
-"""And how many photographs each is shown under every corruption."""
+"""Model → number of photographs under every corruption."""
 DATASETS = ("imagenet-c", "imagenet-c-live", "imagenet-p-live", "image-folder", "imagenet-shift")
 VIDEOS = "imagenet-p"
-CORRUPTIONS = [
-    *dict.fromkeys(of.name for of in LIVE["imagenet-c-live"](224)[1:] if of.group != "extra")
-]
 PERTURBATIONS = ("gaussian_noise", "motion_blur", "snow", "tilt", "scale")
 REPETITIONS = len(SEVERITIES)
 Routes = dict[str, Callable[[], float]]
 
 
-def write_photographs(folder: Path, count: int = PHOTOGRAPHS) -> None:
-    """Crops of three photographs, each in a class of its own."""
-    whole = originals()
-    for place in range(count):
-        left = 100 * place // count
-        crop = whole[place % len(whole)][:375, left : left + 500]
-        (folder / wnids()[place]).mkdir(parents=True)
-        Image.fromarray(crop).save(folder / wnids()[place] / f"{place:03}.JPEG", quality=95)
-
-
-def some(clean: Path, count: int, folder: Path) -> Path:
-    """A folder of the first photographs."""
-    for file in sorted(clean.glob("*/*.JPEG"))[:count]:
-        there = folder / file.parent.name / file.name
-        there.parent.mkdir(parents=True)
-        there.hardlink_to(file)
-    return folder
-
-
 @dataclass(frozen=True)
 class Files:
-    """Where a model's pictures are: `clean`, `few` of them, their `stored` corruptions, videos."""
+    """The folders of a model's pictures.
+
+    Attributes:
+        clean: Clean photographs.
+        few: Links to the first of them.
+        stored: Their corruptions, as ImageNet-C nests them: corruption, severity, class.
+        by_severity: Links to the same, nested as severity, corruption, class.
+        videos: Their perturbations as videos.
+    """
 
     clean: Path
     few: Path
@@ -88,31 +71,32 @@ class Files:
 
     @classmethod
     def written(cls, place: Path, count: int, datasets: Iterable[str]) -> Files:
-        """Make what the data sets need in a folder; only a few photographs are corrupted."""
-        of = cls(*(place / name for name in ("clean", "few", "stored", "severities", "videos")))
-        write_photographs(of.clean, max(PHOTOGRAPHS, count))
-        some(of.clean, count, of.few)
+        """Write the files that the data sets need; only the first photographs are corrupted."""
+        names = ("clean", "few", "stored", "severities", "videos")
+        files = cls(*(place / name for name in names))
+        write_crops(files.clean, max(PHOTOGRAPHS, count))
+        link(sorted(files.clean.glob("*/*.JPEG"))[:count], files.few)
         if "imagenet-c" in datasets:
-            of._write_corrupted()
+            files._write_corrupted()
         if VIDEOS in datasets:
             chosen = [word for name in PERTURBATIONS for word in ("--perturbation", name)]
-            how = ["--source", str(of.few), "--to", str(of.videos), *chosen]
-            make_imagenet_p.main(how, standalone_mode=False)
-        return of
+            arguments = ["--source", str(files.few), "--to", str(files.videos), *chosen]
+            make_imagenet_p.main(arguments, standalone_mode=False)
+        return files
 
     def _write_corrupted(self) -> None:
-        chosen = [word for name in CORRUPTIONS for word in ("--corruption", name)]
-        how = ["--source", str(self.few), "--to", str(self.stored), *chosen]
-        make_imagenet_c.main(how, standalone_mode=False)
+        chosen = [word for name in COUNTED_CORRUPTIONS for word in ("--corruption", name)]
+        arguments = ["--source", str(self.few), "--to", str(self.stored), *chosen]
+        make_imagenet_c.main(arguments, standalone_mode=False)
         for severity in SEVERITIES:
-            for name in CORRUPTIONS:
-                link = self.by_severity / str(severity) / name
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(self.stored / name / str(severity))
+            for name in COUNTED_CORRUPTIONS:
+                folder = self.by_severity / str(severity) / name
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.symlink_to(self.stored / name / str(severity))
 
 
-def asked(dataset: str, model: str, files: Files, repetition: int, count: int) -> Suite:
-    """What is evaluated in a repetition."""
+def suite_of(dataset: str, model: str, files: Files, repetition: int, count: int) -> Suite:
+    """Return the suite of a repetition."""
     suite = Suite([model], [dataset], data_dir=str(files.clean))
     severities, perturbations = [SEVERITIES[repetition]], [PERTURBATIONS[repetition]]
     changes: dict[str, dict[str, Any]] = {
@@ -120,7 +104,7 @@ def asked(dataset: str, model: str, files: Files, repetition: int, count: int) -
         "imagenet-c-live": {
             "data_dir": str(files.few),
             "severities": severities,
-            "corruptions": CORRUPTIONS,
+            "corruptions": COUNTED_CORRUPTIONS,
         },
         "imagenet-p": {"data_dir": str(files.videos), "perturbations": perturbations},
         "imagenet-p-live": {"perturbations": perturbations, "limit": count // 2},
@@ -131,7 +115,7 @@ def asked(dataset: str, model: str, files: Files, repetition: int, count: int) -
 
 @torch.inference_mode()
 def bare_seconds(setting: peers.Setting, frames: int) -> float:
-    """The time of the forward passes alone."""
+    """Return the time of the forward passes alone."""
     size, device = setting.classifier.input_size, setting.device
     step = min(setting.batch_size, frames)
     batch = torch.randn(step, 3, size, size, device=device)
@@ -143,7 +127,7 @@ def bare_seconds(setting: peers.Setting, frames: int) -> float:
 
 
 def harness_seconds(session: Session, inference: Inference) -> float:
-    """The time of a whole evaluation into an empty directory."""
+    """Return the time of a whole evaluation into an empty directory."""
     with tempfile.TemporaryDirectory() as folder:
         store = type(session.store)(Path(folder), session.store.manifest)
         fresh = dataclasses.replace(session, store=store)
@@ -158,11 +142,11 @@ def harness_seconds(session: Session, inference: Inference) -> float:
 def peers_of(
     dataset: str, setting: peers.Setting, files: Files, session: Session, place: int
 ) -> Routes:
-    """The other routes to what is measured."""
+    """Return the peers that can do the same measurement."""
     severity = str(SEVERITIES[place])
-    cells = [of.distortion for of in session.cells]
+    cells = [cell.distortion for cell in session.cells]
     if dataset == "imagenet-c":
-        roots = [files.stored / name / severity for name in CORRUPTIONS]
+        roots = [files.stored / name / severity for name in COUNTED_CORRUPTIONS]
         return {
             "official": partial(peers.folders, setting, roots, peers.CROP),
             "timm": partial(peers.timm_validate, setting, files.by_severity / severity, 1.0),
@@ -192,13 +176,13 @@ def measure(
     device: str | None,
     with_peers: bool,
 ) -> Iterator[dict[str, object]]:
-    """A row a route: frames a second, and the median over repetitions of its share of bare."""
+    """Yield a row for each route: frames per second, and its median share of the bare speed."""
     amp_dtype = None if dtype == "float32" else dtype
     inference = Inference(BATCH_SIZE, amp_dtype)
     seconds: dict[str, list[float]] = {}
     frames, warm = 0, False
     for repetition in [0, *range(REPETITIONS)]:
-        suite = asked(dataset, model, files, repetition, count)
+        suite = suite_of(dataset, model, files, repetition, count)
         session = prepare(suite, Path(tempfile.gettempdir()) / "robustbench-aa-none", device)
         setting = _setting(session, amp_dtype)
         frames = sum(item.passes for item in session.work)
@@ -209,12 +193,12 @@ def measure(
         if warm and with_peers:
             routes |= peers_of(dataset, setting, files, session, repetition)
         for name, route in routes.items():
-            of = route()
+            duration = route()
             if warm:
-                seconds.setdefault(name, []).append(of)
+                seconds.setdefault(name, []).append(duration)
         warm = True
     for name, times in seconds.items():
-        shares = [bare / of for bare, of in zip(seconds["bare"], times, strict=True)]
+        shares = [bare / ours for bare, ours in zip(seconds["bare"], times, strict=True)]
         yield {
             "dataset": dataset,
             "model": model,
@@ -256,12 +240,22 @@ def _write(rows: list[dict[str, object]], earlier: pd.DataFrame | None, output: 
 
 
 @click.command()
-@click.option("--device", default=None, help="A GPU if there is one by default.")
-@click.option("--model", "models", multiple=True, help="Only this; may be repeated.")
-@click.option("--dataset", "datasets", multiple=True, help="Likewise.")
-@click.option("--dtype", "dtypes", multiple=True, default=("float32", "bfloat16"))
-@click.option("--no-peers", is_flag=True, help="Only the bare model and ours.")
-@click.option("--photographs", type=int, help="How many; by default few for a slow model.")
+@click.option("--device", default=None, help="Torch device [default: cuda if available].")
+@click.option("--model", "models", multiple=True, help="Measure only this model (repeatable).")
+@click.option(
+    "--dataset", "datasets", multiple=True, help="Measure only this data set (repeatable)."
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    default=("float32", "bfloat16"),
+    help="Measure only this dtype (repeatable).",
+)
+@click.option("--no-peers", is_flag=True, help="Measure only the bare model and the harness.")
+@click.option(
+    "--photographs", type=int, help="Number of photographs [default: fewer for slower models]."
+)
 @click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
 def main(
     device: str | None,
@@ -272,7 +266,7 @@ def main(
     photographs: int | None,
     output: Path,
 ) -> None:
-    """Measure every case, write a row for each route, and keep the rows of other cases."""
+    """Measure every case and write a row for each route; rows of other cases stay."""
     rows: list[dict[str, object]] = []
     earlier = pd.read_csv(output) if output.exists() else None
     datasets = datasets or (*DATASETS, VIDEOS)

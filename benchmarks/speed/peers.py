@@ -1,8 +1,7 @@
-"""Other routes to the same measurements, as their users write them: what ours is compared with.
+"""Peers of the harness: other ways to do the same measurement, as their users write them.
 
-Each goes through all pictures of some cells once and returns nothing: the time is what counts.
-Pictures are decoded and corrupted by workers of a DataLoader, one a core, and no route pays for the
-start of its workers more than once.
+Each peer predicts all pictures of some cells once and returns the time. Pictures are decoded and
+corrupted by the workers of a DataLoader, one for each core, whose start is paid for once.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ Transform = Callable[[Image.Image], Tensor]
 
 @dataclass(frozen=True)
 class Setting:
-    """What all routes share.
+    """The settings that all peers share.
 
     Attributes:
-        classifier: its module is on the device already.
-        device: a torch device.
-        batch_size: pictures a forward pass.
-        precision: makes the context of a forward pass.
+        classifier: Classifier; its module is on the device.
+        device: Torch device.
+        batch_size: Number of pictures in a forward pass.
+        precision: Function that returns the context of a forward pass.
     """
 
     classifier: Classifier
@@ -49,14 +48,15 @@ class Setting:
 
     @property
     def normalise(self) -> nn.Module:
-        """The model's own normalisation."""
-        how = self.classifier.preprocessing
-        normalise: nn.Module = transforms.Normalize(list(how.mean), list(how.std))
+        """The normalisation of the classifier."""
+        preprocessing = self.classifier.preprocessing
+        mean, std = list(preprocessing.mean), list(preprocessing.std)
+        normalise: nn.Module = transforms.Normalize(mean, std)
         return normalise
 
     @torch.inference_mode()
     def seconds(self, make: Callable[[], Iterable[tuple[Tensor, Any]]]) -> float:
-        """The time of making a loader and of sending all that it gives through the model."""
+        """Return the time to make a loader and to predict all of its pictures."""
         start = time.perf_counter()
         with self.precision():
             for pictures, _ in make():
@@ -64,7 +64,7 @@ class Setting:
         return time.perf_counter() - start
 
     def loader(self, data: Dataset[Any]) -> DataLoader[Any]:
-        """As most scripts make one."""
+        """Return a loader as most scripts make it."""
         return DataLoader(data, self.batch_size, num_workers=cores())
 
 
@@ -73,7 +73,7 @@ RESIZE_CROP = [transforms.Resize(256), *CROP]
 
 
 def folders(setting: Setting, roots: Sequence[Path], geometry: Sequence[Any]) -> float:
-    """The official evaluation of ImageNet-C and of ImageNet: ImageFolder and DataLoader."""
+    """Evaluate as the official scripts of ImageNet-C and ImageNet: ImageFolder and DataLoader."""
     transform = transforms.Compose([*geometry, transforms.ToTensor(), setting.normalise])
     return setting.seconds(
         lambda: setting.loader(ConcatDataset([ImageFolder(str(r), transform) for r in roots]))
@@ -81,11 +81,11 @@ def folders(setting: Setting, roots: Sequence[Path], geometry: Sequence[Any]) ->
 
 
 def timm_validate(setting: Setting, root: Path, crop_pct: float) -> float:
-    """What timm's validate.py does: its data set and its loader, on a folder of pictures."""
+    """Evaluate a folder as timm's validate.py does, with its data set and loader."""
     from timm.data.dataset_factory import create_dataset
     from timm.data.loader import create_loader
 
-    how = setting.classifier.preprocessing
+    preprocessing = setting.classifier.preprocessing
 
     def make() -> Any:
         return create_loader(
@@ -94,8 +94,8 @@ def timm_validate(setting: Setting, root: Path, crop_pct: float) -> float:
             batch_size=setting.batch_size,
             use_prefetcher=setting.device != "cpu",
             interpolation="bilinear",
-            mean=how.mean,
-            std=how.std,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
             num_workers=cores(),
             crop_pct=crop_pct,
             device=torch.device(setting.device),
@@ -105,14 +105,14 @@ def timm_validate(setting: Setting, root: Path, crop_pct: float) -> float:
 
 
 class Corrupted(Dataset[tuple[Tensor, int]]):
-    """Clean photographs under several corruptions, each picture by itself."""
+    """Clean photographs under several corruptions, one picture at a time."""
 
     def __init__(self, root: Path, corruptions: Sequence[Transform]) -> None:
         self.pictures = ImageFolder(str(root), transforms.Compose(RESIZE_CROP))
         self.corruptions = corruptions
 
     def __len__(self) -> int:
-        """Pictures times corruptions."""
+        """Return the number of pictures times the number of corruptions."""
         return len(self.pictures) * len(self.corruptions)
 
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
@@ -122,7 +122,7 @@ class Corrupted(Dataset[tuple[Tensor, int]]):
 
 
 def imagecorruptions_route(setting: Setting, root: Path, cells: Sequence[Distortion]) -> float:
-    """The imagecorruptions package on the fly."""
+    """Evaluate corruptions that the imagecorruptions package makes on the fly."""
     after = transforms.Compose([transforms.ToTensor(), setting.normalise])
 
     def corrupt(picture: Image.Image, name: str, severity: int) -> Tensor:
@@ -132,7 +132,7 @@ def imagecorruptions_route(setting: Setting, root: Path, cells: Sequence[Distort
         tensor: Tensor = after(changed)
         return tensor
 
-    chosen = [partial(corrupt, name=of.name, severity=of.severity or 1) for of in cells]
+    chosen = [partial(corrupt, name=cell.name, severity=cell.severity or 1) for cell in cells]
     return setting.seconds(lambda: setting.loader(Corrupted(root, chosen)))
 
 
@@ -140,7 +140,7 @@ TORCH_UNCERTAINTY = {"jpeg_compression": "JPEGCompression", "elastic_transform":
 
 
 def torch_uncertainty_route(setting: Setting, root: Path, cells: Sequence[Distortion]) -> float:
-    """The corruptions of torch-uncertainty on the fly."""
+    """Evaluate corruptions that torch-uncertainty makes on the fly."""
     from torch_uncertainty.transforms import corruption
 
     before, after = transforms.ToTensor(), setting.normalise
@@ -150,15 +150,15 @@ def torch_uncertainty_route(setting: Setting, root: Path, cells: Sequence[Distor
         return tensor
 
     chosen = []
-    for of in cells:
-        name = TORCH_UNCERTAINTY.get(of.name, of.name.title().replace("_", ""))
-        chosen.append(partial(corrupt, by=getattr(corruption, name)(of.severity)))
+    for cell in cells:
+        name = TORCH_UNCERTAINTY.get(cell.name, cell.name.title().replace("_", ""))
+        chosen.append(partial(corrupt, by=getattr(corruption, name)(cell.severity)))
     return setting.seconds(lambda: setting.loader(Corrupted(root, chosen)))
 
 
 @torch.inference_mode()
 def videos(setting: Setting, files: Sequence[Path]) -> float:
-    """The official evaluation of ImageNet-P: OpenCV, one video after the other."""
+    """Evaluate as the official script of ImageNet-P: OpenCV, one video after the other."""
     import cv2
 
     transform = transforms.Compose([transforms.ToTensor(), setting.normalise])

@@ -1,8 +1,8 @@
-"""How time and memory grow, and what a start costs: `python -m benchmarks.speed.scaling`.
+"""Measure the growth of time and memory: `python -m benchmarks.speed.scaling`.
 
-Every row is a process of its own; networks of random weights see the same photographs again and
-again. Linear time and flat memory are expected: a shard's photographs and predictions are kept at
-most. The rows above stand for what is there anyway: Python with torch, and the bare forward passes.
+Every row is a separate process in which networks with random weights predict repeated photographs.
+We expect linear time and constant memory, because at most one shard of photographs and predictions
+is in memory. The first rows measure the fixed cost: Python with torch, and bare forward passes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 import click
 import pandas as pd
 
+from benchmarks.photographs import link, write_crops
 from benchmarks.process import measured
-from benchmarks.speed.evaluation_speed import CORRUPTIONS, write_photographs
+from benchmarks.rows import publish
+from robustbench_aa.types import COUNTED_CORRUPTIONS
 
 OUTPUT = Path("results/performance/scaling.csv")
 BATCH_SIZE = 64
@@ -38,15 +40,6 @@ with torch.inference_mode():
 Row = dict[str, object]
 
 
-def repeated(clean: Path, images: int, folder: Path) -> Path:
-    """So many photographs, links to a few."""
-    for place, original in zip(range(images), itertools.cycle(sorted(clean.glob("*/*.JPEG")))):
-        link = folder / original.parent.name / f"{place}.JPEG"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.hardlink_to(original)
-    return folder
-
-
 def evaluated(
     dataset: str,
     clean: Path,
@@ -56,58 +49,56 @@ def evaluated(
     corruptions: int = 1,
     model: str | None = None,
 ) -> Row:
-    """One run."""
+    """Measure one run and return its row."""
     named = [model] if model else MODELS[:models]
     command = [sys.executable, "-m", "robustbench_aa", "evaluate", "-d", dataset]
     command += [word for name in named for word in ("-m", name)]
     command += ["--batch-size", str(BATCH_SIZE)]
     if dataset == "imagenet-c-live":
-        # the cheapest, so that all cost about the same
-        chosen = [name for name in reversed(CORRUPTIONS) if name != "elastic_transform"]
+        # the cheapest corruptions, which cost about the same
+        chosen = [name for name in reversed(COUNTED_CORRUPTIONS) if name != "elastic_transform"]
         command += [word for name in chosen[:corruptions] for word in ("--corruption", name)]
         command += ["--severity", "3"]
     elif dataset == "imagenet-p-live":
         command += ["--perturbation", "brightness"]
     with tempfile.TemporaryDirectory(dir=clean.parent) as folder:
-        source = repeated(clean, images, Path(folder) / "val")
+        repeated = itertools.cycle(sorted(clean.glob("*/*.JPEG")))
+        source = link(list(itertools.islice(repeated, images)), Path(folder) / "val")
         command += ["--data-dir", str(source), "--output-dir", f"{folder}/run"]
         found = measured(command)
-    told: Row = {
-        "what": "evaluate",
+    return {
+        "process": "evaluate",
         "dataset": dataset,
         "images": images,
         "corruptions": corruptions,
+        "models": " ".join(named),
+        **found,
     }
-    return {**told, "models": " ".join(named), **found}
 
 
-def started(what: str, *arguments: str) -> Row:
-    """A process that evaluates nothing."""
-    return {"what": what, **measured([sys.executable, *arguments])}
+def fixed_cost(process: str, *arguments: str) -> Row:
+    """Measure a process that evaluates nothing, and return its row."""
+    return {"process": process, **measured([sys.executable, *arguments])}
 
 
 @click.command()
 def main() -> None:
-    """Measures every case and writes a row for each."""
+    """Measure every case, and write a row for each."""
     rows = [
-        started("import torch", "-c", "import torch"),
-        started("--help", "-m", "robustbench_aa", "--help"),
-        started(f"bare {LARGE}", "-c", BARE),
+        fixed_cost("import torch", "-c", "import torch"),
+        fixed_cost("--help", "-m", "robustbench_aa", "--help"),
+        fixed_cost(f"bare {LARGE}", "-c", BARE),
     ]
     with tempfile.TemporaryDirectory() as place:
         clean = Path(place) / "clean"
-        write_photographs(clean, 12)
+        write_crops(clean, 12)
         rows += [evaluated("image-folder", clean, 1)]
-        rows += [evaluated("imagenet-c-live", clean, of) for of in (250, 1000, 2000, 4000)]
-        rows += [evaluated("imagenet-p-live", clean, of) for of in (50, 500)]
-        rows += [evaluated("imagenet-c-live", clean, 500, corruptions=of) for of in (2, 4, 8)]
-        rows += [evaluated("imagenet-c-live", clean, 1000, models=of) for of in (2, 3)]
-        rows += [evaluated("imagenet-c-live", clean, of, model=LARGE) for of in (250, 500)]
-    table = pd.DataFrame(rows)
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.2f")
-    click.echo(table.to_string(index=False))
-    click.echo(OUTPUT)
+        rows += [evaluated("imagenet-c-live", clean, images) for images in (250, 1000, 2000, 4000)]
+        rows += [evaluated("imagenet-p-live", clean, images) for images in (50, 500)]
+        rows += [evaluated("imagenet-c-live", clean, 500, corruptions=n) for n in (2, 4, 8)]
+        rows += [evaluated("imagenet-c-live", clean, 1000, models=n) for n in (2, 3)]
+        rows += [evaluated("imagenet-c-live", clean, n, model=LARGE) for n in (250, 500)]
+    publish(pd.DataFrame(rows), OUTPUT, digits=2)
 
 
 if __name__ == "__main__":

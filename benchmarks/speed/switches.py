@@ -1,8 +1,9 @@
-"""Measure what inference options change: `python -m benchmarks.speed.switches -m MODEL …`.
+"""Measure the effect of inference options: `python -m benchmarks.speed.switches -m MODEL …`.
 
-A model sees the same photographs under all corruptions that count, at one severity, once as it is
-and once with each switch. All but mixed precision should leave every class as it was, up to ties.
-An embedded model (`-m digits:resnet@baseline-seed0`) sees the embedded digits and needs no DIR.
+A model predicts the same photographs, clean and under the fifteen standard corruptions at one
+severity: once without options and once with each option. All options except mixed precision should
+leave every predicted class unchanged, up to ties. An embedded model (`-m
+digits:resnet@baseline-seed0`) uses the embedded digits and needs no `--data-dir`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ import click
 import pandas as pd
 
 from benchmarks.rows import write_table
-from benchmarks.speed.evaluation_speed import CORRUPTIONS
 from robustbench_aa.cli.main import run_command
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import CLEAN
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS
 
 OUTPUT = Path("results/performance/switches.csv")
 PHOTOGRAPHS = ("image-folder", "imagenet-c-live")
@@ -33,11 +33,11 @@ SWITCHES: dict[str, tuple[Inference, int | None]] = {
     "--compile": (Inference(compiled=True), None),
     "--amp": (Inference(amp_dtype="bfloat16"), None),
 }
-"""How frames go through the model, and how many threads decode."""
+"""Option → settings of the inference, and number of decoding threads."""
 
 
 def predictions(suite: Suite, switch: str, device: str | None) -> pd.DataFrame:
-    """A row a frame: `label`, `top1`, `corrupted`."""
+    """Evaluate a suite and return a row for each frame: `label`, `top1`, `corrupted`."""
     inference, workers = SWITCHES[switch]
     with tempfile.TemporaryDirectory() as folder:
         session = prepare(suite, folder, device, workers=workers)
@@ -54,39 +54,41 @@ def predictions(suite: Suite, switch: str, device: str | None) -> pd.DataFrame:
 
 
 def row(switch: str, found: pd.DataFrame, plain: pd.DataFrame) -> dict[str, object]:
-    """How many classes a switch leaves as they were, and by how much it moves the errors."""
+    """Return a row: the share of unchanged classes, and the changes of the errors."""
     wrong = found["top1"] != found["label"]
-    was_wrong = plain["top1"] != plain["label"]
-    error, error_was = (of.groupby(plain["corrupted"]).mean() for of in (wrong, was_wrong))
+    plain_wrong = plain["top1"] != plain["label"]
+    error, plain_error = (
+        column.groupby(plain["corrupted"]).mean() for column in (wrong, plain_wrong)
+    )
     return {
         "switch": switch,
         "frames": len(found),
         "same_top1": (found["top1"] == plain["top1"]).mean(),
         "clean_error": error[False],
-        "clean_error_moved": error[False] - error_was[False],
+        "clean_error_moved": error[False] - plain_error[False],
         "error": error[True],
-        "error_moved": error[True] - error_was[True],
+        "error_moved": error[True] - plain_error[True],
     }
 
 
 @click.command()
 @click.option("--model", "-m", default="torchvision:mobilenet_v2@IMAGENET1K_V1", show_default=True)
-@click.option("--data-dir", help="Clean photographs in class folders.")
-@click.option("--limit", default=200, show_default=True, help="Of them.")
+@click.option("--data-dir", help="Folder of clean photographs in class folders.")
+@click.option("--limit", default=200, show_default=True, help="Number of photographs.")
 @click.option("--severity", default=3, show_default=True)
-@click.option("--device", default=None, help="A GPU if there is one by default.")
+@click.option("--device", default=None, help="Torch device [default: cuda if available].")
 @click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
 def main(
     model: str, data_dir: str | None, limit: int, severity: int, device: str | None, output: Path
 ) -> None:
-    """Evaluate with each switch and write a row for it."""
+    """Evaluate with each option, and write a row for it."""
     clean_set, corrupted_set = DIGITS if model.startswith("digits:") else PHOTOGRAPHS
     corrupted = Suite(
         [model],
         [corrupted_set],
         data_dir=data_dir,
         limit=limit,
-        corruptions=CORRUPTIONS,
+        corruptions=COUNTED_CORRUPTIONS,
         severities=[severity],
     )
     clean = Suite([model], [clean_set], data_dir=data_dir, limit=limit)

@@ -1,11 +1,11 @@
-"""How long a report on all of ImageNet-C takes: `python -m benchmarks.speed.synthetic_run`.
+"""Measure the time of a report on all of ImageNet-C: `python -m benchmarks.speed.synthetic_run`.
 
-The predictions are drawn by chance and written by the real store: three models on 50,000 images
-under 19 corruptions at five severities. An image that is hard for one model is hard for the others,
-and errors are in proportion to AlexNet's published ones. Every report is a process of its own on
-the predictions of some images and models, which the system still has in its page cache. All sizes
-are measured in turn, several times, and the medians count. The predictions take half a gigabyte in
-the folder of temporary files (TMPDIR), and are removed.
+The predictions are random and written by the real store: three models on 50,000 images under 19
+corruptions at five severities. An image that is hard for one model is hard for the others, and
+errors are proportional to AlexNet's published errors. Every report is a separate process on the
+predictions of some images and models, which are still in the system's page cache. All sizes are
+measured in turn, several times, and the medians are reported. The predictions take half a gigabyte
+in the folder for temporary files (TMPDIR) and are removed.
 """
 
 from __future__ import annotations
@@ -29,28 +29,31 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.process import measured
-from robustbench_aa.metrics.baselines import alexnet
-from robustbench_aa.store.manifest import Manifest, dataset_identity, environment
+from benchmarks.rows import publish
+from robustbench_aa.evaluation.identity import dataset_identity
+from robustbench_aa.metrics.baselines import alexnet_errors
+from robustbench_aa.store.environment import environment
+from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.types import Shard
+from robustbench_aa.types import PHOTOGRAPHS, Shard
 
 OUTPUT = Path("results/performance/report_scaling.csv")
 MODELS = {"synthetic:resnet50": 0.767, "synthetic:lpf3": 0.74, "synthetic:lpf5": 0.72}
-"""Their share of AlexNet's error in every cell; the first is the baseline."""
+"""Model → its error as a share of AlexNet's in every cell. The first model is the baseline."""
 IMAGES = (5_000, 17_000, 50_000)
-"""A tenth, a third and all of them, in whole shards."""
+"""A tenth, a third and all of the images, in whole shards."""
 REPETITIONS = 3
 CLASSES = 1000
 SHARES = {"image": 0.6, "cell": 0.2, "model": 0.2}
-"""Of the variance of how hard an image is: in every cell and for every model alike, in one cell for
-every model alike, and for one model in one cell."""
+"""Shares of the variance of an image's difficulty: common to all cells and models, common to the
+models in a cell, and of one model in one cell."""
 
 
 def synthetic_manifest() -> Manifest:
-    """What `run.json` would say of these models on the released ImageNet-C."""
-    # torch comes along, which the process that measures must not hold
-    from robustbench_aa.datasets.imagenet import COLLECTION
-    from robustbench_aa.datasets.pictures import STORED, Labels
+    """Return the manifest of these models on the released ImageNet-C."""
+    # these import torch, whose memory must not count in the process that measures
+    from robustbench_aa.datasets.labels import Labels
+    from robustbench_aa.datasets.pictures import STORED
     from robustbench_aa.datasets.stored import StoredDataset
     from robustbench_aa.distortions import corruptions_at
     from robustbench_aa.suite import Suite
@@ -60,14 +63,14 @@ def synthetic_manifest() -> Manifest:
         name="imagenet-c",
         classes=CLASSES,
         labels=Labels("ImageNet wnids", CLASSES),
-        collection=COLLECTION,
+        collection=PHOTOGRAPHS,
         size=STORED.size,
         distortions=cells,
         missing={},
         geometry=str(STORED),
         files_sha256=f"{_sha256('imagenet-c')} {' '.join(map(str, cells))}",
         index=np.arange(max(IMAGES)),
-        stored=lambda _cell, _index: sys.exit("there are no pictures"),
+        stored=lambda _cell, _index: sys.exit("the synthetic data set has no pictures"),
         files=lambda _cell, _index: [],
     )
     return Manifest(
@@ -98,7 +101,7 @@ def _sha256(text: str) -> str:
 
 
 def write_shard(store: Store, shard: Shard) -> None:
-    """Writes the predictions of all models in all cells on some images."""
+    """Write the predictions of all models in all cells for the images of a shard."""
     random = np.random.default_rng(shard.start)
     images = np.arange(*shard)
     hard = _spread(random, "image", len(images))
@@ -117,14 +120,14 @@ def _spread(random: np.random.Generator, share: str, count: int) -> np.ndarray:
 def predictions(
     model: str, cell: Cell, images: np.ndarray, hard: np.ndarray, random: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """The columns of a prediction file.
+    """Return the columns of a prediction file.
 
     Args:
-        images: [N], ordered by class as the validation images are.
-        hard: [N], normally distributed; images beyond a threshold are classified wrongly.
+        images: Image indices [N], ordered by class like the validation images.
+        hard: Normally distributed difficulty [N]; the model is wrong above a threshold.
     """
-    of = cell.distortion
-    error = MODELS[model] * alexnet()[of.name, of.severity or 0]
+    distortion = cell.distortion
+    error = MODELS[model] * alexnet_errors()[distortion.name, distortion.severity or 0]
     margin = NormalDist().inv_cdf(1 - error) - hard
     confidence = 1 / (1 + np.exp(1 - 2 * np.abs(margin)))
     label = images // (max(IMAGES) // CLASSES)
@@ -142,7 +145,7 @@ def predictions(
 
 
 def measure(store: Store, images: int, models: int) -> dict[str, object]:
-    """A report on the first images and models of a run, in a process of its own."""
+    """Measure a report on the first images and models of a run, and return its row."""
     manifest = store.manifest
     [(dataset, identity)] = manifest.datasets.items()
     part = dataclasses.replace(
@@ -150,18 +153,22 @@ def measure(store: Store, images: int, models: int) -> dict[str, object]:
         models=dict(islice(manifest.models.items(), models)),
         datasets={dataset: identity | {"images": images}},
     )
-    of_part = Store(store.directory, part)
-    of_part.write_manifest()
-    pairs = models * len(of_part.cells(dataset))
-    told = {"images": images, "models": models, "rows": images * pairs}
-    files = {"files": len(of_part.shards(dataset)) * pairs}
+    part_store = Store(store.directory, part)
+    part_store.write_manifest()
+    pairs = models * len(part_store.cells(dataset))
     command = [sys.executable, "-m", "robustbench_aa", "report", str(store.directory)]
-    return {**told, **files, **measured(command)}
+    return {
+        "images": images,
+        "models": models,
+        "rows": images * pairs,
+        "files": len(part_store.shards(dataset)) * pairs,
+        **measured(command),
+    }
 
 
 @click.command()
 def main() -> None:
-    """Writes the predictions, measures reports of every size and writes a row for each."""
+    """Write the predictions, measure reports of every size, and write a row for each."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -176,10 +183,7 @@ def main() -> None:
     sizes = ["images", "models", "rows", "files"]
     table = pd.DataFrame(rows).groupby(sizes, as_index=False).median()
     table["cores"] = cores
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT, index=False, float_format="%.1f")
-    click.echo(table.to_string(index=False))
-    click.echo(OUTPUT)
+    publish(table, OUTPUT, digits=1)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Blurring on a CPU without gradients: the same sums, several times as fast.
+"""Fast blurs on a CPU without gradients: the same sums, in less time.
 
-A depthwise convolution costs little; the copy that pads its input costs as much again. Blurring
-and subsampling an axis is a linear map, so there are two ways around the copy:
+A depthwise convolution is cheap, but the copy that pads its input costs as much again. Blurring and
+subsampling an axis is a linear map, so there are two ways to avoid the copy:
 
-    products    y = D x Rᵀ, with the matrices of both axes: best on small maps
-    corrected   the convolution continues the input by zeros itself, and what the border rows and
-                columns lack is added: y = (D₀ + E) x (R₀ + F)ᵀ, where E and F have one row an end
+    products    y = D x Rᵀ, with one matrix for each axis: fastest on small maps
+    corrected   the convolution pads with zeros, which needs no copy, and the missing part of the
+                border rows and columns is added: y = (D₀ + E) x (R₀ + F)ᵀ, where E and F are zero
+                except in the border rows
 
-The choice between them, and of neither, is as measured by `benchmarks/antialias_cost.py`.
+`benchmarks/speed/antialias_cost.py` measures which one is fastest, or neither.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Way = Callable[[Tensor], Tensor]
+FastBlur = Callable[[Tensor], Tensor]
 
 LARGEST = 512
-"""Height and width beyond which the matrices would cost more than they save."""
+"""Largest height or width for which the matrices save time."""
 PRODUCTS_UP_TO = {
     (torch.float32, True): 64,
     (torch.float64, True): 64,
@@ -32,17 +33,17 @@ PRODUCTS_UP_TO = {
     (torch.float32, False): 32,
     (torch.float64, False): 32,
 }
-"""Type and whether contiguous → the height and width up to which products are fastest."""
+"""(dtype, contiguous) → largest height or width for which products are fastest."""
 
 
 @dataclass(frozen=True)
 class End:
-    """An output place of an axis that zero padding gets wrong.
+    """An output position of an axis that zero padding gets wrong.
 
     Attributes:
-        place: its index.
-        begin, end: the inputs that it lacks,
-        weights: and how much of each.
+        place: Index of the position.
+        begin, end: Range of the inputs that are missing in its sum.
+        weights: Weight of each missing input, [end − begin].
     """
 
     place: int
@@ -53,12 +54,12 @@ class End:
 
 @dataclass(frozen=True)
 class Axis:
-    """What blurring and subsampling does to an axis.
+    """Blur and subsampling of an axis as a linear map.
 
     Attributes:
-        blur: [outputs, inputs], with the layer's padding.
-        zero: likewise, with zeros as padding.
-        ends: where the two differ.
+        blur: Matrix with the layer's padding, [outputs, inputs].
+        zero: Matrix with zero padding, [outputs, inputs].
+        ends: Positions where the two differ.
     """
 
     blur: Tensor
@@ -66,11 +67,14 @@ class Axis:
     ends: list[End]
 
     @classmethod
-    def of(cls, line: Tensor, padded: Tensor, zero_padded: Tensor, stride: int) -> Axis:
-        """The blur of an identity [size, 1, size] that was padded either way.
+    def from_identity(cls, line: Tensor, padded: Tensor, zero_padded: Tensor, stride: int) -> Axis:
+        """Return the axis whose matrices are the blurred identity.
 
         Args:
-            line: the filter, [1, 1, filter size].
+            line: The filter, [1, 1, filter size].
+            padded, zero_padded: The identity [size, 1, size] with the layer's padding and with
+                zeros.
+            stride: Stride of the subsampling.
         """
         blur, zero = (
             F.conv1d(identity, line, stride=stride).squeeze(1).T.contiguous()
@@ -78,30 +82,31 @@ class Axis:
         )
         ends = []
         for place in (blur != zero).any(1).nonzero().flatten().tolist():
-            lacking = blur[place] - zero[place]
-            inputs = lacking.nonzero().flatten().tolist()
+            missing = blur[place] - zero[place]
+            inputs = missing.nonzero().flatten().tolist()
             begin, end = inputs[0], inputs[-1] + 1
-            ends.append(End(place, begin, end, lacking[begin:end]))
+            ends.append(End(place, begin, end, missing[begin:end]))
         return cls(blur, zero, ends)
 
     def to(self, dtype: torch.dtype) -> Axis:
-        """The same in another type."""
+        """Return a copy with another dtype."""
         ends = [dataclasses.replace(end, weights=end.weights.to(dtype)) for end in self.ends]
         return Axis(self.blur.to(dtype), self.zero.to(dtype), ends)
 
 
 def fastest(
     x: Tensor, down: Axis, right: Axis, filt: Tensor, stride: tuple[int, ...], padding: int
-) -> Way | None:
-    """How inputs like x are best blurred: [N, C, H, W] → [N, C, outputs, outputs].
+) -> FastBlur | None:
+    """Return the fastest blur [N, C, H, W] → [N, C, outputs, outputs] for inputs like x.
 
     Args:
-        x: tells size, type and memory format.
-        down, right: what is to be done to its last two axes.
-        filt, padding: [C, 1, m, m] of an odd m, and the zeros that a convolution of it adds.
+        x: An input with the size, dtype and memory format in question.
+        down, right: Linear maps of height and width.
+        filt: Filter [C, 1, m, m] of an odd size m.
+        stride, padding: Stride and zero padding of a convolution with `filt`.
 
     Returns:
-        None where nothing here is faster than padding and convolving.
+        A function, or None if padding and convolving is fastest.
     """
     bare = not (down.ends or right.ends)
     small = max(x.shape[2:]) <= PRODUCTS_UP_TO.get((x.dtype, x.is_contiguous()), 0)
@@ -113,7 +118,7 @@ def fastest(
 
 
 def products(x: Tensor, down: Axis, right: Axis) -> Tensor:
-    """The matrices of both axes, one after the other, in the memory format of x."""
+    """Blur by a matrix product for each axis, in the memory format of x."""
     if x.is_contiguous():
         return down.blur @ (x @ right.blur.T)
     images, channels, height, width = x.shape
@@ -125,7 +130,7 @@ def products(x: Tensor, down: Axis, right: Axis) -> Tensor:
 def corrected(
     x: Tensor, down: Axis, right: Axis, filt: Tensor, stride: tuple[int, ...], padding: int
 ) -> Tensor:
-    """A convolution with padding of its own, and what it lacks at the ends."""
+    """Blur by a convolution with zero padding, then correct the border."""
     y = F.conv2d(x, filt, None, stride, padding, groups=len(filt))
     contiguous = x.is_contiguous()
     for end in down.ends:
@@ -138,7 +143,7 @@ def corrected(
 
 
 def _weighted(inputs: Tensor, weights: Tensor, along: Tensor, contiguous: bool) -> Tensor:
-    """[N, C, few, size] → [N, C, outputs]: summed by weight, and blurred along the other axis."""
+    """Map [N, C, few, size] to [N, C, outputs]: a weighted sum, blurred along the other axis."""
     matrix = (weights[:, None] * along.unsqueeze(1)).flatten(1)  # [outputs, few · size]
     if contiguous:
         return inputs.flatten(2) @ matrix.T

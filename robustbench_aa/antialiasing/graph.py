@@ -1,4 +1,4 @@
-"""A network's graph: following it, reading it, and putting layers into it."""
+"""Trace the graph of a network, read its nodes, and insert layers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from robustbench_aa.errors import ConversionError, cause
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d, nn.Identity)
 _WHOLE = (*NORMS, nn.Conv2d, nn.MaxPool2d, BlurPool)
-# randomness that must stay a switch between training and evaluation, not be traced away
+# these act only in training; tracing them in evaluation mode would remove them
 _SWITCHES = ("StochasticDepth", "DropPath")
 
 
 class _Tracer(fx.Tracer):
-    """Follows a network down to its convolutions, norms and torch's own layers.
+    """A tracer that stops at convolutions, norms and torch's own layers.
 
     Args:
-        whole: paths of further modules that are not followed into.
+        whole: Paths of further modules that are not traced into.
     """
 
     def __init__(self, whole: frozenset[str]) -> None:
         super().__init__()
         self.whole = whole
-        self.in_the_way = ""
+        self.blocking_path = ""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         whole = isinstance(m, _WHOLE) or type(m).__name__ in _SWITCHES
@@ -38,31 +38,33 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)
         try:
-            return attempt(
+            return call(
                 lambda: super(_Tracer, self).call_module(m, forward, args, kwargs),
-                f"the graph cannot be followed in {path} ({type(m).__name__})",
+                f"the graph cannot be traced in {path} ({type(m).__name__})",
             )
         except ConversionError:
-            self.in_the_way = self.in_the_way or path  # the innermost module is told of first
+            # the innermost module raises first
+            self.blocking_path = self.blocking_path or path
             raise
 
 
 def trace(
     module: nn.Module, images: torch.Tensor, whole: frozenset[str] = frozenset()
 ) -> fx.GraphModule:
-    """The graph of a network, every node with the shape that it has for these images.
+    """Return the graph of a network, with the shape of every node's result for these images.
 
-    A module that cannot be followed into is kept whole, unless it downsamples.
+    A module that cannot be traced into stays one node, unless it downsamples.
 
     Raises:
-        ConversionError: it cannot be followed; names the innermost module in the way.
+        ConversionError: The network cannot be traced. The message names the innermost module that
+            prevents it.
     """
     name = type(module).__name__
     tracer = _Tracer(whole)
     try:
-        traced = attempt(lambda: tracer.trace(module), f"the graph of {name} cannot be followed")
+        traced = call(lambda: tracer.trace(module), f"the graph of {name} cannot be traced")
     except ConversionError as error:
-        path = tracer.in_the_way
+        path = tracer.blocking_path
         if not path or path in whole:
             raise
         graph = trace(module, images, whole | {path})
@@ -70,21 +72,25 @@ def trace(
             raise error from None
         return graph
     graph = fx.GraphModule(tracer.root, traced, name)
-    attempt(lambda: ShapeProp(graph).propagate(images), f"{name} does not run")
+    call(lambda: ShapeProp(graph).propagate(images), f"{name} fails on images of its input size")
     return graph
 
 
 def _downsamples(node: fx.Node) -> bool:
-    """Whether a node's result is a smaller map than its input, and more than one place."""
+    """Return whether a node's result is a smaller map than its input, and not one pixel."""
     before, after = (shape_of(one)[2:] for one in (node.all_input_nodes[0], node))
     return after != before and any(size > 1 for size in after)
 
 
-def attempt(action: Callable[[], Any], told: str) -> Any:
-    """Does what a user's network may answer with any error.
+def call(action: Callable[[], Any], failure: str) -> Any:
+    """Call code of a user's network, which may raise anything, without gradients.
+
+    Args:
+        action: The call.
+        failure: Start of the error message.
 
     Raises:
-        ConversionError: with what is told, unless a deeper place was already told.
+        ConversionError: The call failed. An error of a nested `call` passes unchanged.
     """
     try:
         with torch.no_grad():
@@ -92,11 +98,14 @@ def attempt(action: Callable[[], Any], told: str) -> Any:
     except ConversionError:
         raise
     except Exception as error:
-        raise ConversionError(f"{told}: {cause(error)}") from error
+        raise ConversionError(f"{failure}: {cause(error)}") from error
 
 
 def insert(graph: fx.GraphModule, after: fx.Node, name: str, module: nn.Module) -> fx.Node:
-    """Calls a new module, under this name or one like it, on a node's result."""
+    """Insert a module that takes the result of a node.
+
+    If the name is taken, underscores are appended to it.
+    """
     path, taken = name, set(dict(graph.named_modules()))
     while path in taken:
         path += "_"
@@ -108,7 +117,7 @@ def insert(graph: fx.GraphModule, after: fx.Node, name: str, module: nn.Module) 
 
 
 def substitute(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
-    """Calls a new module in a node's place."""
+    """Replace a node by a new module."""
     new = insert(graph, node.all_input_nodes[0], f"{place_of(node)}_blur", module)
     new.meta = dict(node.meta)
     node.replace_all_uses_with(new)
@@ -116,22 +125,22 @@ def substitute(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
 
 
 def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module that a node calls, if it calls one."""
+    """Return the module that a node calls, or None."""
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def place_of(node: fx.Node) -> str:
-    """The path of the module that a node calls, or the name of its function."""
+    """Return the path of the module that a node calls, or the node's name for a function."""
     return str(node.target) if node.op == "call_module" else node.name
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """The shape of a node's result."""
+    """Return the shape of a node's result."""
     return tuple(node.meta["tensor_meta"].shape)
 
 
 def arguments(node: fx.Node, module: nn.Module | None, names: tuple[str, ...]) -> dict[str, Any]:
-    """The arguments of an operation behind its input, whether it is a module or a function."""
+    """Return the arguments after the input, of a module or of a function call."""
     if module is not None:
         return {name: getattr(module, name, None) for name in names}
     return dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)

@@ -1,7 +1,7 @@
 """The layers of Zhang, "Making Convolutional Networks Shift-Invariant Again" (ICML 2019), sec. 3.
 
-Subsampling discards what it cannot represent only if a low-pass filter came before it, so each
-kind of downsampling is taken apart into a dense operation and a blurred subsampling:
+Subsampling without a low-pass filter aliases: high frequencies appear as low ones. So each kind of
+downsampling is split into a dense operation and a blurred subsampling:
 
     MaxPool(k, s)         →  MaxPool(k, 1), BlurPool(s)           MaxBlurPool
     Conv(k, s), ReLU      →  Conv(k, 1), ReLU, BlurPool(s)        ConvBlurPool
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -32,13 +32,13 @@ _TORCH_MODES = {
 
 
 def binomial(filter_size: int) -> list[float]:
-    """The 1-D low-pass filter: binomial coefficients over their sum.
+    """Return the 1-D low-pass filter: binomial coefficients divided by their sum.
 
     >>> binomial(3)
     [0.25, 0.5, 0.25]
 
     Raises:
-        ValueError: the filter size is not 1 to 7.
+        ValueError: The filter size is not 1 to 7.
     """
     if filter_size not in FILTER_SIZES:
         raise ValueError(f"filter size {filter_size} does not exist; choose from 1 to 7")
@@ -47,7 +47,7 @@ def binomial(filter_size: int) -> list[float]:
 
 
 class _BlurPool(nn.Module):
-    """What the 1-D and the 2-D layer share; `axes` is all that differs."""
+    """The base of the 1-D and the 2-D layer, which differ in `axes`."""
 
     axes: ClassVar[int]
     filt: Tensor
@@ -72,10 +72,11 @@ class _BlurPool(nn.Module):
         self.register_buffer("filt", filt.expand(channels, 1, *filt.shape).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Blurs and subsamples the last axes of [N, channels, …]; ⌈size / stride⌉ remain of each.
+        """Blur and subsample the last axes of [N, channels, …], each to ⌈size / stride⌉.
 
         Raises:
-            ValueError: the input has other axes or channels, or is too small for its padding.
+            ValueError: The input has another number of axes or channels, or is too small for the
+                padding.
         """
         self._check(x)
         convolve = F.conv1d if self.axes == 1 else F.conv2d
@@ -102,7 +103,7 @@ class _BlurPool(nn.Module):
                 f"not an input of shape {tuple(x.shape)}"
             )
         padding = self._padding[1]
-        # mirroring needs one pixel more than it makes, repeating as many, the others none
+        # reflect padding by p needs p + 1 pixels, circular padding p; the other modes need none
         spare = {"reflect": 1, "circular": 0}.get(self.padding_mode)
         if spare is not None and min(x.shape[2:]) < padding + spare:
             raise ValueError(
@@ -111,7 +112,7 @@ class _BlurPool(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        """The arguments, for the printed form."""
+        """Return the arguments for `repr`."""
         stride = self.stride[0] if len(set(self.stride)) == 1 else self.stride
         changed = f", padding_mode={self.padding_mode}, pad_off={self.pad_off}"
         plain = self.padding_mode == "reflect" and not self.pad_off
@@ -120,18 +121,18 @@ class _BlurPool(nn.Module):
 
 
 class BlurPool(_BlurPool):
-    """A low-pass filter, then subsampling, channel by channel, over height and width.
+    """A low-pass filter and a subsampling of height and width, applied to each channel.
 
     Args:
-        channels: of the input.
-        filter_size: m; the filter is the outer product of two binomial ones of m coefficients.
-            1 is plain subsampling, 2 is Rect-2, 3 is Tri-3, 5 is Bin-5.
-        stride: of the subsampling; one number, or one for each axis.
-        padding_mode: how edges are continued: `reflect`, `replicate`, `zero` or `circular`.
-        pad_off: pads so many pixels more on every side.
+        channels: Number of input channels.
+        filter_size: Filter size m. The filter is the outer product of two binomial filters with m
+            coefficients: 1 is plain subsampling, 2 is Rect-2, 3 is Tri-3, 5 is Bin-5.
+        stride: Stride of the subsampling: one number, or one for each axis.
+        padding_mode: Padding of the edges: `reflect`, `replicate`, `zero` or `circular`.
+        pad_off: Additional padding on every side, in pixels.
 
     Raises:
-        ValueError: the filter size is not 1 to 7, or there is no such padding mode.
+        ValueError: The filter size is not 1 to 7, or the padding mode is unknown.
     """
 
     axes = 2
@@ -145,40 +146,42 @@ class BlurPool(_BlurPool):
         pad_off: int = 0,
     ) -> None:
         super().__init__(channels, filter_size, stride, padding_mode, pad_off)
-        self._ways: dict[tuple[object, ...], fast_cpu.Way | None] = {}
+        self._fast: dict[tuple[object, ...], fast_cpu.FastBlur | None] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, channels, H, W] → [N, channels, ⌈H / stride⌉, ⌈W / stride⌉].
+        """Map [N, channels, H, W] to [N, channels, ⌈H / stride⌉, ⌈W / stride⌉].
 
         Raises:
-            ValueError: the input has other axes or channels, or is too small for its padding.
+            ValueError: The input has another number of axes or channels, or is too small for the
+                padding.
         """
         self._check(x)
         if (
             x.device.type != "cpu"
-            or torch.is_grad_enabled()  # training is one way on every size and device
+            or torch.is_grad_enabled()  # training computes the same way on every device
             or torch.compiler.is_compiling()
-            # another way sums in another order at each place, and shifts would change last bits
+            # the fast forms sum in an order that depends on the position, so that the last bits of
+            # a shifted input would differ: circular padding promises exact shift-equivariance
             or self.padding_mode == "circular"
         ):
             return super().forward(x)
         version = 0 if self.filt.is_inference() else self.filt._version
         key = (*x.shape[2:], x.dtype, x.is_contiguous(), self.filt.data_ptr(), version)
-        if key not in self._ways:
+        if key not in self._fast:
             with torch.inference_mode(False), torch.no_grad():
-                self._ways[key] = self._way(x)
-        way = self._ways[key]
-        return super().forward(x) if way is None else way(x)
+                self._fast[key] = self._fastest(x)
+        fast = self._fast[key]
+        return super().forward(x) if fast is None else fast(x)
 
-    def _way(self, x: Tensor) -> fast_cpu.Way | None:
-        """A faster way for inputs like x, if there is one."""
+    def _fastest(self, x: Tensor) -> fast_cpu.FastBlur | None:
+        """Return a faster form for inputs like x, or None."""
         filt = self.filt.double()
         lines = filt[0, 0].sum(1), filt[0, 0].sum(0)
         separable = torch.allclose(torch.outer(*lines).expand_as(filt), filt, atol=1e-6)
         if not separable or max(x.shape[2:]) > fast_cpu.LARGEST:
             return None
         down, right = (self._axis(x, axis, lines[axis]) for axis in (0, 1))
-        # an even filter and one zero more are an odd one, which a convolution can centre
+        # one zero more makes an even filter odd, which a convolution can centre
         odd = F.pad(filt, (1, 0, 1, 0)) if self.filter_size % 2 == 0 else filt
         padding = self.filter_size // 2 + self.pad_off
         return fast_cpu.fastest(x, down, right, odd.to(x.dtype), self.stride, padding)
@@ -186,26 +189,27 @@ class BlurPool(_BlurPool):
     def _axis(self, x: Tensor, axis: int, line: Tensor) -> fast_cpu.Axis:
         identity = torch.eye(x.shape[2 + axis], dtype=line.dtype).unsqueeze(1)
         padded = self._padded(identity, 1), F.pad(identity, self._padding)
-        return fast_cpu.Axis.of(line[None, None], *padded, self.stride[axis]).to(x.dtype)
+        return fast_cpu.Axis.from_identity(line[None, None], *padded, self.stride[axis]).to(x.dtype)
 
 
 Blur = Callable[[int], BlurPool]
-"""The blurred subsampling of a published network by its channels: their stride is always 2."""
+"""A function from channels to a blur; the blurs of the published networks have stride 2."""
 
 
 class BlurPool1d(_BlurPool):
-    """`BlurPool` for signals [N, channels, length]; same arguments."""
+    """`BlurPool` for signals [N, channels, length], with the same arguments."""
 
     axes = 1
 
 
 class DenseMaxPool(nn.MaxPool2d):
-    """Max-pooling of stride 1; on a CPU, without gradients, an axis at a time.
+    """Max-pooling of stride 1.
 
-    The maximum is separable, and maxima of shifted views are ten times as fast there.
+    On a CPU without gradients it pools one axis after the other: the maximum is separable, and the
+    maximum of shifted views is ten times as fast there as torch's own max-pool.
 
     Args:
-        kernel_size, padding, dilation: as in `torch.nn.MaxPool2d`.
+        kernel_size, padding, dilation: See `torch.nn.MaxPool2d`.
     """
 
     def __init__(
@@ -217,11 +221,11 @@ class DenseMaxPool(nn.MaxPool2d):
         super().__init__(kernel_size, 1, padding, dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] → [N, C, H + 2·padding − dilation·(kernel − 1), …]."""
+        """Map [N, C, H, W] to [N, C, H + 2·padding − dilation·(kernel − 1), …]."""
         if x.device.type != "cpu" or torch.is_grad_enabled():
             dense: Tensor = super().forward(x)
             return dense
-        sizes = (_pair(size) for size in (self.kernel_size, self.padding, self.dilation))
+        sizes = (pair(size) for size in (self.kernel_size, self.padding, self.dilation))
         for axis, (kernel, padding, dilation) in enumerate(zip(*sizes, strict=True), 2):
             if padding:
                 sides = (padding, padding) if axis == 3 else (0, 0, padding, padding)
@@ -233,15 +237,15 @@ class DenseMaxPool(nn.MaxPool2d):
 
 
 class MaxBlurPool(nn.Sequential):
-    """Max-pooling without aliasing: the dense maximum, then a blurred subsampling.
+    """Max-pooling without aliasing: a dense maximum, then a blurred subsampling.
 
     Args:
-        channels: of the input.
-        kernel_size: of the maximum.
-        filter_size: of the blur.
-        stride: of the subsampling.
-        padding, dilation, ceil_mode: of the maximum, as in `torch.nn.MaxPool2d`.
-        padding_mode: of the blur.
+        channels: Number of input channels.
+        kernel_size: Kernel size of the maximum.
+        filter_size: Filter size of the blur.
+        stride: Stride of the subsampling.
+        padding, dilation, ceil_mode: See `torch.nn.MaxPool2d`.
+        padding_mode: Padding mode of the blur.
     """
 
     def __init__(
@@ -261,12 +265,12 @@ class MaxBlurPool(nn.Sequential):
 
 
 class _CeilPad(nn.Module):
-    """Continues the input by −∞ so far that the last window of `ceil_mode` is a whole one."""
+    """Padding by −∞ that completes the last window of `ceil_mode`."""
 
     def __init__(self, pool: nn.MaxPool2d, stride: int | tuple[int, int]) -> None:
         super().__init__()
         sizes = (pool.kernel_size, pool.padding, pool.dilation, stride)
-        self.axes = list(zip(*map(_pair, sizes), strict=True))
+        self.axes = list(zip(*map(pair, sizes), strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         missing = [
@@ -279,21 +283,20 @@ class _CeilPad(nn.Module):
         reach = dilation * (kernel - 1) + 1
         windows = -(-(size + 2 * padding - reach) // stride)
         if windows * stride >= size + padding:
-            windows -= 1  # a window that would begin beyond the input is not counted
+            windows -= 1  # torch drops a window that begins beyond the input
         return max(0, windows * stride + reach - 2 * padding - size)
 
 
 class ConvBlurPool(nn.Sequential):
     """A strided convolution and ReLU without aliasing: both dense, then a blurred subsampling.
 
-    The blur comes after the non-linearity: before it, it would only low-pass the input of an
-    operation that makes new high frequencies.
+    The blur comes after the non-linearity, because a non-linearity creates new high frequencies.
 
     Args:
-        inputs, outputs: channels.
-        kernel_size: of the convolution, which keeps the size ("same" zero padding for odd ones).
-        filter_size: of the blur.
-        stride: of the subsampling.
+        inputs, outputs: Numbers of channels.
+        kernel_size: Kernel size of the convolution. Zero padding keeps the size for odd kernels.
+        filter_size: Filter size of the blur.
+        stride: Stride of the subsampling.
     """
 
     def __init__(
@@ -311,5 +314,6 @@ class ConvBlurPool(nn.Sequential):
         )
 
 
-def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return a size as (height, width): one number stands for both."""
+    return (size, size) if isinstance(size, int) else (size[0], size[-1])

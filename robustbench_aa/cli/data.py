@@ -12,58 +12,67 @@ from robustbench_aa.errors import UsageError, one_line
 
 @click.command()
 def datasets() -> None:
-    """Lists the data sets that can be named."""
+    """List the data sets."""
     from robustbench_aa.datasets import DATASETS, open_dataset
     from robustbench_aa.types import kind
 
-    for name in DATASETS:
-        if not name.startswith("digits"):
-            click.echo(f"{name:<16}files in --data-dir")
+    for name, entry in DATASETS.items():
+        if not entry.embedded:
+            place = f"{entry.form} in --data-dir or {entry.variable}"
+            click.echo(f"{name:<16}{place:<41}{entry.summary}")
             continue
-        of = open_dataset(name)
-        measures, count = kind(of.distortions), len(of.distortions)
-        click.echo(f"{name:<16}{of.images:>7} images of {of.size} px  {measures}, {count} cells")
+        dataset = open_dataset(name)
+        distortions = f"{kind(dataset.distortions)}, {len(dataset.distortions)} cells"
+        click.echo(f"{name:<16}{dataset.images:>7} images of {dataset.size} px  {distortions}")
 
 
 @click.command()
-@click.option("--dataset", "-d", required=True, help="One that is files.")
-@click.option("--data-dir", required=True, help="Where they are.")
-@click.option("--sample", type=int, help="Decode this many pictures of each cell; all by default.")
-@click.option("--deep", metavar="RUN", help="Compare all pictures with those a run was made from.")
+@click.option("--dataset", "-d", required=True, help="Data set whose files are checked.")
+@click.option("--data-dir", required=True, help="Folder of its files.")
+@click.option("--sample", type=int, help="Decode this many images of each cell; all by default.")
+@click.option(
+    "--deep", metavar="RUN", help="Compare all images with those that a run was made from."
+)
 def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) -> int:
-    """Tells whether a data set is complete and can be read."""
+    """Check that the files of a data set are complete and readable."""
     from rich.progress import Progress
 
-    from robustbench_aa.datasets.verify import verify as verify_files
-    from robustbench_aa.report.terminal import plain_table
-    from robustbench_aa.store.sources import compare_sources
+    from robustbench_aa.datasets import verify_dataset
+    from robustbench_aa.evaluation.sources import compare_sources
+    from robustbench_aa.report.terminal import render_table
 
     if deep is not None and sample is not None:
         raise UsageError("--deep reads all pictures; leave out --sample")
     display = console(stderr=True)
     with Progress(console=display, disable=not display.is_terminal) as bar:
         if deep is None:
-            table, problems = verify_files(
+            table, problems = verify_dataset(
                 dataset, Path(data_dir), sample, lambda cells: bar.track(cells, description="")
             )
         else:
             table, problems = compare_sources(
                 deep, dataset, data_dir, lambda cells: bar.track(cells, description="")
             )
-    console().print(plain_table(table, f"{dataset} in {data_dir}"))
+    console().print(render_table(table, f"{dataset} in {data_dir}"))
     for problem in problems:
-        click.echo(f"wrong: {one_line(problem)}")
+        click.echo(f"problem: {one_line(problem)}")
     if not problems:
-        click.echo("nothing is wrong")
+        click.echo("no problems found")
     return 1 if problems else 0
 
 
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("--output", "-o", default="preview.png", show_default=True, type=Path)
-@click.option("--seed", default=0, show_default=True, help="Of the corruptions' randomness.")
+@click.option(
+    *("--output", "-o"),
+    default="preview.png",
+    show_default=True,
+    type=Path,
+    help="Image file to write.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the corruptions' randomness.")
 def preview(image: Path, output: Path, seed: int) -> None:
-    """Draws a contact sheet: IMAGE under every corruption at every severity."""
+    """Draw an IMAGE under every corruption at every severity."""
     from robustbench_aa.preview import write_contact_sheet
 
     write_contact_sheet(image, output, seed)

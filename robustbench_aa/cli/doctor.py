@@ -1,4 +1,4 @@
-"""The doctor: what a bug report should tell, and whether this machine gets known figures right."""
+"""The command `doctor`: facts for a bug report, and a self-test against known metrics."""
 
 from __future__ import annotations
 
@@ -22,105 +22,100 @@ from robustbench_aa.errors import ModelError, cause
 if TYPE_CHECKING:
     import numpy as np
 
-    from robustbench_aa.metrics.per_image import ByKind
+    from robustbench_aa.metrics.per_image import OutcomesByKind
     from robustbench_aa.types import Distortion
 
-    Outcomes = Mapping[Distortion, np.ndarray]
-    """By distortion [images]."""
+    PerImage = Mapping[Distortion, np.ndarray]
+    """Values per image [images], by distortion."""
 
-VARIABLES = (
-    *("IMAGENET_DIR", "IMAGENET_C_DIR", "IMAGENET_P_DIR"),
-    *("CIFAR10_DIR", "CIFAR10_C_DIR", "CIFAR100_C_DIR"),
-)
-"""Where data sets look for their files when nobody names a folder."""
 EXTRAS = {"objects": "s3fs", "onnx": "onnxruntime", "ray": "ray", "timm": "timm"}
-"""The package that each extra installs."""
+"""Package that each extra installs."""
 
 MODEL = "digits:resnet@lpf3-seed0"
 LIMIT = 50
-ASKED: Mapping[str, Mapping[str, Any]] = {
+SELECTION: Mapping[str, Mapping[str, Any]] = {
     "digits-c": {"severities": [3]},
     "digits-p": {"perturbations": ["translate"]},
     "digits-shift": {},
 }
-"""What of the embedded data sets the self-test measures."""
+"""Part of each embedded data set that the self-test evaluates, as arguments of a suite."""
 EXPECTED: Mapping[str, int | float] = {
-    "digits-c gaussian_noise/3 right": 48,
-    "digits-c shot_noise/3 right": 50,
-    "digits-c impulse_noise/3 right": 37,
-    "digits-c defocus_blur/3 right": 50,
-    "digits-c glass_blur/3 right": 48,
-    "digits-c motion_blur/3 right": 47,
-    "digits-c zoom_blur/3 right": 49,
-    "digits-c snow/3 right": 48,
-    "digits-c frost/3 right": 40,
-    "digits-c fog/3 right": 30,
-    "digits-c brightness/3 right": 46,
-    "digits-c contrast/3 right": 19,
-    "digits-c elastic_transform/3 right": 47,
-    "digits-c pixelate/3 right": 50,
-    "digits-c jpeg_compression/3 right": 50,
-    "digits-c speckle_noise/3 right": 50,
-    "digits-c gaussian_blur/3 right": 50,
-    "digits-c spatter/3 right": 48,
-    "digits-c saturate/3 right": 50,
+    "digits-c gaussian_noise/3 correct": 48,
+    "digits-c shot_noise/3 correct": 50,
+    "digits-c impulse_noise/3 correct": 37,
+    "digits-c defocus_blur/3 correct": 50,
+    "digits-c glass_blur/3 correct": 48,
+    "digits-c motion_blur/3 correct": 47,
+    "digits-c zoom_blur/3 correct": 49,
+    "digits-c snow/3 correct": 48,
+    "digits-c frost/3 correct": 40,
+    "digits-c fog/3 correct": 30,
+    "digits-c brightness/3 correct": 46,
+    "digits-c contrast/3 correct": 19,
+    "digits-c elastic_transform/3 correct": 47,
+    "digits-c pixelate/3 correct": 50,
+    "digits-c jpeg_compression/3 correct": 50,
+    "digits-c speckle_noise/3 correct": 50,
+    "digits-c gaussian_blur/3 correct": 50,
+    "digits-c spatter/3 correct": 48,
+    "digits-c saturate/3 correct": 50,
     "digits-p translate flip probability": 0.0213,
     "digits-p translate top-5 distance": 2.5013,
     "digits-shift/circular consistency": 0.9295,
 }
-"""What `_measure("cpu")` returned when the doctor was written, with torch 2.15.0 on x86-64.
+"""Metrics of the self-test, computed on a CPU (x86-64) with torch 2.15.0.
 
-How many of the 50 images are classified rightly is exact on every machine: none of them is so near
-to a tie that rounding could turn it, which `tests/test_doctor.py` holds.
+The number of the 50 images that are classified correctly is the same on every machine: no image is
+so close to a tie that rounding changes its class (`tests/cli/test_doctor.py` checks this).
 """
 TOLERANCE = 0.005
-"""Of the means, over thousands of frames of which some are ties."""
+"""Largest accepted difference of a mean; it covers thousands of frames, and some are ties."""
 
 Facts = Mapping[str, Callable[[], object]]
 
 
 @click.command()
 def doctor() -> int:
-    """Tells what a bug report should: versions, devices, folders and whether a self-test passes."""
+    """Print facts for a bug report and run a self-test.
+
+    The facts are versions, devices, disk space and folders. The exit status is 1 if the self-test
+    fails on a device.
+    """
     return 0 if diagnose(click.echo) else 1
 
 
-def diagnose(tell: Callable[[str], None]) -> bool:
-    """Tells everything, a line at a time, and whether the self-test passed on every device.
+def diagnose(print_line: Callable[[str], None]) -> bool:
+    """Print all facts line by line and return whether the self-test passes on every device.
 
-    What cannot be found out is a line like any other: nothing is raised.
+    A fact that cannot be determined is printed with the reason; nothing is raised.
     """
     for heading, facts in SECTIONS.items():
-        tell(heading)
+        print_line(heading)
         for name, fact in facts.items():
             for line in _lines(name, fact):
-                tell(line)
-        tell("")
-    tell("pixels")
-    for line in _lines("distortions", _pixels):
-        tell(line)
-    tell("")
-    tell("self-test")
-    passed = [_passes(device, tell) for device in _devices()]
+                print_line(line)
+        print_line("")
+    print_line("self-test")
+    passed = [_passes(device, print_line) for device in _devices()]
     return all(passed)
 
 
 def _lines(name: str, fact: Callable[[], object]) -> Iterator[str]:
-    """A line, or one for each entry where the fact is several."""
+    """Yield the line of a fact, or a line per entry of a dictionary."""
     try:
-        told = fact()
-    except Exception as error:  # what is broken is what the doctor is asked for
-        told = f"cannot be told ({cause(error)})"
-    for key, value in (told if isinstance(told, dict) else {name: told}).items():
-        yield f"{key}: {value}"
+        value = fact()
+    except Exception as error:  # a broken installation is what the doctor is for
+        value = f"unknown ({cause(error)})"
+    for key, text in (value if isinstance(value, dict) else {name: value}).items():
+        yield f"{key}: {text}"
 
 
 def _decoders() -> dict[str, str]:
-    """What else runs are told of by, but for what has a line of its own."""
-    from robustbench_aa.store.manifest import environment, versions
+    """Return the part of a run's recorded environment that no other section prints."""
+    from robustbench_aa.store.environment import environment, versions
 
-    elsewhere = {*versions(), "device", "cpu", "gpu"}
-    return {name: of for name, of in environment("cpu").items() if name not in elsewhere}
+    printed = {*versions(), "device", "cpu", "gpu"}
+    return {name: value for name, value in environment("cpu").items() if name not in printed}
 
 
 def _gpus() -> dict[str, str]:
@@ -129,52 +124,60 @@ def _gpus() -> dict[str, str]:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    found = [torch.cuda.get_device_properties(place) for place in range(count)]
-    if not found:
+    if not count:
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
-        why = " ".join(str(warned[-1].message).split()) if warned else f"torch is built {built}"
-        return {"cuda": f"none ({why})"}
+        reason = " ".join(str(warned[-1].message).split()) if warned else f"torch is built {built}"
+        return {"cuda": f"none ({reason})"}
+    gpus = map(torch.cuda.get_device_properties, range(count))
     return {
-        f"cuda:{place}": f"{of.name}, {of.total_memory / 2**30:.1f} GiB"
-        for place, of in enumerate(found)
+        f"cuda:{index}": f"{gpu.name}, {gpu.total_memory / 2**30:.1f} GiB"
+        for index, gpu in enumerate(gpus)
     }
 
 
 def _pixels() -> str:
-    """Return whether distortions make the golden pixels to the byte or within rounding."""
+    """Return how the distortions' golden pixels compare with those of the reference machine."""
     from robustbench_aa.distortions.golden import differing, golden_cells
 
     names = dict.fromkeys(name.split(" ")[1].split("/")[0] for name in differing())
     count = len({cell.name for cell in golden_cells()})
     if not names:
-        return f"identical to the byte to those of the reference machine, all {count}"
+        return f"all {count} are identical to the reference machine's, byte for byte"
     return (
-        f"within rounding of those of the reference machine: {len(names)} of {count} differ "
+        f"{len(names)} of {count} differ from the reference machine's by rounding "
         f"({', '.join(names)}); predictions may differ on single images"
     )
 
 
 def _call(function: str) -> Any:
-    """The result of a function that is named `module:function` and imported only now."""
+    """Import a function, named as `module:function`, and return its result."""
     return resolve_name(function)()
 
 
-def _free(folder: str) -> str:
-    path = Path(_call(folder))
-    # what is not there yet will be made on the disk of the folder above
-    there = next(of for of in (path, *path.parents) if of.exists())
-    return f"{shutil.disk_usage(there).free / 2**30:.1f} GiB in {path}"
+def _free(function: str) -> str:
+    path = Path(_call(function))
+    # a folder that does not exist yet will lie on the disk of its parent
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    return f"{shutil.disk_usage(existing).free / 2**30:.1f} GiB in {path}"
+
+
+def _folders() -> dict[str, str]:
+    """Return the state of each data set's folder, by environment variable."""
+    from robustbench_aa.datasets import DATASETS
+
+    entries = DATASETS.values()
+    return {entry.variable: _folder(entry.variable) for entry in entries if not entry.embedded}
 
 
 def _folder(variable: str) -> str:
-    named = os.environ.get(variable)
-    if not named:
+    folder = os.environ.get(variable)
+    if not folder:
         return "not set"
     try:
-        with os.scandir(named) as entries:
-            return f"{named}, {'there' if any(entries) else 'empty'}"
+        with os.scandir(folder) as entries:
+            return f"{folder}, {'has files' if any(entries) else 'empty'}"
     except OSError as error:
-        return f"{named}, which cannot be read ({error.strerror})"
+        return f"{folder}, which cannot be read ({error.strerror})"
 
 
 def _version(package: str) -> str:
@@ -186,11 +189,11 @@ def _version(package: str) -> str:
 
 SECTIONS: Mapping[str, Facts] = {
     "versions": {
-        "packages": partial(_call, "robustbench_aa.store.manifest:versions"),
+        "packages": partial(_call, "robustbench_aa.store.environment:versions"),
         "decoders": _decoders,
     },
     "devices": {
-        "cpu": partial(_call, "robustbench_aa.store.manifest:cpu_name"),
+        "cpu": partial(_call, "robustbench_aa.store.environment:cpu_name"),
         "cores": partial(_call, "robustbench_aa.datasets.pictures:cores"),
         "torch threads": partial(_call, "torch:get_num_threads"),
         "cuda": _gpus,
@@ -200,13 +203,14 @@ SECTIONS: Mapping[str, Facts] = {
         "temporary directory": partial(_free, "tempfile:gettempdir"),
         "torch hub cache": partial(_free, "torch.hub:get_dir"),
     },
-    "folders of data sets": {variable: partial(_folder, variable) for variable in VARIABLES},
+    "data set folders": {"folders": _folders},
     "extras": {name: partial(_version, package) for name, package in EXTRAS.items()},
+    "pixels": {"distortions": _pixels},
 }
 
 
 def _devices() -> list[str]:
-    """Those that the self-test runs on; it fails on the first where torch cannot be loaded."""
+    """Return the devices for the self-test; without torch, the CPU, on which it then fails."""
     try:
         import torch
 
@@ -216,32 +220,33 @@ def _devices() -> list[str]:
     return ["cpu", "cuda"] if gpu else ["cpu"]
 
 
-def _passes(device: str, tell: Callable[[str], None]) -> bool:
+def _passes(device: str, print_line: Callable[[str], None]) -> bool:
+    """Run the self-test on a device, print its result and return whether it passes."""
     start = time.perf_counter()
     try:
         found = _measure(device)
         wrong = [name for name, value in EXPECTED.items() if not _agree(found[name], value)]
     except Exception as error:
-        tell(f"{device}: failed ({cause(error)})")
+        print_line(f"{device}: failed ({cause(error)})")
         return False
     for name in wrong:
-        tell(f"{device}, {name}: {found[name]:.6g}, expected {EXPECTED[name]:.6g}")
-    verdict = f"{len(wrong)} of {len(EXPECTED)} figures differ" if wrong else "ok"
-    tell(f"{device}: {verdict} ({time.perf_counter() - start:.1f} s)")
+        print_line(f"{device}, {name}: {found[name]:.6g}, expected {EXPECTED[name]:.6g}")
+    verdict = f"{len(wrong)} of {len(EXPECTED)} metrics differ" if wrong else "ok"
+    print_line(f"{device}: {verdict} ({time.perf_counter() - start:.1f} s)")
     return not wrong
 
 
 def _agree(found: int | float, expected: int | float) -> bool:
-    """Counts do exactly, means within the tolerance."""
+    """Return whether counts are equal, or means equal within the tolerance."""
     return abs(found - expected) <= (0 if isinstance(expected, int) else TOLERANCE)
 
 
 def _measure(device: str) -> dict[str, int | float]:
-    """The self-test's figures by name, from predictions in a folder that is taken away again.
+    """Evaluate the self-test in a temporary directory and return its metrics by name.
 
     Raises:
-        UsageError: the device or the temporary directory cannot be used.
-        ModelError: some cells could not be evaluated.
+        UsageError: The device or the temporary directory cannot be used.
+        ModelError: A cell could not be evaluated.
     """
     from robustbench_aa.evaluation.session import prepare
     from robustbench_aa.metrics.per_image import read_models
@@ -249,19 +254,20 @@ def _measure(device: str) -> dict[str, int | float]:
     from robustbench_aa.suite import Suite
 
     with tempfile.TemporaryDirectory() as folder:
-        for dataset, what in ASKED.items():
-            suite = Suite([MODEL], [dataset], limit=LIMIT, **what)
+        for dataset, part in SELECTION.items():
+            suite = Suite([MODEL], [dataset], limit=LIMIT, **part)
             for failure in prepare(suite, folder, device).run().failures:
                 raise ModelError(str(failure))
-        return _figures(read_models(Store.of_run(Path(folder)))[MODEL].mean)
+        return _metrics(read_models(Store.of_run(Path(folder)))[MODEL].mean)
 
 
-def _figures(of: ByKind) -> dict[str, int | float]:
-    pictures, sequences, shifts = (of[kind] for kind in ("corruption", "perturbation", "shift"))
+def _metrics(measured: OutcomesByKind) -> dict[str, int | float]:
+    kinds = ("corruption", "perturbation", "shift")
+    images, sequences, shifts = (measured[kind] for kind in kinds)
     return {
         **{
-            f"digits-c {cell} right": int((wrong == 0).sum())
-            for cell, wrong in _evaluated(pictures.wrong).items()
+            f"digits-c {cell} correct": int((wrong == 0).sum())
+            for cell, wrong in _evaluated(images.wrong).items()
         },
         **_means("digits-p {} flip probability", sequences.flips),
         **_means("digits-p {} top-5 distance", sequences.top5_distance),
@@ -269,10 +275,10 @@ def _figures(of: ByKind) -> dict[str, int | float]:
     }
 
 
-def _means(name: str, table: Outcomes) -> dict[str, float]:
+def _means(name: str, table: PerImage) -> dict[str, float]:
     return {name.format(cell): float(values.mean()) for cell, values in _evaluated(table).items()}
 
 
-def _evaluated(table: Outcomes) -> Outcomes:
-    """What was asked for of all that a data set defines."""
+def _evaluated(table: PerImage) -> PerImage:
+    """Return the distortions that were evaluated; the others have NaN values."""
     return {cell: values for cell, values in table.items() if not any(map(math.isnan, values))}

@@ -1,4 +1,7 @@
-"""The command line: parses, calls, prints. Each command imports what it needs when it runs."""
+"""The command line: its commands, exit statuses and signals.
+
+Each command imports what it needs when it runs, so that `--help` needs neither torch nor pandas.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from robustbench_aa.errors import RobustbenchError, cause
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="robustbench-aa")
 def commands() -> None:
-    """Measures how robust image classifiers are, and how anti-aliasing changes that."""
+    """Measure the robustness of image classifiers and how anti-aliasing changes it."""
 
 
 for command in (
@@ -29,25 +32,25 @@ for command in (
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Run the command line."""
     run_command(commands, "robustbench-aa")
 
 
 def run_command(command: click.Command, prog_name: str | None = None) -> None:
-    """Run a command; every error is one line on standard error, with its exit status.
+    """Run a command and exit; an error is one line on standard error and an exit status.
 
-    Of several signals in a row the first one counts: it interrupts, and the others are ignored
-    while files are put in order.
+    The first of several signals decides the status: it interrupts the command, and later ones are
+    ignored while files are completed.
     """
     received: list[int] = []
 
     def interrupt(number: int, _frame: object) -> None:
         received.append(number)
         if len(received) == 1:
-            raise KeyboardInterrupt  # also for SIGTERM: Ray would change the status of an exit
+            raise KeyboardInterrupt  # for SIGTERM too: Ray would change the status of SystemExit
 
     signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a shell
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a shell's background job ignores it
         signal.signal(signal.SIGINT, interrupt)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.addLevelName(logging.WARNING, "warning")
@@ -64,11 +67,11 @@ def run_command(command: click.Command, prog_name: str | None = None) -> None:
         _quit(f"{cause(error)}{memory}", 1)
     except (click.Abort, KeyboardInterrupt):
         first = received[0] if received else signal.SIGINT
-        how = "terminated" if first == signal.SIGTERM else "interrupted"
-        _quit(f"{how}; the same command resumes", 128 + first)
-    except SystemExit as error:  # of a model's or a data set's code
+        event = "terminated" if first == signal.SIGTERM else "interrupted"
+        _quit(f"{event}; the same command resumes", 128 + first)
+    except SystemExit as error:
         code = error.code if isinstance(error.code, int) and error.code else 1
-        _quit(f"ended by SystemExit({error.code!r}), which a model or a data set raised", code)
+        _quit(f"a model or data set raised SystemExit({error.code!r})", code)
     sys.exit(status if isinstance(status, int) else 0)
 
 

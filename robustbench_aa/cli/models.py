@@ -15,7 +15,10 @@ from robustbench_aa.errors import UnknownName, UsageError
 @click.command()
 @click.argument("pattern", default="*")
 def models(pattern: str) -> None:
-    """Lists the models that can be named, or those that match a PATTERN: 'torchvision:resnet*'."""
+    """List the models, or those that match a PATTERN.
+
+    An example of a PATTERN is 'torchvision:resnet*'.
+    """
     from robustbench_aa.models import SOURCES, known_models
 
     known = [name for source in SOURCES for name in known_models(source)]
@@ -27,50 +30,71 @@ def models(pattern: str) -> None:
 
 @click.command()
 @click.argument("model")
-@click.option("--filter-size", default=4, show_default=True, help="Of every blur, 1 to 7.")
-@click.option("--first-conv", is_flag=True, help="Convert a first strided convolution too.")
-@click.option("--max-pool-kernel", type=int, help="A new kernel size; 2 in published ResNets.")
-@click.option("--output", "-o", required=True, type=click.Path(path_type=Path))
-def antialias(model: str, output: Path, **how: Any) -> None:
-    """Writes the weights of MODEL in its anti-aliased form, and says what was replaced."""
+@click.option(
+    "--filter-size", default=4, show_default=True, help="Filter size of every blur, 1 to 7."
+)
+@click.option("--first-conv", is_flag=True, help="Also convert a first strided convolution.")
+@click.option(
+    "--max-pool-kernel",
+    type=int,
+    help="Kernel size for max-pools, such as 2 in published ResNets; their own by default.",
+)
+@click.option(
+    *("--output", "-o"),
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write, .safetensors.",
+)
+def antialias(model: str, output: Path, **options: Any) -> None:
+    """Write the weights of a MODEL in its anti-aliased form.
+
+    The replaced layers are listed.
+    """
     from robustbench_aa.antialiasing import antialias, replacements
     from robustbench_aa.models import load
     from robustbench_aa.models.checkpoint import write_converted
 
     try:
-        smooth = antialias(load(model), **how)
+        smooth = antialias(load(model), **options)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    write_converted(smooth.module, output, how)
+    write_converted(smooth.module, output, options)
     for replacement in replacements(smooth.module):
         click.echo(replacement)
     click.echo(output)
 
 
 @click.command()
-@click.option("--model", "-m", "models", multiple=True, required=True, help="May be repeated.")
-@click.option("--dataset", "-d", required=True, help="Whose clean images are shifted.")
-@click.option("--data-dir", help="Of a data set that is files.")
-@click.option("--layers", multiple=True, help="Modules, or patterns of their names; all stages.")
-@click.option("--max-shift", type=int, help="The largest offset; 31 px by default.")
-@click.option("--limit", default=8, show_default=True, help="At most this many images.")
-@click.option("--batch-size", "-b", default=256, show_default=True, help="Images a forward pass.")
-@click.option("--device", help="A torch device; a GPU if there is one by default.")
-@click.option("--output-dir", "-o", required=True, help="A folder, or its URL.")
-def features(models: tuple[str, ...], dataset: str, output_dir: str, **how: Any) -> None:
-    """Shows where MODELs lose shift-equivariance: internal feature distance, layer by layer."""
+@click.option(
+    "--model", "-m", "models", multiple=True, required=True, help="Model to measure (repeatable)."
+)
+@click.option("--dataset", "-d", required=True, help="Data set whose clean images are shifted.")
+@click.option("--data-dir", help="Folder of the data set's files.")
+@click.option(
+    "--layers",
+    multiple=True,
+    help="Layer to measure, by name or pattern (repeatable); all stages by default.",
+)
+@click.option("--max-shift", type=int, help="Largest offset in pixels; 31 by default.")
+@click.option("--limit", default=8, show_default=True, help="Measure at most this many images.")
+@click.option("--batch-size", "-b", default=256, show_default=True, help="Images per forward pass.")
+@click.option("--device", help="Torch device; a GPU by default, if there is one.")
+@click.option("--output-dir", "-o", required=True, help="Directory or URL of the output.")
+def features(models: tuple[str, ...], dataset: str, output_dir: str, **options: Any) -> None:
+    """Measure where in a network shift-equivariance is lost.
+
+    The metric is the internal feature distance of each layer under circular shifts.
+    """
     from robustbench_aa.datasets import Request
     from robustbench_aa.features import measure_features, write_features
-    from robustbench_aa.store.storage import on_disk, open_directory
+    from robustbench_aa.store.feature_maps import features_folder
     from robustbench_aa.support.progress import progress
 
-    folder = open_directory(output_dir)
-    request = Request(limit=how.pop("limit"), data_dir=how.pop("data_dir"))
+    folder = features_folder(output_dir)
+    request = Request(limit=options.pop("limit"), data_dir=options.pop("data_dir"))
     display = console(stderr=True)
     maps = measure_features(
-        models, dataset, request, show=lambda total: progress(total, display, "images"), **how
+        models, dataset, request, show=lambda total: progress(total, display, "images"), **options
     )
-    with on_disk(folder) as here:
-        written = write_features(maps, here)
-    for path in written:
-        click.echo(folder / path.relative_to(here))
+    for path in write_features(maps, folder):
+        click.echo(path)

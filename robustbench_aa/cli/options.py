@@ -65,21 +65,13 @@ running_options = combined(
         help="Frames per forward pass; halved when memory runs out.",
     ),
     click.option("--device", help="Torch device; a GPU by default, if there is one."),
-    click.option(
-        "--amp", is_flag=True, help="Use mixed precision, which changes results slightly."
-    ),
-    click.option(
-        "--amp-dtype", help="Type for mixed precision: bfloat16 or float16; implies --amp."
-    ),
+    click.option("--amp", is_flag=True, help="Use mixed precision; results change slightly."),
+    click.option("--amp-dtype", help="Mixed-precision type, bfloat16 or float16; implies --amp."),
     click.option("--channels-last", is_flag=True, help="Use the channels-last memory format."),
     click.option("--compile", "compiled", is_flag=True, help="Compile the models first."),
+    click.option("--workers", "-j", type=int, help="Decoding threads; one per core by default."),
     click.option(
-        "--workers", "-j", type=int, help="Threads that decode images; one per core by default."
-    ),
-    click.option(
-        "--threads",
-        type=int,
-        help="CPU cores per process; all by default, or one per task with --engine ray.",
+        "--threads", type=int, help="CPU cores per process; by default all, or 1 with ray."
     ),
     click.option(
         "--engine",
@@ -88,8 +80,7 @@ running_options = combined(
         help="Engine that runs the evaluation: local or ray.",
     ),
     click.option(
-        "--ray-address",
-        help="Address of a running Ray cluster; RAY_ADDRESS or this machine by default.",
+        "--ray-address", help="Address of a Ray cluster; RAY_ADDRESS or this machine by default."
     ),
     click.option("--profile", is_flag=True, help="Print how the time was spent."),
     click.option("--dry-run", is_flag=True, help="Print what would be done and exit."),

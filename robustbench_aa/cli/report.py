@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("directory", metavar="RUN")
 @click.option(
-    "--baseline", help="What CE is relative to: a model of the run, or alexnet or resnet50."
+    "--baseline",
+    help="Model that corruption errors are relative to: one of the run, or the published alexnet "
+    "or resnet50.",
 )
-@click.option("--with-published", is_flag=True, help="Add the literature's figures, on ImageNet.")
-@click.option("--latex", is_flag=True, help="Write leaderboard.tex too.")
+@click.option("--with-published", is_flag=True, help="Append published ImageNet results.")
+@click.option("--latex", is_flag=True, help="Also write leaderboard.tex.")
 def report(directory: str, baseline: str | None, with_published: bool, latex: bool) -> int:
-    """Writes tables and figures of a RUN again, from its predictions."""
+    """Write the tables, plots and page of a RUN."""
     from robustbench_aa.run import Run
 
     return print_report(Run(directory), baseline, with_published, latex)
@@ -35,17 +37,18 @@ def report(directory: str, baseline: str | None, with_published: bool, latex: bo
     "-o",
     metavar="RUN",
     required=True,
-    help="A new or empty directory, or a run, which takes the others up.",
+    help="Directory or URL of the merged run: new, empty, or a run to add the others to.",
 )
 def merge(runs: tuple[str, ...], output_dir: str) -> None:
-    """Joins RUNs that were made apart, by model, data set or corruption, into one.
+    """Merge RUNs of different models, data sets or corruptions.
 
-    Runs that contradict each other are refused before anything is written; the RUNs stay.
+    Runs that contradict each other are refused before anything is written. The RUNs themselves
+    are not changed.
     """
-    from robustbench_aa.store.merge import merge_runs
+    from robustbench_aa.run import merge_runs
 
     run = merge_runs(runs, output_dir, command=command_line())
-    click.echo(f"predictions are in {run.directory}; robustbench-aa report {run.directory}")
+    print_next_step(run)
 
 
 @click.command()
@@ -53,23 +56,33 @@ def merge(runs: tuple[str, ...], output_dir: str) -> None:
 @click.argument("a")
 @click.argument("b")
 @click.option(
-    "--format", "form", default="table", type=click.Choice(["table", "csv", "json"]), help="Of it."
+    "--format",
+    "output_format",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "csv", "json"]),
+    help="Output format.",
 )
-def compare(directory: str, a: str, b: str, form: str) -> None:
-    """Compares models A and B of a RUN: paired differences, their intervals and p-values."""
-    from robustbench_aa.metrics.comparison import in_words
-    from robustbench_aa.report.rounding import in_full
-    from robustbench_aa.report.terminal import plain_table
+def compare(directory: str, a: str, b: str, output_format: str) -> None:
+    """Compare models A and B of a RUN.
+
+    The table has the paired difference a − b of each metric, its interval and p-value.
+    """
+    from robustbench_aa.metrics.comparison import summarise
+    from robustbench_aa.report.rounding import format_full
+    from robustbench_aa.report.terminal import render_table
     from robustbench_aa.run import Run
 
     table = Run(directory).compare(a, b)
-    if form == "csv":
-        click.echo(table.to_csv(index=False, float_format=in_full, lineterminator="\n"), nl=False)
-    elif form == "json":
+    if output_format == "csv":
+        click.echo(
+            table.to_csv(index=False, float_format=format_full, lineterminator="\n"), nl=False
+        )
+    elif output_format == "json":
         click.echo(table.to_json(orient="records", indent=1))
     else:
-        console().print(plain_table(table, f"a: {a}, b: {b}"))
-        click.echo(in_words(table, a, b))
+        console().print(render_table(table, f"a: {a}, b: {b}"))
+        click.echo(summarise(table, a, b))
 
 
 def print_report(
@@ -85,6 +98,11 @@ def print_report(
     for path in written:
         click.echo(path)
     return print_failures(run)
+
+
+def print_next_step(run: Run) -> None:
+    """Print where the predictions are and the command that reports on them."""
+    click.echo(f"predictions are in {run.directory}; next: robustbench-aa report {run.directory}")
 
 
 def print_warnings(tables: Tables) -> None:

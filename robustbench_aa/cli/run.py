@@ -15,7 +15,7 @@ from robustbench_aa.cli.options import (
     running_options,
     suite_options,
 )
-from robustbench_aa.cli.report import print_failures, print_report, print_warnings
+from robustbench_aa.cli.report import print_failures, print_next_step, print_report, print_warnings
 from robustbench_aa.errors import UsageError
 from robustbench_aa.suite import FIELDS, Suite, read_suite
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 @overriding_options
 @running_options
 def benchmark(suite: str, output_dir: str | None, **options: Any) -> int:
-    """Evaluate a SUITE and report on it; the same command again resumes.
+    """Evaluate a SUITE and write its report.
 
     SUITE is the name of a suite that comes with the package (digits by default) or a .toml file.
-    Options replace the suite's values.
+    Options replace the suite's values. The same command resumes an interrupted run.
     """
     changes = {name: options.pop(name) for name in FIELDS if name in options}
     given = {name: value for name, value in changes.items() if value not in (None, ())}
@@ -52,7 +52,10 @@ def benchmark(suite: str, output_dir: str | None, **options: Any) -> int:
 )
 @running_options
 def evaluate(output_dir: str, **options: Any) -> int:
-    """Evaluate models on data sets, print a table for each and keep the predictions."""
+    """Evaluate models on data sets and print a table for each.
+
+    The predictions are kept for reports. The same command resumes an interrupted run.
+    """
     from robustbench_aa.report.terminal import dataset_table
 
     suite = Suite(**{name: options.pop(name) for name in FIELDS if name in options})
@@ -63,7 +66,7 @@ def evaluate(output_dir: str, **options: Any) -> int:
     for dataset in suite.datasets:
         console().print(dataset_table(tables, dataset))
     print_warnings(tables)
-    click.echo(f"predictions are in {run.directory}; robustbench-aa report {run.directory}")
+    print_next_step(run)
     return print_failures(run)
 
 
@@ -89,10 +92,12 @@ def _evaluate(
 
     if ray_address:
         if engine != "ray":
-            raise UsageError(f"--ray-address is of no use to --engine {engine}; add --engine ray")
+            raise UsageError(
+                f"--ray-address has no effect with --engine {engine}; use --engine ray"
+            )
         os.environ["RAY_ADDRESS"] = ray_address
     inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
-    how = Inference(**inference)
+    settings = Inference(**inference)
     session = prepare(suite, output_dir, device, command_line(), workers)
     passes = sum(item.passes for item in session.work)
     _print_plan(session, passes)
@@ -101,18 +106,18 @@ def _evaluate(
     if session.device.startswith("cpu"):
         keep_freed_memory()
     with progress(passes, console(stderr=True)) as advance:
-        run = session.run(how, engine, advance, profile)
+        run = session.run(settings, engine, advance, profile)
     if profile:
         console().print(profile_table(run.profile))
     return run
 
 
 def _print_plan(session: Session, passes: int) -> None:
-    shards = sum(len(session.store.shards(cell.dataset)) for cell in session.cells)
-    asked = shards * len(session.classifiers)
+    per_model = sum(len(session.store.shards(cell.dataset)) for cell in session.cells)
+    needed = per_model * len(session.classifiers)
     missing = sum(len(item.pending) for item in session.work)
     click.echo(
-        f"{len(session.classifiers)} models × {len(session.cells)} cells: {asked - missing} of "
-        f"{asked} prediction files are in {session.store.directory}, {passes:,} forward passes "
+        f"{len(session.classifiers)} models × {len(session.cells)} cells: {needed - missing} of "
+        f"{needed} prediction files are in {session.store.directory}, {passes:,} forward passes "
         f"remain on {session.device}"
     )

@@ -1,4 +1,4 @@
-"""CIFAR-10 of 32 px: corrupted as it is read, or CIFAR-10-C's arrays as released."""
+"""CIFAR-10 of 32 px, distorted as it is read; CIFAR-10-C and CIFAR-100-C as released."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import hashlib
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.content import of_pixels
 from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
+from robustbench_aa.datasets.labels import Labels
 from robustbench_aa.datasets.live import Clean, LiveDataset, spread
-from robustbench_aa.datasets.pictures import Geometry, Labels, find_pictures
-from robustbench_aa.datasets.stored import StoredDataset, as_stored, data_dir
+from robustbench_aa.datasets.pictures import Geometry, find_pictures
+from robustbench_aa.datasets.stored import StoredDataset, as_stored
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import DatasetError, UsageError, cause
-from robustbench_aa.support.files import plain
+from robustbench_aa.support.download import Download
+from robustbench_aa.support.files import file_sha256, plain
 from robustbench_aa.types import CLEAN, Distortion
 
 SIZE = 32
@@ -30,32 +35,30 @@ NAMES = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 BATCH = Path("cifar-10-batches-py") / "test_batch"
-
-
 LIVE: Mapping[str, Callable[[], list[Distortion]]] = {
     "cifar10-c-live": lambda: [CLEAN, *corruptions_at(SIZE)],
     "cifar10-p-live": lambda: perturbations_at(SIZE),
     "cifar10-shift": lambda: shifts_by("circular"),
 }
-"""The distortions of each data set, as they are registered when it is opened."""
+"""The distortions of each data set, listed when it is opened."""
 
 
-def open_live(name: str, request: Request) -> LiveDataset:
-    """CIFAR-10's test images under the distortions of a data set.
+def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
+    """Return CIFAR-10's test images under the distortions of a data set.
 
-    The folder holds `cifar-10-batches-py` as it is published, or is one of class folders (of
-    pictures of 32 px) with the classes' names or numbers.
+    The folder holds `cifar-10-batches-py` as published, or class folders of pictures of 32 px
+    that are named by the classes or their numbers.
 
     Raises:
-        UsageError: the folder is not named, not there, or holds neither.
+        UsageError: the folder is not named, does not exist, or holds neither.
         DatasetError: the published file cannot be read.
     """
-    root = data_dir(request, name, "CIFAR10_DIR")
+    root = entry.folder(request)
     geometry = Geometry(SIZE)
     if (root / BATCH).exists():
         images, labels = _read_batch(root / BATCH)
         sources = of_pixels(images)
-        count, digest = len(images), _sha256(root / BATCH)
+        count, digest = len(images), file_sha256(root / BATCH)
         how = Labels("stored", len(NAMES))
 
         def clean(index: np.ndarray) -> Clean:
@@ -75,12 +78,12 @@ def open_live(name: str, request: Request) -> LiveDataset:
         files = pictures.at
         how = pictures.labels
     return LiveDataset(
-        name=name,
+        name=entry.name,
         classes=len(NAMES),
         labels=how,
         collection="cifar10",
         size=SIZE,
-        distortions=tuple(LIVE[name]()),
+        distortions=tuple(LIVE[entry.name]()),
         geometry=str(geometry),
         index=spread(count, request.limit),
         clean=clean,
@@ -91,21 +94,16 @@ def open_live(name: str, request: Request) -> LiveDataset:
     )
 
 
-def open_stored(name: str, request: Request) -> StoredDataset:
-    """CIFAR-10-C or CIFAR-100-C as released: an array a corruption, its severities end to end.
+def open_stored(entry: DatasetEntry, request: Request, classes: int) -> StoredDataset:
+    """Return CIFAR-10-C or CIFAR-100-C as released: one array per corruption.
 
-    Args:
-        name: `cifar10-c` or `cifar100-c`.
+    An array holds the images of severity 1, then those of severity 2, and so on.
 
     Raises:
-        UsageError: the folder is not named, not there, or has no such arrays.
-        DatasetError: an array cannot be read or has another shape; names it.
+        UsageError: the folder is not named, does not exist, or has no such arrays.
+        DatasetError: an array cannot be read or has another shape.
     """
-    variable, classes = {
-        "cifar10-c": ("CIFAR10_C_DIR", 10),
-        "cifar100-c": ("CIFAR100_C_DIR", 100),
-    }[name]
-    root = data_dir(request, name, variable)
+    root = entry.folder(request)
     labels = read_labels(root, classes)
     arrays = find_arrays(root)
     opened = {file: read_array(file, len(labels)) for file in set(arrays.values()) if file.exists()}
@@ -121,10 +119,10 @@ def open_stored(name: str, request: Request) -> StoredDataset:
     for file in sorted(opened):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())
     return StoredDataset(
-        name=name,
+        name=entry.name,
         classes=classes,
         labels=Labels("stored", len(np.unique(labels))),
-        collection=name.removesuffix("-c"),
+        collection=entry.name.removesuffix("-c"),
         size=SIZE,
         distortions=tuple(arrays),
         missing={cell: file for cell, file in arrays.items() if file not in opened},
@@ -137,10 +135,10 @@ def open_stored(name: str, request: Request) -> StoredDataset:
 
 
 def find_arrays(root: Path) -> dict[Distortion, Path]:
-    """The file of every cell that a folder has or should have, in published order.
+    """Return the file of each corruption and severity, present or expected, in published order.
 
     Raises:
-        UsageError: there is none at all.
+        UsageError: there is none.
     """
     cells = [as_stored(cell) for cell in corruptions_at(SIZE)]
     there = {cell.name for cell in cells if (root / f"{cell.name}.npy").exists()}
@@ -154,10 +152,10 @@ def find_arrays(root: Path) -> dict[Distortion, Path]:
 
 
 def read_labels(root: Path, classes: int) -> np.ndarray:
-    """`labels.npy` as [5 · N] int64.
+    """Return `labels.npy`, [5 · N] int64.
 
     Raises:
-        DatasetError: it cannot be read, or is not what it should be.
+        DatasetError: the file cannot be read, or does not hold such labels.
     """
     path = root / "labels.npy"
     labels = _load(path)
@@ -172,10 +170,10 @@ def read_labels(root: Path, classes: int) -> np.ndarray:
 
 
 def read_array(path: Path, rows: int) -> np.ndarray:
-    """The images of a corruption, [rows, 32, 32, 3] uint8, left on the disk.
+    """Map the images of a corruption from disk, [rows, 32, 32, 3] uint8.
 
     Raises:
-        DatasetError: the file cannot be read, or has another form.
+        DatasetError: the file cannot be read, or holds another shape or type.
     """
     array = _load(path)
     expected = (rows, SIZE, SIZE, 3)
@@ -191,15 +189,16 @@ def _load(path: Path) -> np.ndarray:
         array = np.load(plain(path), mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):  # NumPy opens archives of arrays too
             raise ValueError("it is an archive")
-    except Exception as error:  # a damaged header raises whatever it likes
+    except Exception as error:  # a damaged header raises exceptions of any type
         raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
     return array
 
 
 class _ArraysOnly(pickle._Unpickler):
-    """Reads what CIFAR-10's files consist of; a pickle that names anything else runs nothing.
+    """An unpickler for the types of CIFAR-10's files; it refuses all other names.
 
-    It is the one in Python: that in C makes a list as long as the largest number of a memo.
+    It extends the unpickler in Python: the one in C allocates a list as long as the largest memo
+    index, which a damaged file can choose.
     """
 
     ALLOWED = frozenset(
@@ -223,20 +222,58 @@ def _read_batch(path: Path) -> tuple[Tensor, Tensor]:
         with plain(path).open("rb") as file:
             content = _ArraysOnly(file, encoding="bytes").load()
         data, classes = content[b"data"], content[b"labels"]
-        # lists within lists that are one another would have no end, nor arrays that are not there
+        # a damaged pickle can describe endless lists, or arrays larger than the file
         if data.dtype != np.uint8 or data.nbytes > path.stat().st_size:
             raise ValueError(f"its data are {data.dtype} {data.shape}")
         if not all(type(label) is int and 0 <= label < len(NAMES) for label in classes):
             raise ValueError(f"its labels are not 0 to {len(NAMES) - 1}")
         pixels = data.reshape(-1, 3, SIZE, SIZE)
         labels = np.array(classes, dtype=np.int64).reshape(len(pixels))
-    except Exception as error:  # a damaged pickle raises whatever it likes
+    except Exception as error:  # a damaged pickle raises exceptions of any type
         raise DatasetError(
             f"{path} is not CIFAR-10's test batch ({cause(error)}); fetch it again"
         ) from error
     return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def verify_arrays(root: Path, _sample: int | None, track: Track, *, classes: int) -> Verdict:
+    """Check that the labels and the array of each corruption can be read."""
+    problems, rows = [], []
+    files = find_arrays(root)
+    count = 10_000 * len(SEVERITIES)
+    try:
+        count = len(read_labels(root, classes))
+    except DatasetError as error:
+        problems.append(str(error))
+    for cell in track([cell for cell in files if cell.severity == 1]):
+        try:
+            images = len(read_array(files[cell], count))
+        except DatasetError as error:
+            images = 0
+            problems.append(str(error))
+        rows.append({"corruption": cell.name, "images": images, "severities": len(SEVERITIES)})
+    return pd.DataFrame(rows), problems
+
+
+def _stored(classes: int, variable: str, archive: Download) -> DatasetEntry:
+    return DatasetEntry(
+        f"cifar{classes}-c",
+        f"CIFAR-{classes}-C as released",
+        partial(open_stored, classes=classes),
+        form="arrays",
+        variable=variable,
+        verifier=partial(verify_arrays, classes=classes),
+        archives={"all": archive},
+    )
+
+
+_live = partial(DatasetEntry, opener=open_live, form="pictures", variable="CIFAR10_DIR")
+ENTRIES = (
+    _live("cifar10-c-live", "CIFAR-10 under CIFAR-10-C's corruptions, made as they are read"),
+    _live("cifar10-p-live", "CIFAR-10 under CIFAR-10-P's perturbations, made as they are read"),
+    _live("cifar10-shift", "CIFAR-10, shifted circularly"),
+    _stored(10, "CIFAR10_C_DIR", zenodo(2535967, "CIFAR-10-C", "56bf5dcef84df0e2308c6dcbcbbd8499")),
+    _stored(
+        100, "CIFAR100_C_DIR", zenodo(3555552, "CIFAR-100-C", "11f0ed0f1191edbf9fa23466ae6021d3")
+    ),
+)

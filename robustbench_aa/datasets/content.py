@@ -1,4 +1,4 @@
-"""The content of images: digests of the bytes that they are read from, and of what models see."""
+"""Digests of the content of images: of the bytes that are read, and of the frames."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from robustbench_aa.distortions.rng import hashes
 from robustbench_aa.types import Batch
 
 READ_AT_ONCE = 256
-"""Images whose files are compared at a time."""
+"""Images whose files are read at once."""
 
 
 def digest(content: bytes) -> int:
-    """Return a digest of some bytes, 64 bits."""
+    """Return a 64-bit digest of bytes."""
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
 
 
 def of_pixels(images: Iterable[Tensor]) -> np.ndarray:
-    """Return a digest of each image's pixels, [B] uint64, for images without files of their own."""
+    """Return a digest of each image's pixels, [B] uint64, for images without a file each."""
     return np.array([digest(image.cpu().numpy().tobytes()) for image in images], dtype=np.uint64)
 
 
 def of_frames(frames: Tensor) -> np.ndarray:
     """Return a digest of the frames of each image, the same on every device.
 
-    Eight pixels are a word; the words' products with fixed odd numbers are added up modulo 2⁶⁴, so
-    that frames which differ in one word have different digests, and others almost surely.
+    Eight bytes are a word, and the digest is the sum modulo 2⁶⁴ of the words times fixed odd
+    numbers. Frames that differ in one word have different digests; others almost surely.
 
     Args:
         frames: [B, F, 3, H, W], uint8.
@@ -46,7 +46,7 @@ def of_frames(frames: Tensor) -> np.ndarray:
         flat = F.pad(flat, (0, missing))
     words = flat.contiguous().view(torch.int64)
     odd = _odd(words.shape[1], frames.device)
-    if frames.device.type == "cpu":  # NumPy adds up thirty times as fast as torch
+    if frames.device.type == "cpu":  # NumPy is thirty times as fast as torch
         sums: np.ndarray = np.einsum("bw,w->b", words.numpy(), odd.numpy())
         return sums
     return (words * odd).sum(1).cpu().numpy()
@@ -58,54 +58,54 @@ def _odd(count: int, device: torch.device) -> Tensor:
 
 
 def stamp(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of the sizes and times of files: equal where none has been written again.
+    """Return the SHA-256 of the sizes and modification times of files; empty for no files.
 
-    A file that is gone is part of it as well. Empty for no files.
+    A missing file is included as well.
     """
-    told = []
+    states = []
     for file in files:
         try:
-            of = file.stat()
-            told.append(f"{of.st_size} {of.st_mtime_ns}")
+            found = file.stat()
+            states.append(f"{found.st_size} {found.st_mtime_ns}")
         except OSError:
-            told.append("gone")
-    return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else ""
+            states.append("gone")
+    return hashlib.sha256("\n".join(states).encode()).hexdigest() if states else ""
 
 
 class Digest:
-    """The content of a shard's images, put together batch by batch in their order."""
+    """A digest of a shard's images, computed batch by batch in their order."""
 
     def __init__(self) -> None:
         self._sources, self._frames = hashlib.sha256(), hashlib.sha256()
 
     def add(self, sources: np.ndarray) -> None:
-        """Add what the images of a batch were read from, [B] uint64."""
+        """Add the digests of the bytes that a batch's images were read from, [B] uint64."""
         self._sources.update(sources.astype("<u8").tobytes())
 
     def add_batch(self, batch: Batch) -> None:
-        """Add the images of a batch: what they were read from and what models see of them."""
+        """Add the images of a batch: the bytes they were read from and their frames."""
         frames = of_frames(batch.frames)
         self._frames.update(frames.astype("<i8").tobytes())
         self.add(frames.view(np.uint64) if batch.sources is None else batch.sources)
 
     @property
     def sources(self) -> str:
-        """SHA-256 of what the images were read from."""
+        """The SHA-256 of the bytes that the images were read from."""
         return self._sources.hexdigest()
 
     @property
     def frames(self) -> str:
-        """SHA-256 of what the models saw."""
+        """The SHA-256 of the frames."""
         return self._frames.hexdigest()
 
 
 def sources_of(
     read: Callable[[np.ndarray], tuple[object, object, np.ndarray]], index: np.ndarray
 ) -> str:
-    """Return the SHA-256 of what images are read from, as a `Digest` of their batches has it.
+    """Return `Digest.sources` of images without making their frames.
 
     Args:
-        read: index → (images, labels, digests of what each was read from, [B] uint64).
+        read: index → (images, labels, digests of the bytes that each was read from, [B] uint64).
         index: [images], int64.
     """
     found = Digest()

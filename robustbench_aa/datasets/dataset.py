@@ -1,4 +1,4 @@
-"""What a data set is."""
+"""The interface of a data set, and the request to open one."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robustbench_aa.datasets.pictures import Geometry, Labels, cores
+from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.types import Batch, Distortion, Shard
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which part of a data set is wanted, from where, and how it is to be distorted.
+    """The part of a data set to open, its folder, and how to distort it.
 
     Attributes:
-        limit: at most this many images, evenly spread over the whole; None for all.
-        seed: of the distortions' randomness.
-        data_dir: where the files are; None for the data set's environment variable.
-        classes: how many classes there are, where class folders are numbers with gaps: the
-            numbers are then the labels. None where the folders say it themselves.
-        backend: what corrupts clean images, `torch` or `imagecorruptions`.
-        geometry: which square of a photograph is seen; None for that of ImageNet-C's making.
-        stored_jpeg: whether corrupted photographs go through a JPEG file of quality 85 at last,
-            as the published ones did.
-        workers: threads that decode files.
+        limit: at most this many images, evenly spread over the data set; None for all.
+        seed: the seed of the distortions.
+        data_dir: the folder of the files; None for the data set's environment variable.
+        classes: the number of classes, if class folders are numbers with gaps; the numbers are
+            then the labels. None if the folders show the number of classes.
+        backend: the code that corrupts clean images, `torch` or `imagecorruptions`.
+        geometry: the square of a photograph that models see; None for the one that ImageNet-C
+            was made with.
+        stored_jpeg: whether corrupted photographs are finally stored as JPEG of quality 85, as the
+            published ones were.
+        workers: the number of threads that decode files.
     """
 
     limit: int | None = None
@@ -46,11 +48,11 @@ class Dataset(Protocol):
 
     @property
     def name(self) -> str:
-        """As the command line calls it."""
+        """The name on the command line."""
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
 
     @property
     def labels(self) -> Labels:
@@ -58,11 +60,11 @@ class Dataset(Protocol):
 
     @property
     def collection(self) -> str:
-        """Which images these are of, such as `digits`; one leaderboard has those of one."""
+        """The images that were distorted, such as `digits`; a run has images of one collection."""
 
     @property
     def pixels(self) -> str:
-        """What makes the pixels of distorted images: `files`, or the code that distorts."""
+        """The origin of the pixels: `files`, or the code that distorts."""
 
     @property
     def size(self) -> int:
@@ -70,45 +72,45 @@ class Dataset(Protocol):
 
     @property
     def images(self) -> int:
-        """How many images are measured; positions 0 … images − 1 are divided into shards."""
+        """The number of images; positions 0 … images − 1 are divided into shards."""
 
     @property
     def distortions(self) -> tuple[Distortion, ...]:
-        """All that the data set defines, in the order of the reports."""
+        """All distortions of the data set, in the order of the reports."""
 
     @property
     def missing(self) -> Mapping[Distortion, Path]:
-        """The distortions whose files are not there, and what is not."""
+        """The distortions without files, and the path of the missing file or folder."""
 
     @property
     def geometry(self) -> str:
-        """Which square of a picture is seen, in words."""
+        """The square of a picture that models see, in words."""
 
     @property
     def sha256(self) -> str:
-        """Of all that predictions depend on: pixels, labels, which images, how distorted."""
+        """The SHA-256 of all that predictions depend on: pixels, labels, selection, backend."""
 
     def stamp(self, distortion: Distortion, shard: Shard) -> str:
-        """SHA-256 of the sizes and times of a shard's files; empty where there are none."""
+        """Return the SHA-256 of the sizes and times of a shard's files; empty without files."""
 
     def sources(self, distortion: Distortion, shard: Shard) -> str:
-        """SHA-256 of what a shard's images are read from, as `content.Digest` computes it.
+        """Return the SHA-256 of the bytes that a shard's images are read from.
 
         Raises:
             DatasetError: files cannot be read.
         """
 
     def frames(self, distortion: Distortion) -> int:
-        """How many frames an image has under a distortion."""
+        """Return how many frames an image has under a distortion."""
 
     def read(
         self, distortion: Distortion, shard: Shard, batch_size: int, device: torch.device
     ) -> Iterator[Batch]:
-        """The images of a shard under a distortion, about `batch_size` frames at a time."""
+        """Yield the images of a shard under a distortion, about `batch_size` frames at a time."""
 
 
 def copied(images: Tensor, device: torch.device) -> Tensor:
-    """Images on a device; a GPU fetches them itself, from memory that cannot be paged out."""
+    """Copy images to a device; to a GPU from pinned memory, without waiting."""
     if device.type != "cuda":
         return images.to(device)
     return images.pin_memory().to(device, non_blocking=True)

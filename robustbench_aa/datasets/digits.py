@@ -1,8 +1,8 @@
-"""The embedded data: handwritten digits, clean, corrupted and shifted.
+"""The embedded handwritten digits: clean, corrupted, perturbed and shifted.
 
 1,797 scans of 8×8 pixels (Alpaydin and Kaynak, UCI Machine Learning Repository, CC BY 4.0),
-enlarged once to 32×32 by `data_prep.make_digits`. The first 1,000 scans are for training, the
-last 797 for testing; images are numbered within their split.
+enlarged once to 32×32 by `data_prep.make_digits`. The first 1,000 scans are the training split,
+the last 797 the test split; images are numbered within their split.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torch import Tensor
 from robustbench_aa import distortions
 from robustbench_aa.datasets.content import of_pixels
 from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.entry import DatasetEntry
+from robustbench_aa.datasets.labels import Labels
 from robustbench_aa.datasets.live import LiveDataset, spread
-from robustbench_aa.datasets.pictures import Labels
 from robustbench_aa.types import CLEAN, Distortion
 
 ARCHIVE = Path(__file__).with_name("digits.npz")
@@ -28,7 +29,7 @@ SIZE = 32
 CLASSES = 10
 TRAINING_IMAGES = 1000
 SEQUENCES = 100
-"""Test digits of `digits-p`, evenly spread: each becomes three hundred frames."""
+"""Test digits of `digits-p`, evenly spread; each becomes three hundred frames."""
 
 DISTORTIONS: Mapping[str, Callable[[], list[Distortion]]] = {
     "digits": lambda: [CLEAN],
@@ -36,23 +37,23 @@ DISTORTIONS: Mapping[str, Callable[[], list[Distortion]]] = {
     "digits-shift": lambda: distortions.shifts_by("circular"),
     "digits-p": lambda: distortions.perturbations_at(SIZE),
 }
-"""The distortions of each data set, as they are registered when it is opened."""
+"""The distortions of each data set, listed when it is opened."""
 
 
-def open_digits(name: str, request: Request) -> LiveDataset:
-    """The test digits under the distortions of one of the embedded data sets."""
+def open_digits(entry: DatasetEntry, request: Request) -> LiveDataset:
+    """Return the test digits under the distortions of a data set."""
     images, labels = load_split("test")
     sources = of_pixels(images)
     limit = request.limit
-    if name == "digits-p":
+    if entry.name == "digits-p":
         limit = min(limit or SEQUENCES, SEQUENCES)
     return LiveDataset(
-        name=name,
+        name=entry.name,
         classes=CLASSES,
         labels=Labels("stored", CLASSES),
         collection="digits",
         size=SIZE,
-        distortions=tuple(DISTORTIONS[name]()),
+        distortions=tuple(DISTORTIONS[entry.name]()),
         index=spread(len(images), limit),
         clean=lambda index: (images[index], labels[index], sources[index]),
         clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),
@@ -63,7 +64,7 @@ def open_digits(name: str, request: Request) -> LiveDataset:
 
 @cache
 def load_split(split: str) -> tuple[Tensor, Tensor]:
-    """The digits as [N, 3, 32, 32] uint8 RGB and their classes as [N] int64.
+    """Return the digits, [N, 3, 32, 32] uint8 RGB, and their classes, [N] int64.
 
     Args:
         split: `train` (the first 1,000 scans) or `test` (the other 797).
@@ -73,3 +74,11 @@ def load_split(split: str) -> tuple[Tensor, Tensor]:
         grey = torch.from_numpy(archive["images"][part])
         labels = torch.from_numpy(archive["labels"][part].astype(np.int64))
     return grey.unsqueeze(1).repeat(1, 3, 1, 1), labels
+
+
+ENTRIES = (
+    DatasetEntry("digits", "handwritten digits, clean", open_digits),
+    DatasetEntry("digits-c", "handwritten digits under ImageNet-C's corruptions", open_digits),
+    DatasetEntry("digits-shift", "handwritten digits, shifted circularly", open_digits),
+    DatasetEntry("digits-p", "handwritten digits under CIFAR-10-P's perturbations", open_digits),
+)

@@ -1,28 +1,35 @@
-"""ImageNet-sized photographs: clean, corrupted as they are read, or stored as ImageNet-C is."""
+"""Photographs of ImageNet's size: clean, distorted as they are read, or ImageNet-C as released.
+
+Folders that are named by ImageNet's wnids have the labels of those, also if some are missing; see
+`labels.label_folders` for other names.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.live import LiveDataset, spread
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, decode, find_pictures
-from robustbench_aa.datasets.stored import StoredDataset, data_dir
+from robustbench_aa.datasets.pictures import AS_MADE, STORED, SUFFIXES, decode, find_pictures
+from robustbench_aa.datasets.stored import StoredDataset
+from robustbench_aa.datasets.verify import verify_class_folders
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.distortions.shifts import MARGIN
 from robustbench_aa.errors import UsageError
-from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, PHOTOGRAPHS, Distortion
 
-COLLECTION = "photographs"
 KEPT = 2**31
-"""Bytes of decoded photographs that are kept: 14,000 of 224 px."""
+"""Bytes of decoded photographs that are kept in memory: 14,000 of 224 px."""
 LIVE: dict[str, Callable[[int], list[Distortion]]] = {
     "image-folder": lambda _size: [CLEAN],
     "imagenet-c-live": lambda size: [CLEAN, *corruptions_at(size)],
@@ -31,18 +38,18 @@ LIVE: dict[str, Callable[[int], list[Distortion]]] = {
 }
 
 
-def open_live(name: str, request: Request) -> LiveDataset:
-    """Clean photographs in class folders, under the distortions of a data set.
+def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
+    """Return clean photographs in class folders, under the distortions of a data set.
 
-    Each is resized to a shorter side of 256 px (bilinear) and its middle 224 × 224 px are seen,
-    as ImageNet-C and ImageNet-P were made, unless the request says otherwise. Shifts are crops of
-    its middle 256 × 256 px.
+    Each photograph is resized to a shorter side of 256 px (bilinear), and models see its middle
+    224 × 224 px, as ImageNet-C and ImageNet-P were made. The request may name another geometry.
+    Shifts are crops of the middle 256 × 256 px.
 
     Raises:
-        UsageError: the folder is not named, not there, or has no pictures; or the distortions were
-            not published for the request's size.
+        UsageError: the folder is not named, does not exist, or has no pictures; or the distortions
+            were not published for the request's size.
     """
-    root = data_dir(request, name, "IMAGENET_DIR")
+    name, root = entry.name, entry.folder(request)
     geometry = request.geometry or AS_MADE
     size = geometry.size
     if name == "imagenet-shift":
@@ -56,7 +63,7 @@ def open_live(name: str, request: Request) -> LiveDataset:
         name=name,
         classes=pictures.classes,
         labels=pictures.labels,
-        collection=COLLECTION,
+        collection=PHOTOGRAPHS,
         size=size,
         distortions=tuple(LIVE[name](size)),
         geometry=str(geometry),
@@ -71,19 +78,19 @@ def open_live(name: str, request: Request) -> LiveDataset:
     )
 
 
-def open_stored(request: Request) -> StoredDataset:
-    """ImageNet-C as released, or anything of the same layout; what is there is found by listing.
+def open_stored(entry: DatasetEntry, request: Request) -> StoredDataset:
+    """Return ImageNet-C as released, or another set of corruptions with the same layout.
 
-    The families' folders that the tars make may be there or not. The middle 224 × 224 px are
-    taken and nothing is resized: the files were cropped when they were made. Of ImageNet-C
-    itself, the 15 corruptions that its mean error counts are expected, and hold-outs that are
-    there are added.
+    The corruptions are found by listing the folder, at the top or one level down, in the folders
+    of the archives. Models see the middle 224 × 224 px; nothing is resized, because the files were
+    cropped when they were made. If any corruption of ImageNet-C is present, all 15 that its mean
+    error counts are expected; hold-outs are included if they are present.
 
     Raises:
-        UsageError: the folder is not named, not there, or has no corruption in it; or the
+        UsageError: the folder is not named, does not exist, or has no corruptions; or the
             corruptions have different classes.
     """
-    root = data_dir(request, "imagenet-c", "IMAGENET_C_DIR")
+    root = entry.folder(request)
     folders = find_cells(root)
     present = [cell for cell, folder in folders.items() if folder.is_dir()]
     first = folders[present[0]]
@@ -92,7 +99,7 @@ def open_stored(request: Request) -> StoredDataset:
         find_pictures(first, classes=request.classes), workers=request.workers
     )
     names = [file.relative_to(first) for file in pictures.files]
-    decode(pictures.files[0], STORED.square)  # is it of the size that it should be?
+    decode(pictures.files[0], STORED.square)  # raises if the pictures have another size
 
     def files(cell: Distortion, index: np.ndarray) -> list[Path]:
         return [folders[cell] / names[place] for place in index]
@@ -102,17 +109,17 @@ def open_stored(request: Request) -> StoredDataset:
         of_cell = dataclasses.replace(pictures, files=files(cell, index), label=label)
         return of_cell.read(np.arange(len(index)))
 
-    told = " ".join(map(str, present))
+    cells = " ".join(map(str, present))
     return StoredDataset(
-        name="imagenet-c",
+        name=entry.name,
         classes=pictures.classes,
         labels=pictures.labels,
-        collection=COLLECTION,
+        collection=PHOTOGRAPHS,
         size=STORED.size,
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=str(STORED),
-        files_sha256=f"{pictures.sha256(root)} {told}",
+        files_sha256=f"{pictures.sha256(root)} {cells}",
         index=spread(len(pictures.files), request.limit),
         stored=stored,
         files=files,
@@ -120,10 +127,10 @@ def open_stored(request: Request) -> StoredDataset:
 
 
 def find_cells(root: Path) -> dict[Distortion, Path]:
-    """Every `<corruption>/<severity>` that a folder has or should have, in published order.
+    """Return the folder of each corruption and severity, present or expected, in published order.
 
     Raises:
-        UsageError: there is none at all.
+        UsageError: there is none.
     """
     found = {
         folder.name: folder
@@ -155,9 +162,61 @@ def _check_classes(first: Path, folders: list[Path]) -> None:
             strange = min(found ^ expected)
             where, other = (folder, first) if strange in found else (first, folder)
             raise UsageError(
-                f"{where} has a class {strange} and {other} has not; run robustbench-aa verify"
+                f"{where} has a class {strange} and {other} does not; run robustbench-aa verify"
             )
 
 
 def _names_in(folder: Path) -> set[str]:
     return {entry.name for entry in os.scandir(folder) if entry.is_dir()}
+
+
+def verify_clean(root: Path, sample: int | None, track: Track) -> Verdict:
+    """Check class folders of photographs."""
+
+    def readable(file: Path) -> str:
+        decode(file, AS_MADE.square)
+        return "readable"
+
+    return verify_class_folders({CLEAN: root}, SUFFIXES, readable, None, sample, track)
+
+
+def verify_stored(root: Path, sample: int | None, track: Track) -> Verdict:
+    """Check the files of ImageNet-C: each has 224 × 224 px, and all cells have the same files."""
+
+    def size(file: Path) -> str:
+        decode(file, STORED.square)
+        with Image.open(file) as picture:
+            return f"{picture.size[0]}×{picture.size[1]} px"
+
+    expected = f"{STORED.size}×{STORED.size} px"
+    return verify_class_folders(find_cells(root), SUFFIXES, size, expected, sample, track)
+
+
+_live = partial(
+    DatasetEntry,
+    opener=open_live,
+    form="pictures",
+    variable="IMAGENET_DIR",
+    verifier=verify_clean,
+)
+ENTRIES = (
+    _live("image-folder", "photographs in class folders, clean"),
+    _live("imagenet-c-live", "photographs under ImageNet-C's corruptions, made as they are read"),
+    _live("imagenet-p-live", "photographs under ImageNet-P's perturbations, made as they are read"),
+    _live("imagenet-shift", "photographs under shifts: crops, circular and diagonal"),
+    DatasetEntry(
+        "imagenet-c",
+        "ImageNet-C as released, or corruptions in its layout",
+        open_stored,
+        form="pictures",
+        variable="IMAGENET_C_DIR",
+        verifier=verify_stored,
+        archives={
+            "noise": zenodo(2235448, "noise", "e80562d7f6c3f8834afb1ecf27252745"),
+            "blur": zenodo(2235448, "blur", "2d8e81fdd8e07fef67b9334fa635e45c"),
+            "weather": zenodo(2235448, "weather", "33ffea4db4d93fe4a428c40a6ce0c25d"),
+            "digital": zenodo(2235448, "digital", "89157860d7b10d5797849337ca2e5c03"),
+            "extra": zenodo(2235448, "extra", "d492dfba5fc162d8ec2c3cd8ee672984"),
+        },
+    ),
+)

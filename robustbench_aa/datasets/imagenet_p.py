@@ -10,30 +10,32 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
-from robustbench_aa.datasets.imagenet import COLLECTION
+from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.pictures import find_pictures, read_all
-from robustbench_aa.datasets.stored import StoredDataset, as_stored, data_dir
+from robustbench_aa.datasets.stored import StoredDataset, as_stored
+from robustbench_aa.datasets.verify import verify_class_folders
 from robustbench_aa.datasets.videos import SUFFIX, decode_content, decode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UsageError
-from robustbench_aa.types import Distortion
+from robustbench_aa.types import PHOTOGRAPHS, Distortion
 
 SIZE = 224
 
 
-def open_sequences(request: Request) -> StoredDataset:
-    """The videos of ImageNet-P, or anything of its layout; what is there is found by listing.
+def open_sequences(entry: DatasetEntry, request: Request) -> StoredDataset:
+    """Return the videos of ImageNet-P, or of other photographs with the same layout.
 
-    The families' folders that the tars make may be there or not. The ten perturbations that its
-    mean flip rate counts are expected, and others that are there are added. Every sequence of a
-    perturbation must be as long as its first; a missing one counts as long as the others.
+    The perturbations are found by listing the folder, at the top or one level down, in the folders
+    of the archives. The ten perturbations that the mean flip rate counts are expected; others are
+    included if they are present. All sequences of a perturbation must be as long as its first; a
+    missing perturbation counts as long as the first present one.
 
     Raises:
-        UsageError: the folder is not named, not there, or has no perturbation in it.
+        UsageError: the folder is not named, does not exist, or has no perturbations.
         DatasetError: the first video of a perturbation cannot be read.
     """
-    root = data_dir(request, "imagenet-p", "IMAGENET_P_DIR")
+    root = entry.folder(request)
     folders = find_sequences(root)
     present = [cell for cell, folder in folders.items() if folder.is_dir()]
     first = folders[present[0]]
@@ -49,17 +51,17 @@ def open_sequences(request: Request) -> StoredDataset:
         sequences, sources = decode_videos(files(cell, index), lengths[cell], request.workers)
         return sequences, torch.from_numpy(videos.label[index]), sources
 
-    told = " ".join(map(str, present))
+    cells = " ".join(map(str, present))
     return StoredDataset(
-        name="imagenet-p",
+        name=entry.name,
         classes=videos.classes,
         labels=videos.labels,
-        collection=COLLECTION,
+        collection=PHOTOGRAPHS,
         size=SIZE,
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=f"CenterCrop {SIZE}",
-        files_sha256=f"{videos.sha256(root)} {told}",
+        files_sha256=f"{videos.sha256(root)} {cells}",
         index=spread(len(videos.files), request.limit),
         stored=stored,
         files=files,
@@ -68,10 +70,10 @@ def open_sequences(request: Request) -> StoredDataset:
 
 
 def find_sequences(root: Path) -> dict[Distortion, Path]:
-    """The folder of every perturbation that a folder has or should have, in published order.
+    """Return the folder of each perturbation, present or expected, in published order.
 
     Raises:
-        UsageError: there is none at all.
+        UsageError: there is none.
     """
     cells = {cell.name: as_stored(cell) for cell in perturbations_at(SIZE)}
     found = {
@@ -90,10 +92,10 @@ def find_sequences(root: Path) -> dict[Distortion, Path]:
 
 
 def decode_videos(files: Sequence[Path], frames: int, workers: int) -> tuple[Tensor, np.ndarray]:
-    """Return the sequences in some files, [B, frames, 3, 224, 224] uint8, and the files' digests.
+    """Return the sequences in files, [B, frames, 3, 224, 224] uint8, and the files' digests.
 
     Raises:
-        DatasetError: some cannot be read or have another length; its `faults` are of all of them.
+        DatasetError: some cannot be read or have another length; `faults` lists all of them.
     """
 
     def decode(content: bytes, file: Path) -> Tensor:
@@ -101,3 +103,30 @@ def decode_videos(files: Sequence[Path], frames: int, workers: int) -> tuple[Ten
 
     sequences, sources = read_all(files, decode, workers)
     return torch.stack(sequences), sources
+
+
+def verify_sequences(root: Path, sample: int | None, track: Track) -> Verdict:
+    """Check the videos of ImageNet-P: all of a perturbation have the same length."""
+
+    def length(file: Path) -> str:
+        return f"{len(decode_video(file, SIZE))} frames long"
+
+    return verify_class_folders(find_sequences(root), {SUFFIX}, length, None, sample, track)
+
+
+ENTRIES = (
+    DatasetEntry(
+        "imagenet-p",
+        "ImageNet-P as released, or sequences in its layout",
+        open_sequences,
+        form="videos",
+        variable="IMAGENET_P_DIR",
+        verifier=verify_sequences,
+        archives={
+            "blur": zenodo(3565846, "blur", "869b2d2fb1604d1baa4316b5ecc9fdea"),
+            "digital": zenodo(3565846, "digital", "8c1f73e4912812788e2fdb637cd55372"),
+            "noise": zenodo(3565846, "noise", "619b37b5139ce764f77ce3bed3aee837"),
+            "weather": zenodo(3565846, "weather", "a597ff6db8c6fb0dbcd6eb12ed620002"),
+        },
+    ),
+)

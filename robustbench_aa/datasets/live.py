@@ -1,4 +1,4 @@
-"""Data sets whose distorted frames are computed from clean images as they are needed."""
+"""Data sets whose distorted frames are computed from clean images on demand."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from torch import Tensor
 from robustbench_aa import distortions
 from robustbench_aa.datasets.content import sources_of, stamp
 from robustbench_aa.datasets.dataset import copied
-from robustbench_aa.datasets.pictures import Labels, read_naming_all
+from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.pictures import read_naming_all
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.support.stage_times import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
 Clean = tuple[Tensor | list[Tensor], Tensor, np.ndarray]
-"""Images, [B, 3, H, W] uint8 or [3, H, W] each, labels, [B] int64, and sources, [B] uint64."""
+"""Images [B, 3, H, W] uint8 or [3, H, W] each, labels [B] int64, and sources [B] uint64."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,17 @@ class LiveDataset:
 
     Attributes:
         name, classes, size, distortions, missing, geometry: as in `Dataset`.
-        index: [images], int64: which images of the whole data set are measured.
+        index: [images], int64, the positions of the selected images in the whole data set.
         clean: index → images, as large as the distortions need them, labels, and digests of the
             bytes that each was read from.
-        clean_sha256: of the clean images and labels.
+        clean_sha256: the SHA-256 of the clean images and labels.
         labels, collection: as in `Dataset`.
-        seed: of the distortions' randomness.
-        backend: what corrupts, as in `Request`.
+        seed: the seed of the distortions.
+        backend: as in `Request`.
         stored_jpeg: as in `Request`.
-        files: index → the files that images are read from; None where they have none.
-        keep: bytes of clean images that are kept, so that the distortions of a shard share its
-            decoding.
+        files: index → the files that images are read from; None if they have none.
+        keep: bytes of clean images to keep in memory, so that a shard is decoded once for all
+            distortions.
     """
 
     name: str
@@ -67,14 +68,14 @@ class LiveDataset:
 
     @property
     def images(self) -> int:
-        """How many images are measured."""
+        """The number of selected images."""
         return len(self.index)
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the clean images, of which are measured, and of how they are distorted.
+        """The SHA-256 of the clean images, the selection, the geometry and the backend.
 
-        What each distortion does is not part of it: the versions of the distortions say that.
+        The distortions are not part of it; their versions identify them.
         """
         digest = hashlib.sha256(f"{self.clean_sha256} {self.pixels} {self.geometry}".encode())
         digest.update(self.index.astype("<i8").tobytes())
@@ -82,7 +83,7 @@ class LiveDataset:
 
     @property
     def pixels(self) -> str:
-        """What makes the pixels of distorted images."""
+        """The code that makes the pixels of distorted images."""
         if not any(distortion.severity for distortion in self.distortions):
             return "torch"
         package = "imagecorruptions"
@@ -90,7 +91,7 @@ class LiveDataset:
         return f"{made}, JPEG {STORED_QUALITY}" if self.stored_jpeg else made
 
     def frames(self, distortion: Distortion) -> int:
-        """How many frames an image has under a distortion."""
+        """Return how many frames an image has under a distortion."""
         return distortions.frames(distortion, self.size)
 
     def read(
@@ -99,7 +100,7 @@ class LiveDataset:
         """Yield the images of a shard under a distortion, about `batch_size` frames at a time.
 
         Raises:
-            DatasetError: files cannot be read; names those of the whole shard.
+            DatasetError: files cannot be read; the message lists those of the whole shard.
         """
         step = max(1, batch_size // self.frames(distortion))
         self._forget_all_but(shard)
@@ -116,7 +117,7 @@ class LiveDataset:
             yield Batch(distortion, index, labels.numpy(), frames, sources)
 
     def stamp(self, distortion: Distortion, shard: Shard) -> str:
-        """SHA-256 of the sizes and times of a shard's files, which all distortions share."""
+        """Return the SHA-256 of the sizes and times of a shard's files."""
         if self.files is None:
             return ""
         if shard not in self._stamps:
@@ -124,7 +125,7 @@ class LiveDataset:
         return self._stamps[shard]
 
     def sources(self, distortion: Distortion, shard: Shard) -> str:
-        """SHA-256 of what a shard's images are read from, which all distortions share."""
+        """Return the SHA-256 of the bytes that a shard's images are read from."""
         if shard not in self._sources:
             self._sources[shard] = sources_of(self.clean, self.index[slice(*shard)])
         return self._sources[shard]
@@ -135,7 +136,7 @@ class LiveDataset:
             del self._kept[place]
 
     def _clean(self, index: np.ndarray) -> Clean:
-        """Return clean images, those that are kept without reading them again."""
+        """Return clean images; kept ones are not read again."""
         if not self.keep:
             return self.clean(index)
         places = index.tolist()
@@ -151,15 +152,15 @@ class LiveDataset:
         )
 
     def _read_and_keep(self, places: list[int]) -> dict[int, tuple[Tensor, int, int]]:
-        """Read clean images, and keep those that there is room for."""
+        """Read clean images, and keep as many as fit into `keep` bytes."""
         images, labels, sources = self.clean(np.array(places))
         read = zip(images, labels.tolist(), sources.tolist(), strict=True)
         found = dict(zip(places, read, strict=True))
         room = self.keep - sum(image.nbytes for image, _, _ in self._kept.values())
-        for place, of in found.items():
-            room -= of[0].nbytes
+        for place, image in found.items():
+            room -= image[0].nbytes
             if room >= 0:
-                self._kept[place] = of
+                self._kept[place] = image
         return found
 
 
@@ -170,7 +171,7 @@ def _on(images: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Te
 
 
 def spread(images: int, limit: int | None) -> np.ndarray:
-    """At most `limit` of `images` positions, evenly spread so that no class is favoured.
+    """Return at most `limit` of `images` positions, evenly spread over all classes.
 
     >>> spread(10, 4)
     array([0, 2, 5, 7])

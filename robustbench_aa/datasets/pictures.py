@@ -1,4 +1,4 @@
-"""Pictures in folders of classes: finding, labelling and decoding them."""
+"""Pictures in class folders: find and decode them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
@@ -19,45 +18,39 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from robustbench_aa.datasets.content import digest
+from robustbench_aa.datasets.labels import Labels, label_folders, wnids
 from robustbench_aa.errors import DatasetError, UsageError, cause
 from robustbench_aa.support.files import plain
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What the suffixes stand for; Pillow knows more, and runs Ghostscript for one of them."""
+"""The formats that are decoded; Pillow knows more, and would run Ghostscript for one of them."""
 LARGEST = 2**26
-"""Pixels of a picture, 8192 × 8192; some threads hold one each."""
+"""The largest number of pixels of a picture, 8192 × 8192; each thread may hold one."""
 LARGEST_RESIZED = 2**22
-"""Pixels of a resized picture, which is a strip of 256 px if this is more."""
-WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
+"""The largest number of pixels of a resized picture; only strips have more."""
 Part = Callable[[Image.Image], Image.Image]
 Read = TypeVar("Read")
 LISTED = 5
-"""How many unreadable files an error names."""
-
-
-@cache
-def wnids() -> list[str]:
-    """ImageNet's 1,000 classes; a class's number is its place here, whatever folders there are."""
-    return WNIDS.read_text().split()
+"""The number of unreadable files that an error names."""
 
 
 def cores() -> int:
-    """How many cores this process may use, which on a shared machine are not all."""
+    """Return the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # there is none on other systems
+    except AttributeError:  # exists on Linux only
         return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Which square of a photograph a network sees.
+    """The square of a photograph that a network sees.
 
     Attributes:
-        size: height and width of the middle that is cut out, in pixels.
-        resize: the length that the shorter side is brought to before; None for none.
-        interpolation: what it is resized by, as Pillow calls it.
+        size: height and width of the centre crop, in pixels.
+        resize: the length of the shorter side before the crop; None to leave it.
+        interpolation: Pillow's name of the interpolation.
     """
 
     size: int
@@ -69,10 +62,10 @@ class Geometry:
         return f"Resize {self.resize} {self.interpolation}, {crop}" if self.resize else crop
 
     def whole(self, picture: Image.Image) -> Image.Image:
-        """A picture, resized.
+        """Return the resized picture.
 
         Raises:
-            ValueError: it would become millions of pixels long.
+            ValueError: the result would be a strip of millions of pixels.
         """
         if not self.resize:
             return picture
@@ -83,10 +76,10 @@ class Geometry:
         return picture.resize((width, height), Resampling[self.interpolation.upper()])
 
     def square(self, picture: Image.Image) -> Image.Image:
-        """The square of a picture.
+        """Return the square of a picture.
 
         Raises:
-            ValueError: there are too few pixels for it, or it is a mere strip.
+            ValueError: the picture has too few pixels, or is a strip.
         """
         picture = self.whole(picture)
         width, height = picture.size
@@ -97,23 +90,9 @@ class Geometry:
 
 
 AS_MADE = Geometry(224, resize=256)
-"""How ImageNet-C was made of ImageNet's validation set."""
+"""The geometry with which ImageNet-C was made from ImageNet's validation set."""
 STORED = Geometry(224)
-"""How ImageNet-C's files are read: they were resized when they were made."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """How the images of a data set are labelled.
-
-    Attributes:
-        rule: what a label is: the place of a folder's name among `ImageNet wnids`, or otherwise
-            `numbered folders`, `sorted folders` or `stored` beside the images.
-        present: how many classes have images.
-    """
-
-    rule: str
-    present: int
+"""The geometry with which ImageNet-C's files are read; they were resized when they were made."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +100,12 @@ class Pictures:
     """Pictures with labels.
 
     Attributes:
-        files: their paths.
-        label: [N], int64, the class of each.
-        classes: how many classes there are.
-        labels: how they are labelled.
-        geometry: which square of a picture is read.
-        workers: threads that decode.
+        files: the paths.
+        label: [N], int64, the class of each picture.
+        classes: the number of classes.
+        labels: how the pictures are labelled.
+        geometry: the square of a picture that is read.
+        workers: the number of threads that decode.
     """
 
     files: Sequence[Path]
@@ -137,27 +116,28 @@ class Pictures:
     workers: int = field(default_factory=cores)
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Return the squares of some pictures, their labels and the digests of their files.
+        """Return the squares of pictures, their labels and the digests of their files.
 
-        [B, 3, size, size] uint8, [B] int64 and [B] uint64.
+        Returns:
+            [B, 3, size, size] uint8, [B] int64 and [B] uint64.
 
         Raises:
-            DatasetError: some cannot be read; its `faults` are of all of them.
+            DatasetError: some cannot be read; `faults` lists all of them.
         """
         squares, sources = self._decoded(index, self.geometry.square)
         return torch.stack(squares), torch.from_numpy(self.label[index]), sources
 
     def read_whole(self, index: np.ndarray) -> tuple[list[Tensor], Tensor, np.ndarray]:
-        """Return some pictures, resized, [3, H, W] uint8 each; labels and digests as in `read`.
+        """Return resized pictures, [3, H, W] uint8 each, with labels and digests as in `read`.
 
         Raises:
-            DatasetError: some cannot be read; its `faults` are of all of them.
+            DatasetError: some cannot be read; `faults` lists all of them.
         """
         pictures, sources = self._decoded(index, self.geometry.whole)
         return pictures, torch.from_numpy(self.label[index]), sources
 
     def at(self, index: np.ndarray) -> list[Path]:
-        """Return the files of some pictures."""
+        """Return the files of pictures."""
         return [self.files[place] for place in index.tolist()]
 
     def _decoded(self, index: np.ndarray, part: Part) -> tuple[list[Tensor], np.ndarray]:
@@ -167,15 +147,15 @@ class Pictures:
         return read_all(self.at(index), decoded, self.workers)
 
     def sha256(self, root: Path) -> str:
-        """Return the SHA-256 of the pictures' names, sizes and labels.
+        """Return the SHA-256 of the files' names, sizes and labels.
 
-        Not of their bytes, which may be terabytes.
+        The bytes are not included, since they may be terabytes.
         """
         digest = hashlib.sha256()
         for file, label in zip(self.files, self.label, strict=True):
             name = file.relative_to(root).as_posix()
-            told = f"{name} {file.stat().st_size} {label}\n"
-            digest.update(told.encode(errors="surrogateescape"))  # a name may be any bytes
+            line = f"{name} {file.stat().st_size} {label}\n"
+            digest.update(line.encode(errors="surrogateescape"))  # a name may be any bytes
         return digest.hexdigest()
 
 
@@ -187,77 +167,27 @@ def find_pictures(
 ) -> Pictures:
     """Return the pictures of a folder of class folders.
 
-    Folders that are named by known classes have the labels of those, also where some are missing.
-    Numbered folders are labelled in the order of their numbers, which may not have gaps unless
-    `classes` declares them. Any other names are sorted.
-
     Args:
         root: the folder.
         known: the classes, in the order of their labels; None for ImageNet's wnids.
-        suffixes: of the files.
-        classes: how many classes there are, where folders are numbered with gaps: a folder's
-            number is then its label.
+        suffixes: the suffixes of the files.
+        classes: the number of classes, if the folders are numbers with gaps.
 
     Raises:
-        UsageError: there is no picture; known and other names are mixed; or numbers have gaps.
+        UsageError: a class folder has no pictures, or `label_folders` refuses the names.
     """
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    label, classes, rule = _labels_of(names, root, wnids() if known is None else known, classes)
+    label, classes, rule = label_folders(names, root, wnids() if known is None else known, classes)
     found = [(file, label[name]) for name in names for file in _files_of(root / name, suffixes)]
     if not found:
-        raise UsageError(f"no pictures in {root}; it should hold a folder a class")
+        raise UsageError(f"no pictures in {root}; it must hold one folder per class")
     files = [file for file, _ in found]
     return Pictures(
-        files, np.array([of for _, of in found]), classes, Labels(rule, len(set(label.values())))
+        files,
+        np.array([place for _, place in found]),
+        classes,
+        Labels(rule, len(set(label.values()))),
     )
-
-
-def _labels_of(
-    names: list[str], root: Path, known: Sequence[str], classes: int | None
-) -> tuple[dict[str, int], int, str]:
-    """Return the label of each folder's name, the number of classes, and the rule."""
-    place = {name: place for place, name in enumerate(known)}
-    strange = [name for name in names if name not in place]
-    numbered = bool(names) and all(name.isdecimal() for name in names)
-    if classes is not None and not numbered:
-        raise UsageError(
-            f"classes {classes} is for folders that are numbers, and {root} has {names[:1]}; "
-            "leave it out"
-        )
-    if not strange:
-        rule = "ImageNet wnids" if known is wnids() else "known names"
-        return {name: place[name] for name in names}, len(known), rule
-    if len(strange) < len(names):
-        raise UsageError(
-            f"{root / strange[0]} is not one of the {len(known)} classes that others there are; "
-            f"take it out of {root}"
-        )
-    if numbered:
-        return _labels_of_numbers(names, root, classes)
-    return {name: place for place, name in enumerate(names)}, len(names), "sorted folders"
-
-
-def _labels_of_numbers(
-    names: list[str], root: Path, classes: int | None
-) -> tuple[dict[str, int], int, str]:
-    numbers = sorted(map(int, names))
-    if len(set(numbers)) < len(names):
-        raise UsageError(f"two class folders of {root} have the same number; rename one")
-    if classes is not None:
-        if numbers[-1] >= classes:
-            raise UsageError(
-                f"{root} has a class folder {numbers[-1]}, and the largest of {classes} classes is "
-                f"{classes - 1}; give the number of all classes"
-            )
-        return {name: int(name) for name in names}, classes, "numbered folders"
-    first = numbers[0]
-    if first > 1 or numbers[-1] - first + 1 > len(numbers):
-        gap = next(i for i in range(min(first, 1), numbers[-1]) if i not in set(numbers))
-        raise UsageError(
-            f"the numbers of {root}'s class folders have gaps: there is {numbers[-1]}, but no "
-            f"{gap}; if each number is a label, give the number of all classes by --classes"
-        )
-    return {name: int(name) - first for name in names}, len(names), "numbered folders"
 
 
 def _files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -267,19 +197,19 @@ def _files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
         if Path(entry.name).suffix.lower() in suffixes
     )
     if not files:
-        raise UsageError(f"no pictures in {folder}; fill it or take it away")
+        raise UsageError(f"no pictures in {folder}; fill it or remove it")
     return files
 
 
 def read_naming_all(
     read: Callable[[np.ndarray], Read], index: np.ndarray, later: np.ndarray
 ) -> Read:
-    """Read images; where some cannot be read, name all that cannot, also those that come later.
+    """Read images; if some cannot be read, also try later ones, so that the error names all.
 
     Args:
-        read: reads the images at some places.
-        index: the places of the images that are wanted now.
-        later: the places of the images that would be read afterwards.
+        read: a function that reads the images at the given positions.
+        index: the positions of the images to read.
+        later: the positions of the images that come afterwards.
 
     Raises:
         DatasetError: some files cannot be read.
@@ -307,15 +237,15 @@ def read_all(
     """Read files in threads, each once.
 
     Args:
-        files: their paths.
-        decode: makes pixels of a file's content.
-        workers: how many threads.
+        files: the paths.
+        decode: a function from a file's content and path to pixels.
+        workers: the number of threads.
 
     Returns:
-        The pixels of each, and a digest of each file's content, [N] uint64.
+        The pixels of each file, and a digest of each file's content, [N] uint64.
 
     Raises:
-        DatasetError: some cannot be read; its `faults` are of all of them.
+        DatasetError: some cannot be read; `faults` lists all of them.
     """
     faults: list[str] = []
 
@@ -331,14 +261,16 @@ def read_all(
         found = [read for read in threads.map(tried, files) if read is not None]
     if faults:
         raise DatasetError(min(faults), sorted(faults))
-    return [pixels for pixels, _ in found], np.array([of for _, of in found], dtype=np.uint64)
+    return [pixels for pixels, _ in found], np.array(
+        [source for _, source in found], dtype=np.uint64
+    )
 
 
 def content_of(path: Path) -> bytes:
     """Return the bytes of a file.
 
     Raises:
-        DatasetError: it is missing, no plain file or cannot be read; names it.
+        DatasetError: the file is missing, not a plain file, or cannot be read.
     """
     try:
         return plain(path).read_bytes()
@@ -350,8 +282,8 @@ def decode(path: Path, part: Part) -> Tensor:
     """Return a part of a picture, [3, H, W] uint8 RGB; grey, palette and CMYK are converted.
 
     Raises:
-        DatasetError: it is missing, truncated, of more than 8 bits, too small or too large; names
-            it.
+        DatasetError: the picture is missing, truncated, of more than 8 bits, too small or too
+            large.
     """
     return _decode(content_of(path), path, part)
 
@@ -366,7 +298,7 @@ def _decode(content: bytes, path: Path, part: Part) -> Tensor:
                     f"is {picture.width}×{picture.height} px, more than {LARGEST:,} pixels; "
                     "make it smaller"
                 )
-            # a conversion to what it is already would hold it twice
+            # a conversion from RGB to RGB would copy the picture
             colours = picture if picture.mode == "RGB" else picture.convert("RGB")
             pixels = torch.from_numpy(np.array(part(colours)))
             return pixels.permute(2, 0, 1).contiguous()
@@ -374,5 +306,5 @@ def _decode(content: bytes, path: Path, part: Part) -> Tensor:
         raise
     except ValueError as error:
         raise DatasetError(f"{path} {cause(error)}") from error
-    except Exception as error:  # Pillow raises whatever it likes of a damaged file
+    except Exception as error:  # Pillow raises many types for a damaged file
         raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error

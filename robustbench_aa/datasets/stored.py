@@ -1,9 +1,8 @@
-"""Data sets whose distorted frames were made once and are read from files."""
+"""Data sets whose distorted frames are read from files."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.content import sources_of, stamp
-from robustbench_aa.datasets.dataset import Request, copied
-from robustbench_aa.datasets.pictures import Labels, read_naming_all
-from robustbench_aa.errors import UsageError
+from robustbench_aa.datasets.dataset import copied
+from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.pictures import read_naming_all
 from robustbench_aa.support.stage_times import stage
 from robustbench_aa.types import Batch, Distortion, Shard
 
@@ -27,13 +26,14 @@ class StoredDataset:
 
     Attributes:
         name, classes, size, distortions, missing, geometry, labels, collection: as in `Dataset`.
-        files_sha256: of what the files are.
-        index: [images], int64: which images of the whole data set are measured.
+        files_sha256: the SHA-256 of the files' names and sizes, or of their content.
+        index: [images], int64, the positions of the selected images in the whole data set.
         stored: (distortion, index) → (images [B, 3, size, size] or sequences
-            [B, F, 3, size, size] uint8, labels [B] int64, digests of what each was read from [B]
-            uint64).
+            [B, F, 3, size, size] uint8, labels [B] int64, digests of the bytes that each was read
+            from [B] uint64).
         files: (distortion, index) → the files that images are read from.
-        lengths: how many frames an image has, where it is not one.
+        lengths: the number of frames of an image, if it is not one.
+        pixels: as in `Dataset`.
     """
 
     name: str
@@ -53,27 +53,28 @@ class StoredDataset:
 
     @property
     def images(self) -> int:
-        """How many images are measured."""
+        """The number of selected images."""
         return len(self.index)
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of what the files are and of which images are measured."""
+        """The SHA-256 of the files and of the selection of images."""
         digest = hashlib.sha256(self.files_sha256.encode())
         digest.update(self.index.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def frames(self, distortion: Distortion) -> int:
-        """How many frames an image has under a distortion."""
+        """Return how many frames an image has under a distortion."""
         return self.lengths.get(distortion, 1)
 
     def read(
         self, distortion: Distortion, shard: Shard, batch_size: int, device: torch.device
     ) -> Iterator[Batch]:
-        """The images of a shard under a distortion, about `batch_size` frames at a time.
+        """Yield the images of a shard under a distortion, about `batch_size` frames at a time.
 
         Raises:
-            DatasetError: files are missing or cannot be read; names those of the whole shard.
+            DatasetError: files are missing or cannot be read; the message lists those of the whole
+                shard.
         """
         step = max(1, batch_size // self.frames(distortion))
         read = partial(self.stored, distortion)
@@ -89,29 +90,14 @@ class StoredDataset:
             yield Batch(distortion, index, labels.numpy(), frames, sources)
 
     def stamp(self, distortion: Distortion, shard: Shard) -> str:
-        """SHA-256 of the sizes and times of a shard's files."""
+        """Return the SHA-256 of the sizes and times of a shard's files."""
         return stamp(self.files(distortion, self.index[slice(*shard)]))
 
     def sources(self, distortion: Distortion, shard: Shard) -> str:
-        """SHA-256 of what a shard's images are read from."""
+        """Return the SHA-256 of the bytes that a shard's images are read from."""
         return sources_of(partial(self.stored, distortion), self.index[slice(*shard)])
 
 
 def as_stored(distortion: Distortion) -> Distortion:
-    """Return a distortion whose pixels come from files, so that no version of ours made them."""
+    """Return a distortion whose pixels come from files, without version and source."""
     return replace(distortion, version=None, source="")
-
-
-def data_dir(request: Request, name: str, variable: str) -> Path:
-    """The folder of a data set's files.
-
-    Raises:
-        UsageError: neither the request nor the environment names one, or it is not there.
-    """
-    named = request.data_dir or os.environ.get(variable)
-    if not named:
-        raise UsageError(f"{name} needs its files; name their folder by --data-dir or {variable}")
-    folder = Path(named)
-    if not folder.is_dir():
-        raise UsageError(f"no folder {folder}; check --data-dir")
-    return folder

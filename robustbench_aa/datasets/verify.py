@@ -1,41 +1,31 @@
-"""Whether the files of a data set are complete and can be read."""
+"""Checks of folders of class folders: whether files are complete and can be read."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
-from robustbench_aa.datasets import cifar, imagenet
-from robustbench_aa.datasets.imagenet import find_cells
-from robustbench_aa.datasets.imagenet_p import find_sequences
+from robustbench_aa.datasets.entry import Track, Verdict
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.live import spread
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, SUFFIXES, decode, wnids
-from robustbench_aa.datasets.videos import SUFFIX, decode_video
-from robustbench_aa.distortions.severities import SEVERITIES
-from robustbench_aa.errors import DatasetError, UnknownName, UsageError
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.errors import DatasetError
+from robustbench_aa.types import Distortion
 
 LISTED = 5
 """How many files or classes of one kind of problem are named."""
-Track = Callable[[Sequence[Distortion]], Iterable[Distortion]]
-"""Shows progress over cells."""
 Trait = Callable[[Path], str]
-Verdict = tuple[pd.DataFrame, list[str]]
-"""A row a cell, and what is wrong, a line each."""
 
 
 @dataclass
 class _Cell:
-    """What was found in a folder of class folders."""
+    """The files found in a folder of class folders."""
 
     names: list[str]
     classes: Counter[str]
@@ -43,6 +33,7 @@ class _Cell:
     problems: list[str] = field(default_factory=list)
 
     def row(self, cell: Distortion) -> dict[str, object]:
+        """Return the cell's row of the table."""
         counts = self.classes.values()
         return {
             "cell": str(cell),
@@ -54,89 +45,48 @@ class _Cell:
         }
 
 
-def verify(name: str, root: Path, sample: int | None = None, track: Track = iter) -> Verdict:
-    """Checks the files of a data set.
-
-    Args:
-        name: of the data set.
-        root: the folder of its files.
-        sample: how many pictures of each cell are decoded, evenly spread; None for all.
-        track: shows progress over the cells.
-
-    Raises:
-        UnknownName: no such data set, or none that is files.
-        UsageError: there is no such folder, or it has none of the data set's files at all.
-    """
-    if name not in VERIFIERS:
-        raise UnknownName("data set of files", name, VERIFIERS)
-    if not root.is_dir():
-        raise UsageError(f"no folder {root}; check --data-dir")
-    if sample is not None and sample < 1:
-        raise UsageError(f"sample {sample} decodes nothing; use at least 1")
-    return VERIFIERS[name](root, sample, track)
-
-
-def _verify_stored(root: Path, sample: int | None, track: Track) -> Verdict:
-    def size(file: Path) -> str:
-        decode(file, STORED.square)
-        with Image.open(file) as picture:
-            return f"{picture.size[0]}×{picture.size[1]} px"
-
-    expected = f"{STORED.size}×{STORED.size} px"
-    return _verify_files(find_cells(root), SUFFIXES, size, expected, sample, track)
-
-
-def _verify_clean(root: Path, sample: int | None, track: Track) -> Verdict:
-    def readable(file: Path) -> str:
-        decode(file, AS_MADE.square)
-        return "readable"
-
-    return _verify_files({CLEAN: root}, SUFFIXES, readable, None, sample, track)
-
-
-def _verify_sequences(root: Path, sample: int | None, track: Track) -> Verdict:
-    def length(file: Path) -> str:
-        return f"{len(decode_video(file, STORED.size))} frames long"
-
-    return _verify_files(find_sequences(root), {SUFFIX}, length, None, sample, track)
-
-
-def _verify_files(
-    folders: dict[Distortion, Path],
+def verify_class_folders(
+    folders: Mapping[Distortion, Path],
     suffixes: Collection[str],
     trait: Trait,
     expected: str | None,
     sample: int | None,
     track: Track,
 ) -> Verdict:
-    """Checks folders of class folders of files.
+    """Check that all cells have the same files, and that the files can be read.
 
     Args:
-        trait: what the files of a cell should have in common, in words; decodes them.
-        expected: what it should be; None for what most files of a cell have.
+        folders: the folder of each cell, which holds class folders.
+        suffixes: the suffixes of the files.
+        trait: decodes a file and returns, in words, what all files of a cell must have in common.
+        expected: the trait that files must have; None for that of most files of the cell.
+        sample: how many files of each cell to decode, evenly spread; None for all.
+        track: shows progress over the cells.
     """
     found = {}
     for cell in track(list(folders)):
-        found[cell] = _look_into(folders[cell], suffixes)
+        found[cell] = _list_files(folders[cell], suffixes)
         if found[cell].names:
             _decode(folders[cell], found[cell], trait, expected, sample)
-    listings = Counter(tuple(cell.names) for cell in found.values() if cell.names)
+    listings = Counter(tuple(files.names) for files in found.values() if files.names)
     if listings:
         usual = set(listings.most_common(1)[0][0])
-        for inside in found.values():
-            if inside.names:
-                inside.problems += _differences(set(inside.names), usual)
-    table = pd.DataFrame([of.row(cell) for cell, of in found.items()])
-    told = [f"{folders[cell]}: {text}" for cell, of in found.items() for text in of.problems]
-    return table, told
+        for files in found.values():
+            if files.names:
+                files.problems += _differences(set(files.names), usual)
+    table = pd.DataFrame([files.row(cell) for cell, files in found.items()])
+    problems = [
+        f"{folders[cell]}: {text}" for cell, files in found.items() for text in files.problems
+    ]
+    return table, problems
 
 
-def _look_into(folder: Path, suffixes: Collection[str]) -> _Cell:
+def _list_files(folder: Path, suffixes: Collection[str]) -> _Cell:
     if not folder.is_dir():
         return _Cell([], Counter(), problems=["is not there"])
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     names = [
-        sys.intern(f"{name}/{entry}")  # the other cells have the same
+        sys.intern(f"{name}/{entry}")  # saves memory: the other cells have the same names
         for name in classes
         for entry in sorted(entry.name for entry in os.scandir(folder / name))
         if Path(entry).suffix.lower() in suffixes
@@ -158,7 +108,7 @@ def _look_into(folder: Path, suffixes: Collection[str]) -> _Cell:
 def _decode(
     folder: Path, cell: _Cell, trait: Trait, expected: str | None, sample: int | None
 ) -> None:
-    """Decodes the files of a cell, and notes what cannot be read or is unlike the others."""
+    """Decode files of a cell, and note which cannot be read or have another trait."""
     chosen = [cell.names[place] for place in spread(len(cell.names), sample)]
 
     def trait_or_fault(name: str) -> tuple[str, bool]:
@@ -169,14 +119,14 @@ def _decode(
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         results = list(threads.map(trait_or_fault, chosen))
-    traits = Counter(told for told, fine in results if fine)
+    traits = Counter(text for text, fine in results if fine)
     if expected is None and traits:
         expected = traits.most_common(1)[0][0]
-    for name, (told, fine) in zip(chosen, results, strict=True):
+    for name, (text, fine) in zip(chosen, results, strict=True):
         if not fine:
-            cell.problems.append(told)
-        elif told != expected:
-            cell.problems.append(f"{name} is {told}, not {expected}")
+            cell.problems.append(text)
+        elif text != expected:
+            cell.problems.append(f"{name} is {text}, not {expected}")
     cell.decoded = len(chosen)
 
 
@@ -191,30 +141,3 @@ def _listed(noun: str, names: list[str]) -> str:
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     named = ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
     return f"{len(names)} {noun if len(names) == 1 else plural} ({named})"
-
-
-def _verify_arrays(classes: int, root: Path, _sample: int | None, track: Track) -> Verdict:
-    problems, rows = [], []
-    files = cifar.find_arrays(root)
-    count = 10_000 * len(SEVERITIES)
-    try:
-        count = len(cifar.read_labels(root, classes))
-    except DatasetError as error:
-        problems.append(str(error))
-    for cell in track([cell for cell in files if cell.severity == 1]):
-        try:
-            images = len(cifar.read_array(files[cell], count))
-        except DatasetError as error:
-            images = 0
-            problems.append(str(error))
-        rows.append({"corruption": cell.name, "images": images, "severities": len(SEVERITIES)})
-    return pd.DataFrame(rows), problems
-
-
-VERIFIERS: dict[str, Callable[[Path, int | None, Track], Verdict]] = {
-    "imagenet-c": _verify_stored,
-    "imagenet-p": _verify_sequences,
-    **dict.fromkeys(imagenet.LIVE, _verify_clean),
-    "cifar10-c": partial(_verify_arrays, 10),
-    "cifar100-c": partial(_verify_arrays, 100),
-}

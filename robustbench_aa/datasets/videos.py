@@ -1,4 +1,4 @@
-"""Sequences in video files: finding, decoding and writing them."""
+"""Sequences in video files: decode and write them."""
 
 from __future__ import annotations
 
@@ -19,36 +19,38 @@ from robustbench_aa.errors import DatasetError, cause
 
 SUFFIX = ".mp4"
 PIXEL_FORMAT = "yuv444p"
-"""What FFmpeg chooses for the scripts' RGB pictures, since they name no format: whole chroma."""
+"""The format of the released videos, with full chroma resolution: FFmpeg's choice for RGB."""
 LONGEST = 1000
-"""Frames of a sequence, where no number is expected."""
+"""The largest number of frames of a sequence, if no number is expected."""
 LARGEST = 2**22
-"""Pixels of a frame, 2048 × 2048; a decoder keeps many."""
+"""The largest number of pixels of a frame, 2048 × 2048; a decoder keeps many frames."""
 LIMITS = {"max_pixels": str(LARGEST), "protocol_whitelist": "file"}
-"""Of the decoders, and of what a file can make FFmpeg open."""
+"""Options that limit decoders, and that stop a file from making FFmpeg open other files."""
 
 
 def decode_video(path: Path, size: int, frames: int | None = None) -> Tensor:
-    """The middles of a video's frames, [F, 3, size, size] uint8 RGB.
+    """Return the middles of a video's frames, [F, 3, size, size] uint8 RGB.
 
     Args:
-        frames: how many there should be; None for any number.
+        path: the file.
+        size: height and width of the middles, in pixels.
+        frames: the expected number of frames; None for any number.
 
     Raises:
-        DatasetError: it is missing, truncated, no video, too small, too large, or of another
-            length; names it.
+        DatasetError: the file is missing, truncated, not a video, too small, too large, or of
+            another length.
     """
     return decode_content(content_of(path), path, size, frames)
 
 
 def decode_content(content: bytes, path: Path, size: int, frames: int | None = None) -> Tensor:
-    """Return what `decode_video` does, of a file whose content has been read already."""
+    """Decode a video like `decode_video`, from content that was read from `path`."""
     most = LONGEST if frames is None else frames
     try:
         middles = list(islice(_middles(content, path, size), most + 1))
     except (DatasetError, MemoryError):
         raise
-    except Exception as error:  # FFmpeg's errors are of many kinds
+    except Exception as error:  # FFmpeg raises many types
         raise DatasetError(f"{path} cannot be read ({cause(error)}); fetch it again") from error
     if not middles or len(middles) > most or len(middles) != (frames or len(middles)):
         expected = f"1 to {LONGEST}" if frames is None else str(frames)
@@ -59,12 +61,12 @@ def decode_content(content: bytes, path: Path, size: int, frames: int | None = N
 
 def _middles(content: bytes, path: Path, size: int) -> Iterator[np.ndarray]:
     """Yield the middle of each frame, [size, size, 3], as it is decoded."""
-    # by its content, FFmpeg would also take a file for a list of others to open
+    # without a format, FFmpeg could take the content for a list of other files to open
     with av.open(BytesIO(content), "r", format="mp4", options=LIMITS) as container:
         if not container.streams.video:
             raise DatasetError(f"{path} has no video in it; fetch it again")
         container.streams.video[0].codec_context.options = LIMITS
-        convert = VideoReformatter().reformat  # one for all frames: it keeps its tables
+        convert = VideoReformatter().reformat  # one for all frames, because it keeps tables
         for frame in container.decode(video=0):
             height, width = frame.height, frame.width
             if min(height, width) < size:
@@ -83,9 +85,9 @@ def encode_video(
 
     Args:
         frames: [F, 3, H, W], uint8, RGB.
-        path: of the video.
-        options: of libx264, such as its preset.
-        pixel_format: as FFmpeg calls it.
+        path: the file to write.
+        options: options of libx264, such as its preset.
+        pixel_format: FFmpeg's name of the pixel format.
     """
     pictures = frames.permute(0, 2, 3, 1).cpu().numpy()
     with av.open(path, "w", format="mp4") as container:

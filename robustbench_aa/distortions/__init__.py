@@ -1,4 +1,7 @@
-"""Distortions: everything that may be done to a clean image before a classifier sees it."""
+"""Distortions: the changes to a clean image before a classifier sees it.
+
+`distort` is the only function that makes what a classifier sees.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,12 @@ def corruptions_at(size: int) -> list[Distortion]:
 
 
 def _corruption(name: str, severity: int, table: Mapping[str, Row]) -> Distortion:
-    of = CORRUPTIONS[name]
-    source = of.source
-    if source:  # the parameters of a user's own corruption are part of its definition too
-        told = f"{source} {table[name][severity - 1]}"
-        source = hashlib.sha256(told.encode()).hexdigest()
-    return Distortion(
-        "corruption", name, severity, group=of.group, version=of.version, source=source
-    )
+    corruption = CORRUPTIONS[name]
+    group, version, source = corruption.group, corruption.version, corruption.source
+    if source:  # the parameters of a user's corruption are part of its definition too
+        definition = f"{source} {table[name][severity - 1]}"
+        source = hashlib.sha256(definition.encode()).hexdigest()
+    return Distortion("corruption", name, severity, group=group, version=version, source=source)
 
 
 def perturbations_at(size: int) -> list[Distortion]:
@@ -48,11 +49,11 @@ def perturbations_at(size: int) -> list[Distortion]:
             name,
             group="perturbation" if name in COUNTED[size] else "perturbation_extra",
             role="counted" if name in COUNTED[size] else "holdout",
-            compared_with=of.compared_with,
-            version=of.version,
-            source=of.source,
+            compared_with=perturbation.compared_with,
+            version=perturbation.version,
+            source=perturbation.source,
         )
-        for name, of in table_of(size).items()
+        for name, perturbation in table_of(size).items()
     ]
 
 
@@ -62,7 +63,7 @@ def shifts_by(*protocols: str) -> list[Distortion]:
 
 
 def frames(distortion: Distortion, size: int) -> int:
-    """How many frames a distortion makes of one image of `size` pixels."""
+    """Return how many frames a distortion makes of one image of `size` pixels."""
     if distortion.kind == "perturbation":
         return table_of(size)[distortion.name].frames
     return shift_frames(distortion.name) if distortion.kind == "shift" else 1
@@ -79,17 +80,18 @@ def distort(
 ) -> Tensor:
     """Return the frames that a classifier sees.
 
-    The images stay as they are.
+    The evaluation, the preview, the thumbnails and the `make` commands all get their frames from
+    this function. It does not change the images.
 
     Args:
         images: [B, 3, H, W], uint8, clean; a perturbation also takes images of several sizes.
-        distortion: what to do to them.
-        index: [B], the images' places in their data set, on which their randomness depends.
+        distortion: the distortion to apply.
+        index: [B], the images' positions in their data set, on which their randomness depends.
         seed: the run's seed.
         size: height and width of the frames, in pixels.
-        backend: what corrupts: `torch`, or the `imagecorruptions` package.
-        stored_jpeg: whether corrupted images go through a JPEG file of quality 85 at last, as the
-            published ones did.
+        backend: the code that corrupts: `torch`, or the `imagecorruptions` package.
+        stored_jpeg: whether corrupted images are finally stored as JPEG of quality 85, as the
+            published ones were.
 
     Returns:
         [B, F, 3, size, size], uint8.

@@ -1,7 +1,7 @@
-"""Golden pixels: what every version of a distortion makes of one known picture.
+"""Golden pixels: the frames that each version of a distortion makes of one known picture.
 
-`golden.json` holds their hashes, so that `robustbench-aa doctor` can say whether a machine makes
-the same pixels as the one that wrote them; the tests hold the pixels themselves.
+`golden.json` holds their hashes, by which `robustbench-aa doctor` says whether a machine makes the
+same pixels as the one that wrote them. The tests hold the pixels themselves.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from robustbench_aa.types import Distortion
 
 HASHES = Path(__file__).with_name("golden.json")
 SIZE = 32
-"""Pixels of the pictures whose hashes are kept: every corruption × severity and perturbation."""
+"""Height and width of the picture that the hashes are for, in pixels."""
 
 
 def golden_picture(size: int) -> Tensor:
-    """Return a picture that integer arithmetic alone makes, [1, 3, size, size] uint8.
+    """Return a picture made by integer arithmetic, [1, 3, size, size] uint8.
 
     It has slopes, edges, fine texture, black and white.
     """
@@ -46,14 +46,14 @@ def golden_frames(distortion: Distortion, size: int = SIZE) -> Tensor:
 
 
 def golden_cells() -> Iterator[Distortion]:
-    """Yield every distortion of this package whose hash is kept."""
+    """Yield every corruption × severity and perturbation of this package."""
     for distortion in (*corruptions_at(SIZE), *perturbations_at(SIZE)):
         if not distortion.source:
             yield distortion
 
 
 def key(distortion: Distortion) -> str:
-    """Return how a distortion and its version are called in the files of golden pixels."""
+    """Return the key of a distortion and its version in the files of golden pixels."""
     return f"{distortion.group} {distortion} v{distortion.version}"
 
 
@@ -66,6 +66,6 @@ def hashes() -> dict[str, str]:
 
 
 def differing() -> list[str]:
-    """Return the distortions whose pixels on this machine are not the golden ones to the byte."""
+    """Return the distortions whose pixels on this machine differ from the golden ones."""
     golden = json.loads(HASHES.read_text(encoding="utf-8"))
-    return [name for name, of in hashes().items() if golden.get(name) != of]
+    return [name for name, found in hashes().items() if golden.get(name) != found]

@@ -1,9 +1,8 @@
-"""The imagecorruptions package as a second, slow source of corruptions: `imagecorruptions` 1.1.2.
+"""The imagecorruptions package 1.1.2 as a second, slow backend of corruptions.
 
-The package is of 2020. It is imported only when asked for, and beside today's dependencies it works
-only with stand-ins for what they have dropped: `pkg_resources`, `scipy.ndimage.interpolation`,
-`numpy.float_` and scikit-image's `multichannel`. They are put into the package's own module, and
-nothing else sees them.
+The package dates from 2020 and is imported only on request. Beside today's dependencies it needs
+stand-ins for what they have removed: `pkg_resources`, `scipy.ndimage.interpolation`, `numpy.float_`
+and scikit-image's `multichannel`. Only the package's own module sees the stand-ins.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from robustbench_aa.errors import UsageError, cause
 from robustbench_aa.types import Distortion
 
 SIZE = 224
-"""The package has the severities of this many pixels, whatever the image's size."""
+"""The image size of the package's severities, in pixels, whatever the size of the image."""
 
 
 class _Overlay(ModuleType):
-    """A module with some attributes replaced; the module itself stays as it is."""
+    """A view of a module with some attributes replaced; the module itself does not change."""
 
     def __init__(self, module: Any, **replaced: Any) -> None:
         super().__init__(module.__name__)
@@ -44,13 +43,13 @@ class _Overlay(ModuleType):
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, random: Any) -> np.ndarray:
-    """What the package makes of an image.
+    """Corrupt an image with the package.
 
     Args:
         image: [H, W, 3], uint8, RGB.
         name: the corruption.
         severity: 1 to 5.
-        random: stands in for `numpy.random`: a `numpy.random.RandomState`, or a test's own.
+        random: replaces `numpy.random`: a `numpy.random.RandomState`, or an object of a test.
 
     Returns:
         [H, W, 3], uint8.
@@ -68,19 +67,20 @@ def corrupt(image: np.ndarray, name: str, severity: int, random: Any) -> np.ndar
 
 
 def corrupt_by_seed(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-    """Likewise, with the random numbers of a seed."""
+    """Corrupt an image with the random numbers of a seed."""
     return corrupt(image, name, severity, np.random.RandomState(seed))
 
 
 def corrupt_batch(images: Tensor, distortion: Distortion, seeds: list[int]) -> Tensor:
-    """What the package makes of images, in worker processes.
+    """Corrupt images with the package, in worker processes.
 
     Args:
         images: [B, 3, 224, 224], uint8.
-        seeds: [B], of each image.
+        distortion: the corruption.
+        seeds: [B], the seed of each image.
 
     Returns:
-        [B, 3, 224, 224], uint8, where the images are.
+        [B, 3, 224, 224], uint8, on the device of the images.
 
     Raises:
         UsageError: the images have another size, or the package cannot be used.
@@ -89,7 +89,7 @@ def corrupt_batch(images: Tensor, distortion: Distortion, seeds: list[int]) -> T
         raise UsageError(
             f"imagecorruptions has the severities of {SIZE}-px images only; use the torch backend"
         )
-    _package()  # what is wrong with it is told here, not in a worker
+    _package()  # an import error is raised here, not in a worker
     pictures = images.permute(0, 2, 3, 1).cpu().numpy()
     seeds32 = [seed % 2**32 for seed in seeds]
     names, severities = [distortion.name] * len(seeds), [distortion.severity] * len(seeds)
@@ -99,13 +99,13 @@ def corrupt_batch(images: Tensor, distortion: Distortion, seeds: list[int]) -> T
 
 @cache
 def _workers() -> ProcessPoolExecutor:
-    """As many processes as cores; not forks, since torch's threads would not survive one."""
+    """Return one worker per core, spawned because torch's threads do not survive a fork."""
     return ProcessPoolExecutor(mp_context=get_context("spawn"))
 
 
 @cache
 def _package() -> tuple[Any, Any]:
-    """The package's module with the stand-ins in it, and Pillow's image of an array."""
+    """Return the package's module with the stand-ins, and `PIL.Image.fromarray`."""
     spec = find_spec("imagecorruptions")
     if spec is None or spec.origin is None:
         raise UsageError(
@@ -116,8 +116,8 @@ def _package() -> tuple[Any, Any]:
             module: Any = import_module("imagecorruptions.corruptions")
     except ImportError as error:
         raise UsageError(
-            f"imagecorruptions cannot be imported ({cause(error)}); where libGL is missing, "
-            "pip install opencv-python-headless in the place of opencv-python"
+            f"imagecorruptions cannot be imported ({cause(error)}); if libGL is missing, "
+            "install opencv-python-headless instead of opencv-python"
         ) from error
     skimage = _skimage()
     module.np = _Overlay(np, float_=np.float64, random=np.random)
@@ -142,7 +142,7 @@ def _gaussian(image: np.ndarray, sigma: Any, multichannel: bool = False, **how: 
 
 @contextmanager
 def _stand_ins(folder: Path) -> Iterator[None]:
-    """Modules that the package imports and that may be gone, for as long as it is imported."""
+    """Provide modules that the package imports and that may no longer exist."""
     resources: Any = ModuleType("pkg_resources")
     resources.resource_filename = lambda _package, file: str(folder / file)
     interpolation: Any = ModuleType("scipy.ndimage.interpolation")

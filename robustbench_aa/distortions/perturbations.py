@@ -2,8 +2,8 @@
 
 Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (ICLR 2019), the generation scripts of ImageNet-P (224 px) and CIFAR-10-P (32 px). A
-perturbation is a pure function of (photographs, size, draws). What moves the picture acts on the
-whole photograph, and its middle is seen; everything else acts on the middle.
+perturbation is a pure function of (photographs, size, draws). Perturbations that move the picture
+act on the whole photograph, of which models see the middle; all others act on the middle.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from robustbench_aa.distortions.warps import affine, tilt, warp, warp_perspectiv
 from robustbench_aa.errors import UnknownName, UsageError
 
 Frames = Iterator[Tensor]
-"""The frames of a batch one after the other, [B, 3, size, size] uint8 each."""
+"""The successive frames of a batch, [B, 3, size, size] uint8 each."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Perturbation:
     """A perturbation of images of one size.
 
     Attributes:
-        frames: how many a sequence has.
-        middle: what makes the frames of the middles of photographs: (images [B, 3, size, size]
+        frames: the number of frames in a sequence.
+        middle: a function from the middles of photographs to frames: (images [B, 3, size, size]
             uint8, draws) → frames.
-        whole: what makes the frames of one whole photograph: (image [3, H, W] uint8, size) →
-            [F, 3, size, size] uint8. One of the two is given.
+        whole: a function from one whole photograph to frames: (image [3, H, W] uint8, size) →
+            [F, 3, size, size] uint8. Either `middle` or `whole` is given.
         compared_with: the frame that each frame is compared with: the `previous` one, or the
-            `first` one, which is clean, where the frames are of independent noise.
-        version: of the definition, as a corruption's.
+            `first` one, which is clean, if the frames are independent noise.
+        version: the version of the definition; a change of pixels needs a new one.
     """
 
     frames: int
@@ -59,7 +59,7 @@ class Perturbation:
 
     @property
     def source(self) -> str:
-        """SHA-256 of the file that defines it, empty for the package's own."""
+        """The SHA-256 of the file that defines it; empty for the package's own."""
         function = self.middle or self.whole
         return source_of(function) if function else ""
 
@@ -67,7 +67,7 @@ class Perturbation:
 def perturb(
     photographs: Sequence[Tensor] | Tensor, name: str, size: int, draws: RandomNumbers
 ) -> Tensor:
-    """The sequences of some photographs.
+    """Return the sequences of photographs.
 
     Args:
         photographs: [3, H, W] each, uint8, RGB, at least `size` high and wide.
@@ -80,7 +80,7 @@ def perturb(
 
     Raises:
         UsageError: the photographs are not uint8, or no perturbations were published for this size.
-        UnknownName: no such perturbation.
+        UnknownName: there is no such perturbation.
     """
     check_bytes(photographs)
     table = table_of(size)
@@ -100,7 +100,7 @@ def _middle(image: Tensor, size: int) -> Tensor:
 
 
 def _gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frames:
-    """x + N(0, sigma²), in every frame but the first, which is clean."""
+    """Yield x + N(0, sigma²); the first frame is clean."""
     yield images
     x = images.float().div_(255.0)
     for _ in range(30):
@@ -108,7 +108,7 @@ def _gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frame
 
 
 def _shot_noise(images: Tensor, draws: RandomNumbers, photons: float) -> Frames:
-    """Poisson(x · photons) / photons, likewise."""
+    """Yield Poisson(x · photons) / photons; the first frame is clean."""
     yield images
     x = images.float().div_(255.0)
     for _ in range(30):
@@ -116,7 +116,7 @@ def _shot_noise(images: Tensor, draws: RandomNumbers, photons: float) -> Frames:
 
 
 def _speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frames:
-    """x + x · N(0, sigma²), likewise."""
+    """Yield x + x · N(0, sigma²); the first frame is clean."""
     yield images
     x = images.float().div_(255.0)
     for _ in range(30):
@@ -126,7 +126,7 @@ def _speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frames
 def _motion_blur(
     images: Tensor, _draws: RandomNumbers, radius: int, sigma: float, frames: int, step: float
 ) -> Frames:
-    """Half a Gaussian along a line that turns by `step` degrees a frame."""
+    """Yield blurs by half a Gaussian along a line that turns by `step` degrees per frame."""
     x = images.float().div_(255.0)
     for frame in range(frames):
         degrees = x.new_full((len(x),), (frame - frames + 1) * step)
@@ -134,7 +134,7 @@ def _motion_blur(
 
 
 def _snow(images: Tensor, draws: RandomNumbers, factor: float, radius: int, sigma: float) -> Frames:
-    """A layer of flakes whose motion turns by 4 degrees a frame."""
+    """Yield flakes whose direction turns by 4 degrees per frame."""
     x = images.float().div_(255.0)
     layer = snow_layer(draws, x.shape[-2:], mean=0.05, deviation=0.3, factor=factor, threshold=0.5)
     pale = x * 0.85 + whitened(x) * 0.15
@@ -145,7 +145,7 @@ def _snow(images: Tensor, draws: RandomNumbers, factor: float, radius: int, sigm
 
 
 def _brightness(images: Tensor, draws: RandomNumbers, step: float) -> Frames:
-    """V of HSV grows by `step` a frame; the frame in the middle is clean."""
+    """Yield images whose V of HSV grows by `step` per frame; the middle frame is clean."""
     x = images.float().div_(255.0)
     for frame in range(31):
         yield to_bytes(brightness(x, draws, (frame - 15) * step))
@@ -154,7 +154,7 @@ def _brightness(images: Tensor, draws: RandomNumbers, step: float) -> Frames:
 def _gaussian_blur(
     images: Tensor, _draws: RandomNumbers, first: float, step: float, cut: float
 ) -> Frames:
-    """A Gaussian whose deviation grows from `first` by `step` a frame."""
+    """Yield blurs by a Gaussian whose deviation grows from `first` by `step` per frame."""
     x = images.float().div_(255.0)
     for frame in range(31):
         yield to_bytes(gaussian(x, first + step * frame, cut=cut))
@@ -169,7 +169,7 @@ def _spatter(
     threshold: float,
     flow: tuple[float, ...],
 ) -> Frames:
-    """Drops of water that flow down: after each frame they are convolved with `flow`."""
+    """Yield drops of water that flow down: each frame convolves them with `flow`."""
     x = images.float().div_(255.0)
     layer = liquid_layer(draws, x.shape[-2:], mean, deviation, sigma)
     layer = torch.where(layer < threshold, 0.0, layer)
@@ -179,14 +179,14 @@ def _spatter(
 
 
 def _flowed(layer: Tensor, flow: tuple[float, ...]) -> Tensor:
-    """The columns of a layer [B, 1, H, W] convolved with `flow`, zeros around, at equal length."""
+    """Convolve the columns of a layer [B, 1, H, W] with `flow`, with zeros beyond the border."""
     kernel = torch.tensor(flow[::-1]).to(layer).view(1, 1, -1, 1)
     above = len(flow) // 2
     return F.conv2d(F.pad(layer, (0, 0, above, len(flow) - 1 - above)), kernel)
 
 
 def _zoom_blur(image: Tensor, size: int) -> Tensor:
-    """The mean of the image and its zooms by 1.004, 1.008, … as far as the frame has come."""
+    """Return running means of the image and its zooms by 1.004, 1.008 and so on."""
     zooms = warp_by(image, size, [{"scale": 1 + 0.004 * frame} for frame in range(31)])
     zooms[0] = _middle(image, size)
     total = zooms.float().div_(255.0).cumsum(0)
@@ -195,12 +195,12 @@ def _zoom_blur(image: Tensor, size: int) -> Tensor:
 
 
 def warp_by(image: Tensor, size: int, ways: Iterable[dict[str, float]]) -> Tensor:
-    """A frame for each way of warping, [F, 3, size, size]; the ways are arguments of `affine`."""
+    """Return a frame for each set of arguments of `affine`, [F, 3, size, size]."""
     return warp(image, np.stack([affine(image, size, **way) for way in ways]), size)
 
 
 def _moving(way: str, values: Sequence[float]) -> Perturbation:
-    """One of `affine`'s arguments grows frame by frame."""
+    """Return a perturbation in which an argument of `affine` takes one value per frame."""
 
     def whole(image: Tensor, size: int) -> Tensor:
         return warp_by(image, size, [{way: value} for value in values])
@@ -209,7 +209,7 @@ def _moving(way: str, values: Sequence[float]) -> Perturbation:
 
 
 def _tilting(step: float) -> Perturbation:
-    """Tilt about both axes, by −15 to 15 times `step` degrees."""
+    """Return a perturbation that tilts about both axes by −15 to 15 times `step` degrees."""
 
     def whole(image: Tensor, size: int) -> Tensor:
         matrices = np.stack([tilt(image, frame * step, size) for frame in range(-15, 16)])
@@ -226,7 +226,7 @@ def _still(function: Callable[..., Frames], *parameters: object, frames: int = 3
 
 
 def _noise(function: Callable[..., Frames], strength: float) -> Perturbation:
-    """Return a perturbation whose frames are independent of each other but for the clean first."""
+    """Return a perturbation whose frames are independent noise, except for the clean first."""
     return dataclasses.replace(_still(function, strength), compared_with="first")
 
 
@@ -284,19 +284,19 @@ COUNTED = {
         *("translate", "rotate", "tilt", "scale"),
     ),
 }
-"""The ten that a mean flip rate is of, in published order; the others are held out."""
+"""The ten perturbations of a mean flip rate, in published order; the others are held out."""
 
 
 def table_of(size: int) -> dict[str, Perturbation]:
-    """The perturbations of images of a size, those that count first.
+    """Return the perturbations of images of a size, counted ones first.
 
     Raises:
-        UsageError: none were published for this size.
+        UsageError: no perturbations were published for this size.
     """
     if size not in TABLES:
         published = ", ".join(f"{known} px" for known in TABLES)
         raise UsageError(
-            f"no perturbations were published for {size}-px images; there are {published}"
+            f"no perturbations were published for {size}-px images; published are {published}"
         )
     counted = {name: TABLES[size][name] for name in COUNTED[size]}
     return counted | TABLES[size]

@@ -1,8 +1,8 @@
 """Seeded randomness that depends on the image alone.
 
-Every random number is a hash of (seed, distortion, image index, position): no generator carries
+Every random number is a hash of (seed, distortion, image index, position). No generator carries
 state from one image to the next, so distorted pixels do not depend on batch size, shard, order,
-worker or resuming, and the integers are the same on every device. The hash is the finaliser of
+worker or resuming. The integers are the same on every device. The hash is the finaliser of
 SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 """
 
@@ -20,7 +20,7 @@ from robustbench_aa.types import Distortion
 
 
 def _signed(value: int) -> int:
-    """The 64-bit pattern of `value` as torch's int64 holds it."""
+    """Return the int64 with the same 64 bits as an unsigned `value`."""
     return value - 2**64 if value >= 2**63 else value
 
 
@@ -29,22 +29,22 @@ _MIX_1 = _signed(0xBF58476D1CE4E5B9)
 _MIX_2 = _signed(0x94D049BB133111EB)
 
 CHUNK = 4096
-"""Numbers of each image that a CPU makes at once: what fits its cache is several times as fast."""
+"""Numbers per image that are made at once on a CPU: arrays that fit its cache are faster."""
 Fill = Callable[[Tensor, Tensor, Tensor, Tensor], None]
-"""Turns the upper and lower 32 bits of hashes into float32 numbers."""
+"""A function (upper 32 bits, lower 32 bits, first half, second half) that fills both halves."""
 
 
 class Draws:
-    """The random numbers of a batch of images, one independent stream an image.
+    """The random numbers of a batch of images, one independent stream per image.
 
-    A stream is consumed by each call, so two calls never return the same numbers, and the order
-    of the calls is part of a distortion's definition.
+    Each call consumes the stream, so two calls never return the same numbers, and the order of the
+    calls is part of a distortion's definition.
 
     Args:
         seed: the run's seed.
-        distortion: what the numbers are for.
-        index: [B], the images' places in their data set.
-        device: where the numbers are made.
+        distortion: the distortion that uses the numbers.
+        index: [B], the images' positions in their data set.
+        device: the device of the numbers.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Draws:
         self._position = 1
 
     def uniform(self, *shape: int) -> Tensor:
-        """[B, *shape] float32, uniform on the 2²⁴ multiples of 2⁻²⁴ in [0, 1)."""
+        """Return [B, *shape] float32, uniform on the 2²⁴ multiples of 2⁻²⁴ in [0, 1)."""
 
         def fill(high: Tensor, low: Tensor, first: Tensor, second: Tensor) -> None:
             first.copy_(high.bitwise_right_shift_(8)).mul_(2.0**-24)
@@ -68,7 +68,7 @@ class Draws:
         return self._filled(shape, fill)
 
     def normal(self, *shape: int) -> Tensor:
-        """[B, *shape] float32, standard normal (Box and Muller, 1958), |z| below 6.8."""
+        """Return [B, *shape] float32, standard normal (Box and Muller, 1958), |z| below 6.8."""
 
         def fill(high: Tensor, low: Tensor, first: Tensor, second: Tensor) -> None:
             radius = high.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).sqrt_()
@@ -79,7 +79,7 @@ class Draws:
         return self._filled(shape, fill)
 
     def _filled(self, shape: tuple[int, ...], fill: Fill) -> Tensor:
-        """[B, *shape] float32: each hash gives a number to either half of the result."""
+        """Return [B, *shape] float32; each hash gives one number to each half of the result."""
         count = math.prod(shape)
         half = (count + 1) // 2
         result = torch.empty(len(self._keys), 2 * half, device=self._keys.device)
@@ -110,11 +110,11 @@ def hashes(keys: Tensor, start: int, stop: int) -> Tensor:
 
 
 def _shifted(bits: Tensor, places: int) -> Tensor:
-    """Logical right shift; torch's own carries the sign along."""
+    """Shift right without the sign, which torch's operator would repeat."""
     return (bits >> places).bitwise_and_((1 << (64 - places)) - 1)
 
 
 def image_seed(seed: int, distortion: Distortion, index: int) -> int:
-    """A 64-bit signed number of its own for each image under each distortion and seed."""
+    """Return the 64-bit signed seed of an image under a distortion."""
     text = f"{seed}|{distortion}|{index}".encode()
     return int(np.frombuffer(hashlib.blake2b(text, digest_size=8).digest(), dtype="<i8")[0])

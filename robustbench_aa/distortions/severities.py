@@ -1,9 +1,9 @@
-"""What each severity means: the published parameters of every corruption, by image size in pixels.
+"""The published parameters of every corruption and severity, by image size in pixels.
 
 224 and 299: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations" (ICLR 2019), the generation scripts of ImageNet-C. 64: those of
 Tiny-ImageNet-C. 32: those of CIFAR-10-C. A row holds severities 1 to 5; a tuple is passed as
-separate arguments. The order is the published one, hold-out corruptions last.
+separate arguments. The order is the published one, with the hold-out corruptions last.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Row = tuple[Parameters, Parameters, Parameters, Parameters, Parameters]
 
 
 def _elastic(size: int, *severities: Parameters) -> Row:
-    """Published as multiples of a length: α, σ and the jitter of the affine map."""
+    """Return rows of α, σ and the jitter of the affine map, published as multiples of a length."""
     return _row(*(tuple(size * share for share in parameters) for parameters in severities))
 
 
 def _fog(size: int, *severities: Parameters) -> Row:
-    """Amount and decay, and the size of the map that the fog is cut from."""
+    """Return rows of amount, decay, and the size of the map that the fog is cut from."""
     return _row(*((*parameters, size) for parameters in severities))
 
 
@@ -177,30 +177,30 @@ TABLES: dict[int, dict[str, Row]] = {32: _PX32, 64: _PX64, 224: _PX224, 299: _PX
 
 
 def published_size(size: int) -> int:
-    """The size whose table serves images of `size` pixels: the nearest, if within a factor of two.
+    """Return the published size that is nearest to `size` pixels, within a factor of two.
 
     Raises:
-        UsageError: no table was published for such a size.
+        UsageError: no severities were published for such a size.
     """
     nearest = min(TABLES, key=lambda known: abs(math.log(known / size)))
     if not 0.5 < nearest / size < 2:
         published = ", ".join(f"{known} px" for known in TABLES)
         raise UsageError(
-            f"no severities were published for {size}-px images, nor for any near it; "
-            f"there are {published}"
+            f"no severities were published for {size}-px images or similar sizes; "
+            f"published are {published}"
         )
     return nearest
 
 
 def parameters(corruption: str, severity: int, size: int) -> Parameters:
-    """The published parameters of a corruption at a severity, for images of `size` pixels.
+    """Return the published parameters of a corruption at a severity, for images of `size` pixels.
 
     Sizes between the published ones have the parameters of the nearest. The fog's map and the
-    photographs of frost are enlarged where they would be smaller than the image.
+    photographs of frost are enlarged if they would be smaller than the image.
 
     Raises:
-        UsageError: no table was published for such a size, or the severity is not 1 to 5.
-        UnknownName: the table has no such corruption.
+        UsageError: no severities were published for such a size, or the severity is not 1 to 5.
+        UnknownName: there is no such corruption.
     """
     table = TABLES[published_size(size)]
     check_severity(severity)
@@ -215,7 +215,7 @@ def parameters(corruption: str, severity: int, size: int) -> Parameters:
 
 
 def check_severity(severity: int) -> None:
-    """Refuses a severity that no corruption has.
+    """Check that a severity exists.
 
     Raises:
         UsageError: it is not 1 to 5.

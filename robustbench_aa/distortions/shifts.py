@@ -1,4 +1,4 @@
-"""Shifts: the same picture somewhere else, for measuring consistency.
+"""Shifts: the same picture at other positions, to measure consistency.
 
 Zhang, "Making Convolutional Networks Shift-Invariant Again" (ICML 2019), section 4 and figure 1.
 """
@@ -12,17 +12,21 @@ from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.errors import UnknownName
 
 REACH = 4
-"""How far images are shifted circularly in each direction, in pixels."""
+"""The largest circular shift in each direction, in pixels."""
 MARGIN = 32
-"""By how much photographs are larger than the crops of them, in pixels: 256, 224."""
+"""The difference between the sizes of photographs and of crops, in pixels: 256 and 224."""
 PAIRS = 5
-"""Of crops, of each photograph."""
+"""Pairs of crops per photograph."""
 VERSION = 1
-"""Of the protocols, as a corruption's."""
+"""The version of the protocols; a change of pixels needs a new one."""
 
 
 def shift_frames(protocol: str) -> int:
-    """How many frames a shift protocol makes of an image."""
+    """Return how many frames a shift protocol makes of an image.
+
+    Raises:
+        UnknownName: there is no such protocol.
+    """
     if protocol not in FRAMES:
         raise UnknownName("shift protocol", protocol, FRAMES)
     return FRAMES[protocol]
@@ -32,10 +36,10 @@ FRAMES = {"circular": (2 * REACH + 1) ** 2, "crops": 2 * PAIRS, "diagonal": MARG
 
 
 def shift(images: Tensor, protocol: str, size: int, draws: Draws) -> Tensor:
-    """The frames of a shift protocol.
+    """Return the frames of a shift protocol.
 
     Args:
-        images: [B, 3, H, W], uint8; larger than the frames by 32 px where crops are taken.
+        images: [B, 3, H, W], uint8; 32 px larger than the frames if the protocol takes crops.
         protocol: `circular`, `crops` or `diagonal`.
         size: height and width of the frames, in pixels.
         draws: a source of random numbers for these images.
@@ -52,7 +56,7 @@ def shift(images: Tensor, protocol: str, size: int, draws: Draws) -> Tensor:
 
 
 def circular_shifts(images: Tensor, reach: int = REACH) -> Tensor:
-    """Every circular shift of at most `reach` pixels along each axis.
+    """Return all circular shifts of at most `reach` pixels along each axis.
 
     Args:
         images: [B, C, H, W].
@@ -68,7 +72,7 @@ def circular_shifts(images: Tensor, reach: int = REACH) -> Tensor:
 
 
 def crops(images: Tensor, size: int, draws: Draws) -> Tensor:
-    """Five pairs of crops, each placed independently of all others and of other images.
+    """Return five pairs of crops at independent random positions, [B, 10, C, size, size].
 
     Frames 2k and 2k + 1 are a pair.
     """
@@ -76,13 +80,13 @@ def crops(images: Tensor, size: int, draws: Draws) -> Tensor:
     corners = draws.uniform(2 * PAIRS, 2).mul(room).long().tolist()
     return torch.stack(
         [
-            torch.stack([image[:, y : y + size, x : x + size] for y, x in of_image])
-            for image, of_image in zip(images, corners, strict=True)
+            torch.stack([image[:, y : y + size, x : x + size] for y, x in places])
+            for image, places in zip(images, corners, strict=True)
         ]
     )
 
 
 def diagonal_crops(images: Tensor, size: int) -> Tensor:
-    """Crops from the upper left to the lower right corner, a pixel further each."""
+    """Return crops from the upper left to the lower right corner, one pixel apart."""
     places = range(images.shape[-1] - size + 1)
     return torch.stack([images[..., p : p + size, p : p + size] for p in places], dim=1)

@@ -1,4 +1,4 @@
-"""Warps: a photograph turned, enlarged, sheared or tilted, many ways at once."""
+"""Warps: many rotations, scalings, shears or tilts of one photograph at once."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def affine(
     scale: float = 1.0,
     shear: float = 0.0,
 ) -> np.ndarray:
-    """Where the middle of a warped image is looked for in the image: a matrix [2, 3].
+    """Return the matrix [2, 3] from the middle square of a warped image to the image.
 
-    The map is that of torchvision 0.2, by which ImageNet-P was made: its centre lies half a pixel
+    The map is that of torchvision 0.2, with which ImageNet-P was made: its centre is half a pixel
     right of and below the middle, and a shear also lengthens.
 
     Args:
         image: [3, H, W].
-        size: of the square that is cut out of the warped image's middle, in pixels.
-        degrees: of the rotation.
-        right: of the translation, in pixels.
-        scale: more than 1 enlarges.
-        shear: in degrees.
+        size: height and width of the square, in pixels.
+        degrees: the rotation.
+        right: the translation, in pixels.
+        scale: the scaling; more than 1 enlarges.
+        shear: the shear, in degrees.
     """
     turn, lean = math.radians(degrees), math.radians(shear)
     determinant = math.cos(lean) * scale
@@ -43,19 +43,20 @@ def affine(
     linear /= determinant
     middle = np.array([image.shape[2], image.shape[1]]) * 0.5 + 0.5
     offset = middle - linear @ (middle + np.array([right, 0.0]))
-    # the square's own pixels, whose middles lie at halves
+    # the middles of the square's pixels are at halves
     return np.column_stack((linear, offset + linear @ (_corner(image, size) + 0.5)))
 
 
 def warp(image: Tensor, matrices: np.ndarray, size: int) -> Tensor:
-    """A square of each affine warp of an image, as Pillow computes it.
+    """Return the middle square of each affine warp of an image, as Pillow computes it.
 
-    Bilinear, the border pixels continued by half a pixel and black beyond, truncated to 8 bits.
+    Samples are bilinear and truncated to 8 bits. Border pixels continue by half a pixel; beyond
+    them the image is black.
 
     Args:
         image: [3, H, W], uint8.
-        matrices: [F, 2, 3], as `affine` gives them.
-        size: of the squares, in pixels.
+        matrices: [F, 2, 3], results of `affine`.
+        size: height and width of the squares, in pixels.
 
     Returns:
         [F, 3, size, size], uint8.
@@ -69,9 +70,10 @@ def warp(image: Tensor, matrices: np.ndarray, size: int) -> Tensor:
 
 
 def tilt(image: Tensor, degrees: float, size: int) -> np.ndarray:
-    """Where the middle of an image tilted about both axes is looked for: a matrix [3, 3].
+    """Return the matrix [3, 3] from the middle square of a tilted image to the image.
 
-    The camera is as far away as the image's diagonal is long.
+    The image is tilted about both axes. The distance of the camera is the length of the image's
+    diagonal.
     """
     height, width = image.shape[1:]
     turn = math.radians(degrees)
@@ -90,10 +92,10 @@ def tilt(image: Tensor, degrees: float, size: int) -> np.ndarray:
 
 
 def warp_perspective(image: Tensor, matrices: np.ndarray, size: int) -> Tensor:
-    """A square of each perspective warp of an image, as OpenCV computes it.
+    """Return the middle square of each perspective warp of an image, as OpenCV computes it.
 
-    Bilinear with black around the image, rounded to 8 bits. Args as in `warp`, but for matrices
-    [F, 3, 3], as `tilt` gives them.
+    Samples are bilinear and rounded to 8 bits; the image is black beyond its border. The arguments
+    are those of `warp`, but matrices are [F, 3, 3], results of `tilt`.
     """
     place = _places(torch.from_numpy(matrices).to(image.device), size)
     lengths = torch.tensor((image.shape[2], image.shape[1]), device=image.device)
@@ -102,12 +104,12 @@ def warp_perspective(image: Tensor, matrices: np.ndarray, size: int) -> Tensor:
 
 
 def _corner(image: Tensor, size: int) -> np.ndarray:
-    """The left and top border of the square in the middle, in pixels."""
+    """Return the left and upper edge of the square in the middle, in pixels."""
     return np.array([round((length - size) / 2) for length in (image.shape[2], image.shape[1])])
 
 
 def _places(matrices: Tensor, size: int) -> Tensor:
-    """[F, size, size, 2 or 3] float64: the matrices' products with (x, y, 1) of every pixel."""
+    """Return matrices times (x, y, 1) of every pixel, [F, size, size, 2 or 3] float64."""
     line = torch.arange(size, dtype=torch.float64, device=matrices.device)
     right, down, constant = (matrices[:, :, column] for column in range(3))
     rows = torch.einsum("fd,y->fyd", down, line) + constant.unsqueeze(1)
@@ -115,7 +117,7 @@ def _places(matrices: Tensor, size: int) -> Tensor:
 
 
 def _sampled(image: Tensor, grid: Tensor, padding: str, *, align_corners: bool) -> Tensor:
-    """[F, 3, size, size] float32, levels: the image at the places of a grid [F, size, size, 2]."""
+    """Sample the image at a grid [F, size, size, 2]: [F, 3, size, size] float32, 0 to 255."""
     frames, size = grid.shape[:2]
     tall = grid.flatten(0, 1).unsqueeze(0)  # one image, its frames one below the other
     found = F.grid_sample(

@@ -115,7 +115,10 @@ def evaluate(session: Session, predictors: Mapping[str, Predictor]) -> list[Fail
         batches = prefetched(batches, device)
     with closing(batches), deferred() as later:
         for (item, stamp), group in groupby(batches, key=itemgetter(0)):
-            rows = {name: session.store.empty_rows(name, item.frames) for name in item.pending}
+            rows = {
+                name: session.store.empty_columns(name, item.cell, item.shard)
+                for name in item.pending
+            }
             content = Digest()
             failures += _fill(
                 rows, item, (batch for _, batch in group), predictors, content, session

@@ -10,18 +10,22 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
+import torch
+
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.errors import SuiteError, UnknownName, UsageError
 from robustbench_aa.evaluation.engines import ENGINES
+from robustbench_aa.evaluation.identity import dataset_identity, model_identity, with_provenance
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.loop import Work, plan
 from robustbench_aa.models import expand, load
 from robustbench_aa.run import Run
-from robustbench_aa.store.manifest import Manifest, dataset_identity, model_identity
-from robustbench_aa.store.schema import check_form
+from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.schema import check_run
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import locked, open_directory
 from robustbench_aa.store.thumbnails import write_samples
@@ -29,7 +33,7 @@ from robustbench_aa.suite import Suite
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, thread_count
 from robustbench_aa.support.stage_times import profiled
-from robustbench_aa.types import Classifier, Distortion, groups, kind
+from robustbench_aa.types import Classifier, Distortion, Shard, groups, kind
 
 PLAIN = Inference()
 Progress = Callable[[Cell, int], None]
@@ -94,8 +98,8 @@ class Session:
         session = dataclasses.replace(self, inference=inference, progress=progress)
         store = self.store
         with full_float32(), thread_count(inference.threads), locked(store.directory):
-            store.manifest = store.manifest.made_here(
-                self.datasets, self.device, inference.provenance()
+            store.manifest = with_provenance(
+                store.manifest, self.datasets, self.device, inference.provenance()
             )
             store.join_earlier()  # another session may have ended meanwhile
             store.write_manifest()
@@ -104,8 +108,14 @@ class Session:
             if measured:
                 store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
                 store.write_manifest()
-            write_samples(store.directory, self.cells, self.datasets)
+            write_samples(store.directory, self.cells, self._first_frames)
         return Run(store.directory, failures)
+
+    def _first_frames(self, cell: Cell) -> np.ndarray:
+        """Return the frames of a cell's first image, [F, H, W, 3] uint8."""
+        dataset, first = self.datasets[cell.dataset], Shard(0, 1)
+        batch = next(iter(dataset.read(cell.distortion, first, 1, torch.device("cpu"))))
+        return batch.frames[0].permute(0, 2, 3, 1).numpy()
 
 
 def benchmark(
@@ -237,7 +247,7 @@ def _manifest(
         subset=bool(suite.corruptions or suite.severities or suite.perturbations),
     )
     try:
-        check_form(json.loads(manifest.to_json()))
+        check_run(json.loads(manifest.to_json()))
     except ValueError as error:
         raise UsageError(f"no run.json can be made of this: {error}") from error
     return manifest
@@ -319,7 +329,7 @@ def _chosen(suite: Suite, dataset: Dataset) -> list[Distortion]:
 
 def _chosen_perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
     """Return the perturbations that the suite names, or else those in a mean flip rate."""
-    known = {of.name: of for of in dataset.distortions if of.kind == "perturbation"}
+    known = {cell.name: cell for cell in dataset.distortions if cell.kind == "perturbation"}
     if not known:
         raise UsageError(
             f"data set {dataset.name} has no perturbations to choose from; leave it out"

@@ -1,1 +1,1 @@
-"""Metrics: tables of predictions in, tables of figures out. Without torch."""
+"""Metrics: functions from tables of predictions to tables of values. They need no torch."""

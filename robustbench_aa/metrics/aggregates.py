@@ -1,7 +1,7 @@
-"""The figures of a model, from the means of its cells over images or over resamples of them.
+"""The aggregates of a model, computed from the means of its cells.
 
-Everything is computed on arrays whose leading axes, if any, are resamples, so that a figure and
-its interval come from the same lines.
+A cell is one distortion of a data set. Means are arrays whose leading axes, if any, are images or
+resamples of the images, so that the same code computes an aggregate and its interval.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import numpy as np
 from robustbench_aa.metrics import corruption_error as ce
 from robustbench_aa.metrics.bootstrap import resampled_means
 from robustbench_aa.metrics.flip_rate import mean_rate
-from robustbench_aa.metrics.per_image import ByKind, Outcomes
+from robustbench_aa.metrics.metric import METRICS
+from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, Distortion
 
 Cells = Mapping[Distortion, np.ndarray]
-"""The means of some cells, [...] each."""
-Figures = dict[str, np.ndarray]
-"""Figures by name, [...] each, in the order of the leaderboard's columns."""
+"""Means by cell, [...] each."""
+Aggregates = dict[str, np.ndarray]
+"""Values by metric, [...] each, in the order of the leaderboard's columns."""
 
 
 @dataclass(frozen=True)
-class Means:
-    """A model's outcomes on one data set, averaged over images.
+class CellMeans:
+    """The outcomes of a model on one data set, averaged over images.
 
     Attributes:
-        wrong, agreement, flips, top5_distance: as in `Outcomes`, without the images' axis.
+        wrong, agreement, flips, top5_distance: as in `Outcomes`, without the axis of the images.
     """
 
     wrong: Cells
@@ -36,46 +37,47 @@ class Means:
     flips: Cells = field(default_factory=dict)
     top5_distance: Cells = field(default_factory=dict)
 
-    def with_role(self, of: str, role: str) -> list[Distortion]:
-        """The distortions of a metric's cells that have a role in published means."""
-        return [cell for cell in getattr(self, of) if cell.role == role and cell != CLEAN]
+
+MeansByKind = Mapping[str, CellMeans]
+"""Means by kind of data set. A published baseline has only the means that were published."""
 
 
-ModelMeans = Mapping[str, Means]
-"""Means on the run's data set of each kind; a published baseline has those that were published."""
+def average(outcomes: OutcomesByKind, resampled: bool = False) -> MeansByKind:
+    """Return the means of a model's cells over all images.
 
+    Args:
+        outcomes: outcomes of each image.
+        resampled: whether to return the means over each bootstrap resample of the images instead.
+    """
 
-def means(outcomes: ByKind, resampled: bool = False) -> ModelMeans:
-    """The means of a model's cells over all images, or over each resample of them."""
-
-    def averaged(cells: Mapping[Distortion, np.ndarray]) -> Cells:
+    def averaged(cells: Cells) -> Cells:
         if not resampled or not cells:
             return {cell: np.asarray(values.mean()) for cell, values in cells.items()}
         columns = resampled_means(np.stack(list(cells.values()), axis=1))
         return dict(zip(cells, columns.T, strict=True))
 
-    def of_kind(of: Outcomes) -> Means:
-        return Means(
-            *(averaged(cells) for cells in (of.wrong, of.agreement, of.flips, of.top5_distance))
-        )
+    def cell_means(part: Outcomes) -> CellMeans:
+        tables = part.wrong, part.agreement, part.flips, part.top5_distance
+        return CellMeans(*map(averaged, tables))
 
-    return {kind: of_kind(of) for kind, of in outcomes.items()}
+    return {kind: cell_means(part) for kind, part in outcomes.items()}
 
 
-def figures(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
-    """Every figure of a model.
+def aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
+    """Return every aggregate of a model.
 
     Args:
-        baselines: by name, what the normalised figures are relative to.
+        model: means of the model.
+        baselines: means of the baselines by name. Each adds a column per normalised metric.
     """
-    found: Figures = {}
+    found: Aggregates = {}
     clean = clean_error(model)
     if clean is not None:
         found["clean_error"] = clean
     if "corruption" in model:
-        found |= _of_corruptions(model, baselines)
+        found |= _corruption_aggregates(model, baselines)
     if "perturbation" in model:
-        found |= _of_perturbations(model["perturbation"], baselines)
+        found |= _perturbation_aggregates(model["perturbation"], baselines)
     if shifted := model.get("shift"):
         for cell, agreement in shifted.agreement.items():
             found[f"consistency_{cell.name}"] = agreement
@@ -87,158 +89,164 @@ MEAN_ERRORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "holdout_error": ("holdout", HOLDOUT_CORRUPTIONS),
     "mean_error_other": ("other", ()),
 }
-"""Mean errors by name: the role of the corruptions that each is over, and which those must be.
+"""The mean errors: the role of their corruptions, and the corruptions that must all be there.
 
-The published means are over their published corruptions, always; a set that has only some of them
-has no such mean. `mean_error_other` is over whatever else a data set has.
+A published mean is always over all of its published corruptions. A data set with only some of them
+has no such mean. `mean_error_other` is the mean over all other corruptions of a data set.
 """
 
 
-def _of_corruptions(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
+def _corruption_aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
     corrupted = model["corruption"]
-    found: Figures = {}
-    for figure, (role, names) in MEAN_ERRORS.items():
-        cells = corrupted.with_role("wrong", role)
+    found: Aggregates = {}
+    for metric, (role, names) in MEAN_ERRORS.items():
+        cells = _with_role(corrupted.wrong, role)
         if cells:
             mean = ce.mean_error(_errors(corrupted, cells))
-            whole = not names or {cell.name for cell in cells} == set(names)
-            found[figure] = mean if whole else np.full_like(mean, np.nan)
-        if figure == "mean_error":
+            complete = not names or {cell.name for cell in cells} == set(names)
+            found[metric] = mean if complete else np.full_like(mean, np.nan)
+        if metric == "mean_error":
             for name, baseline in baselines.items():
-                relative = _relative_to_errors(model, baseline)
-                found |= {f"{of}_{name}": value for of, value in relative.items()}
+                normalised = _normalised_errors(model, baseline)
+                found |= {f"{key}_{name}": value for key, value in normalised.items()}
     return found
 
 
-def _of_perturbations(perturbed: Means, baselines: Mapping[str, ModelMeans]) -> Figures:
-    counted = perturbed.with_role("flips", "counted")
-    found: Figures = {"mean_flip_probability": _stacked(perturbed.flips, counted).mean(axis=-1)}
-    of_each = {
-        name: _relative_to_flips(perturbed, baseline) for name, baseline in baselines.items()
-    }
-    for figure in ("mfr", "mt5d"):
-        for name, of in of_each.items():
-            if figure in of:
-                found[f"{figure}_{name}"] = of[figure]
+def _perturbation_aggregates(
+    perturbed: CellMeans, baselines: Mapping[str, MeansByKind]
+) -> Aggregates:
+    counted = _with_role(perturbed.flips, "counted")
+    found: Aggregates = {"mean_flip_probability": _stacked(perturbed.flips, counted).mean(axis=-1)}
+    rates = {name: _normalised_flips(perturbed, baseline) for name, baseline in baselines.items()}
+    for metric in ("mfr", "mt5d"):
+        for name, by_metric in rates.items():
+            if metric in by_metric:
+                found[f"{metric}_{name}"] = by_metric[metric]
     return found
 
 
-def relative_figures(model: ModelMeans, baseline: ModelMeans) -> Figures:
-    """The normalised aggregates `mce`, `relative_mce`, `mfr` and `mt5d`, without their baseline.
+def normalised_aggregates(model: MeansByKind, baseline: MeansByKind) -> Aggregates:
+    """Return `mce`, `relative_mce`, `mfr` and `mt5d`, in percent of a baseline's.
 
-    As far as both sides have what they are made of.
+    A metric is left out if the model or the baseline lacks a cell that it needs.
     """
-    found: Figures = {}
+    found: Aggregates = {}
     if "corruption" in model:
-        found |= _relative_to_errors(model, baseline)
+        found |= _normalised_errors(model, baseline)
     if "perturbation" in model:
-        found |= _relative_to_flips(model["perturbation"], baseline)
+        found |= _normalised_flips(model["perturbation"], baseline)
     return found
 
 
-def _relative_to_errors(model: ModelMeans, baseline: ModelMeans) -> Figures:
-    counted = model["corruption"].with_role("wrong", "counted")
-    whole = {cell.name for cell in counted} == set(COUNTED_CORRUPTIONS)
-    if not whole or not _has(baseline, "corruption", "wrong", counted):
+def _normalised_errors(model: MeansByKind, baseline: MeansByKind) -> Aggregates:
+    counted = _with_role(model["corruption"].wrong, "counted")
+    complete = {cell.name for cell in counted} == set(COUNTED_CORRUPTIONS)
+    if not complete or not _has(baseline, "corruption", "wrong", counted):
         return {}
-    each = corruption_errors(model, baseline, counted)
-    return {AGGREGATES[figure]: ce.mean_of(values) for figure, values in each.items()}
+    means = {"ce": "mce", "relative_ce": "relative_mce"}
+    errors = corruption_errors(model, baseline, counted)
+    return {means[metric]: ce.mean_corruption_error(values) for metric, values in errors.items()}
 
 
-def _relative_to_flips(perturbed: Means, baseline: ModelMeans) -> Figures:
-    found: Figures = {}
-    counted = perturbed.with_role("flips", "counted")
-    for figure, of in (("mfr", "flips"), ("mt5d", "top5_distance")):
-        if _has(baseline, "perturbation", of, counted):
-            theirs = _stacked(getattr(baseline["perturbation"], of), counted)
-            found[figure] = mean_rate(_stacked(getattr(perturbed, of), counted), theirs)
+def _normalised_flips(perturbed: CellMeans, baseline: MeansByKind) -> Aggregates:
+    found: Aggregates = {}
+    counted = _with_role(perturbed.flips, "counted")
+    for metric, table in (("mfr", "flips"), ("mt5d", "top5_distance")):
+        if _has(baseline, "perturbation", table, counted):
+            theirs = _stacked(getattr(baseline["perturbation"], table), counted)
+            found[metric] = mean_rate(_stacked(getattr(perturbed, table), counted), theirs)
     return found
-
-
-AGGREGATES = {"ce": "mce", "relative_ce": "relative_mce"}
-"""What the mean over corruptions is called."""
 
 
 def corruption_errors(
-    model: ModelMeans, baseline: ModelMeans, cells: Sequence[Distortion]
-) -> Figures:
-    """Return `ce` and, where clean images were measured on both sides, `relative_ce`.
+    model: MeansByKind, baseline: MeansByKind, cells: Sequence[Distortion]
+) -> Aggregates:
+    """Return `ce` and, where both sides have a clean error, `relative_ce`.
 
     Args:
-        cells: corruptions at all severities, which both sides have.
+        model, baseline: means that contain all of the cells.
+        cells: corruptions at all of their severities.
 
     Returns:
         [..., corruptions] each, in the order of the cells.
     """
-    errors, base = (_errors(of["corruption"], cells) for of in (model, baseline))
+    errors, base = (_errors(means["corruption"], cells) for means in (model, baseline))
     found = {"ce": ce.corruption_error(errors, base)}
-    clean, base_clean = (clean_error(of, of_corrupted=True) for of in (model, baseline))
+    clean, base_clean = (clean_error(means, corrupted_first=True) for means in (model, baseline))
     if clean is not None and base_clean is not None:
         found["relative_ce"] = ce.relative_corruption_error(errors, clean, base, base_clean)
     return found
 
 
-def normalised(model: ModelMeans, baseline: ModelMeans) -> dict[tuple[str, str], np.ndarray]:
-    """Return `ce`, `relative_ce`, `fr` and `t5d` by distortion, [...], in percent of a baseline's.
+def normalised_by_distortion(
+    model: MeansByKind, baseline: MeansByKind
+) -> dict[tuple[str, str], np.ndarray]:
+    """Return `ce`, `relative_ce`, `fr` and `t5d` of each distortion, in percent of a baseline's.
 
-    They are of the distortions that published means count and of those that are beside them, not
-    of hold-outs, as far as the baseline has them.
+    Hold-outs are left out, and so are distortions that the baseline lacks.
+
+    Returns:
+        By metric and name of the distortion, [...] each.
     """
     found: dict[tuple[str, str], np.ndarray] = {}
     if "corruption" in model:
         for role in ("counted", "other"):
-            cells = model["corruption"].with_role("wrong", role)
+            cells = _with_role(model["corruption"].wrong, role)
             if cells and _has(baseline, "corruption", "wrong", cells):
                 names = list(dict.fromkeys(cell.name for cell in cells))
-                for figure, values in corruption_errors(model, baseline, cells).items():
-                    found |= {(figure, name): values[..., i] for i, name in enumerate(names)}
+                for metric, values in corruption_errors(model, baseline, cells).items():
+                    found |= {(metric, name): values[..., i] for i, name in enumerate(names)}
     if perturbed := model.get("perturbation"):
-        counted = perturbed.with_role("flips", "counted")
-        for figure, of in (("fr", "flips"), ("t5d", "top5_distance")):
-            if not _has(baseline, "perturbation", of, counted):
+        counted = _with_role(perturbed.flips, "counted")
+        for metric, table in (("fr", "flips"), ("t5d", "top5_distance")):
+            if not _has(baseline, "perturbation", table, counted):
                 continue
-            ours, theirs = getattr(perturbed, of), getattr(baseline["perturbation"], of)
+            ours, theirs = getattr(perturbed, table), getattr(baseline["perturbation"], table)
             for cell in counted:
-                # the mean rate over a single perturbation is that perturbation's
+                # the mean rate over a single perturbation is the rate of that perturbation
                 rate = mean_rate(ours[cell][..., None], theirs[cell][..., None])
-                found[figure, cell.name] = rate
-    return dict(sorted(found.items(), key=lambda item: FIGURES_BY_DISTORTION.index(item[0][0])))
+                found[metric, cell.name] = rate
+    order = list(METRICS)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
 
 
-FIGURES_BY_DISTORTION = ("ce", "relative_ce", "fr", "t5d")
+def clean_error(model: MeansByKind, corrupted_first: bool = False) -> np.ndarray | None:
+    """Return the error on clean images; None if a run has no clean images.
 
-
-def clean_error(model: ModelMeans, of_corrupted: bool = False) -> np.ndarray | None:
-    """Return the error on undistorted images; None where none were measured.
-
-    A run may measure them twice, alone and as part of a set of corruptions. The order of the
-    measurements does not matter: the error is that on the set of clean images where there is one.
+    A run may contain clean images twice: as a data set of their own, and as part of a set of
+    corrupted images. The data set of their own comes first, in whatever order they were evaluated.
 
     Args:
-        of_corrupted: whether the clean forms of the corrupted images come first, which a relative
-            corruption error is about.
+        model: means of the model.
+        corrupted_first: whether the clean images of the corrupted set come first, which is what a
+            relative corruption error compares with. If they are incomplete, the others count.
     """
-    sets = [model[kind].wrong for kind in CLEAN_FROM if kind in model]
+    sets = [model[kind].wrong for kind in CLEAN_KINDS if kind in model]
     found = [wrong[CLEAN] for wrong in sets if CLEAN in wrong]
-    if of_corrupted:
-        found = [of for of in found[::-1] if not np.isnan(of).any()] or found[::-1]
+    if corrupted_first:
+        found = [error for error in found[::-1] if not np.isnan(error).any()] or found[::-1]
     return found[0] if found else None
 
 
-CLEAN_FROM = ("clean", "corruption")
-"""The kinds of data sets that have clean images; the first one that a run has tells its error."""
+CLEAN_KINDS = ("clean", "corruption")
+"""The kinds of data sets that contain clean images."""
 
 
-def _has(baseline: ModelMeans, kind: str, of: str, cells: Iterable[Distortion]) -> bool:
-    return kind in baseline and set(cells) <= set(getattr(baseline[kind], of))
+def _with_role(cells: Cells, role: str) -> list[Distortion]:
+    """Return the distortions that have a role in published means."""
+    return [cell for cell in cells if cell.role == role and cell != CLEAN]
 
 
-def _errors(of: Means, cells: Iterable[Distortion]) -> np.ndarray:
-    """[..., corruptions, severities]."""
+def _has(baseline: MeansByKind, kind: str, table: str, cells: Iterable[Distortion]) -> bool:
+    return kind in baseline and set(cells) <= set(getattr(baseline[kind], table))
+
+
+def _errors(means: CellMeans, cells: Iterable[Distortion]) -> np.ndarray:
+    """Return the errors as [..., corruptions, severities]."""
     by_name: dict[str, list[np.ndarray]] = {}
     for cell in cells:
-        by_name.setdefault(cell.name, []).append(of.wrong[cell])
-    return np.stack([np.stack(of_one, axis=-1) for of_one in by_name.values()], axis=-2)
+        by_name.setdefault(cell.name, []).append(means.wrong[cell])
+    return np.stack([np.stack(errors, axis=-1) for errors in by_name.values()], axis=-2)
 
 
 def _stacked(cells: Cells, chosen: Iterable[Distortion]) -> np.ndarray:

@@ -1,14 +1,14 @@
-"""Intervals: how much a figure would move with other images.
+"""Intervals: how much a metric would change with other images.
 
-Images are the sampling unit, and every interval is one of 95%. There are three kinds:
+Images are the sampling unit, and the level of every interval is 95%. There are three kinds:
 
-- `mean_interval`, of a mean over images: Wilson's score interval, which rare events do not shorten;
-- `paired_difference`, between two models on the same images: a bootstrap with two added images,
-  which also gives the p-value;
-- `ratio_interval`, of figures relative to another model: a bootstrap that corrects for bias.
+- `mean_interval` for a mean over images: Wilson's score interval, which rare events do not shorten;
+- `paired_difference` for two models on the same images: a bootstrap with two added images, which
+  also gives a p-value;
+- `ratio_interval` for a metric relative to another model: a bias-corrected bootstrap.
 
-`benchmarks/reliability/coverage.py` simulates how often each contains the truth; docs/metrics.md
-has the table.
+`benchmarks/reliability/coverage.py` simulates how often each contains the true value;
+docs/metrics.md has the table.
 """
 
 from __future__ import annotations
@@ -21,34 +21,35 @@ from typing import NamedTuple
 import numpy as np
 
 LEVEL = 0.05
-"""How often an interval may miss, and the p-value below which a difference is not chance."""
+"""The significance level: how often an interval may miss the true value."""
 NORMAL = NormalDist()
 Z = NORMAL.inv_cdf(1 - LEVEL / 2)
 RESAMPLES = 1000
-"""Of a bootstrap interval."""
+"""Resamples for a bootstrap interval."""
 PAIRED_RESAMPLES = 3999
-"""Of the test of a difference. Its p-values are multiples of 0.0005, which four decimals show."""
+"""Resamples for the test of a difference: p-values are multiples of 0.0005, exact in 4 decimals."""
 EQUAL = 1e-9
-"""Values that are closer to each other differ by rounding alone."""
+"""Values that are closer to each other than this differ only by rounding."""
 _SEED = 0
-_ROWS = 64  # of a matrix of counts, which then takes 26 MB for 50,000 images
+_ROWS = 64  # resamples at a time: their counts take 26 MB for 50,000 images
 
 Interval = tuple[float, float]
 NONE: Interval = (float("nan"), float("nan"))
 
 
 def mean_interval(values: np.ndarray, largest: float = 1.0, smallest: float = 0.0) -> Interval:
-    """Return the interval of a mean over images of something bounded.
+    """Return the interval of a mean over images of bounded values.
 
-    It is Wilson's interval for a proportion of `effective_images`, which are the images themselves
-    where values are 0 or 1.
+    It is Wilson's interval for a proportion among `effective_images`. Where all values are 0 or 1,
+    these are the images themselves.
 
     Args:
-        values: [N], of each image, between the smallest and the largest possible value.
+        values: [N], value of each image.
+        largest, smallest: bounds of possible values.
 
     Returns:
-        Two different bounds between the smallest and the largest value, which contain the mean; NaN
-        where a value is missing.
+        Two different bounds within the possible values, which contain the mean; NaN if a value is
+        missing.
 
     Raises:
         ValueError: there are no images.
@@ -69,8 +70,8 @@ def wilson(share: float, images: float) -> Interval:
     Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 1927).
 
     Args:
-        share: of the images that have a property.
-        images: how many there are; any positive number.
+        share: share of the images that have a property.
+        images: number of images, not necessarily whole.
     """
     centre = images * share + Z**2 / 2
     half = Z * (images * share * (1 - share) + Z**2 / 4) ** 0.5
@@ -81,16 +82,16 @@ def wilson(share: float, images: float) -> Interval:
 
 
 def effective_images(shares: np.ndarray) -> float:
-    """Return how many images of values 0 and 1 would tell a mean as precisely.
+    """Return how many images with values 0 and 1 would determine a mean as precisely.
 
-    The N images by the design effect, var / (m · (1 − m)), of their values (Kish, "Survey
+    It is N divided by the design effect of the values, var / (m · (1 − m)) (Kish, "Survey
     Sampling", 1965; for Wilson's interval Franco et al., "Comparative study of confidence intervals
-    for proportions in complex sample surveys", JSSAM 2019). The variance and m are those of the
-    values and of `unseen` images: without these, a handful of small values would pass for proof
-    that there are no large ones.
+    for proportions in complex sample surveys", JSSAM 2019). The variance and the mean m include
+    `unseen` images: without them, a few small values would pass for proof that there are no large
+    ones.
 
     Args:
-        shares: [N], in [0, 1].
+        shares: [N], values in [0, 1].
     """
     top, bottom = unseen(shares)
     images = len(shares) + top + bottom
@@ -100,16 +101,19 @@ def effective_images(shares: np.ndarray) -> float:
 
 
 def unseen(values: np.ndarray) -> tuple[float, float]:
-    """Return how many images of the largest and of the smallest possible value go unseen.
+    """Return the weights of unseen images with the largest and with the smallest possible value.
 
-    Where k of N images lie above the others, which show the least value, the next one to lie above
-    them exceeds all k with the probability 1 / (k + 1), if images are exchangeable; it may then
-    have the largest possible value. It is counted as far as images of the least value hide it,
-    (1 − k / N) / (k + 1): as one image if all values are alike, and as hardly any if all differ.
-    Likewise for the smallest value. The weight is ours; simulation shows that it is needed.
+    Suppose that k of N images exceed the least value seen. If images are exchangeable, the next
+    image above the least value exceeds all k with probability 1 / (k + 1), and may have the largest
+    possible value. Its weight is (1 − k / N) / (k + 1): one image if all values are equal, and
+    almost none if all differ. The same holds for the smallest possible value. This weight is our
+    own choice; simulations show that it is needed.
 
     Args:
-        values: [N].
+        values: [N], value of each image.
+
+    Returns:
+        The weights of the largest and of the smallest possible value, in images.
     """
     images = len(values)
     above = np.count_nonzero(values > values.min() + EQUAL)
@@ -125,21 +129,21 @@ def ratio_interval(
     largest: float,
     smallest: float,
 ) -> Interval:
-    """Return the interval of a figure relative to another model.
+    """Return the interval of a metric relative to another model.
 
-    The bootstrap's, extended to what Z² `unseen` images would make of the figure. Z² further images
-    that all fail are what Wilson's upper bound amounts to where none has failed.
+    It is the interval of the bootstrap, extended to the value that Z² times the `unseen` images
+    would lead to. Where no image fails, Wilson's upper bound is that of Z² more images that fail.
 
     Args:
-        value: the figure.
-        resampled: [RESAMPLES], the same of resampled images; NaN where the baseline never fails, or
-            loses nothing, which counts as infinite.
-        images: how many there are.
-        weights: of `unseen` images of the largest and of the smallest value.
-        largest, smallest: the figure of a model that always fails, and of one that never does.
+        value: value of the metric.
+        resampled: [RESAMPLES], values on resampled images. NaN counts as infinite: the baseline
+            never fails, or loses nothing.
+        images: number of images.
+        weights: weights of `unseen` images with the largest and with the smallest value.
+        largest, smallest: values for a model that always fails and for one that never fails.
 
     Returns:
-        Two bounds, which contain the value; NaN where the bootstrap has none.
+        Two bounds that contain the value; NaN if the bootstrap has no interval.
     """
     low, high = bootstrap_interval(value, np.where(np.isnan(resampled), np.inf, resampled))
     top, bottom = (Z**2 * weight for weight in weights)
@@ -149,18 +153,18 @@ def ratio_interval(
 
 
 def bootstrap_interval(value: float, resampled: np.ndarray) -> Interval:
-    """Return the bias-corrected percentile interval of a figure.
+    """Return the bias-corrected percentile interval of a metric.
 
     Efron, "Nonparametric standard errors and confidence intervals" (Canadian Journal of Statistics
-    1981). Ratios are biased upwards, and resampling them a second time.
+    1981). Ratios are biased upwards, and resampling biases them a second time.
 
     Args:
-        value: the figure.
-        resampled: [R], the same of resampled images.
+        value: value of the metric.
+        resampled: [R], values on resampled images.
 
     Returns:
-        Two bounds, which contain the value; NaN where there is no value, where a resample has none,
-        or where so many are infinite that the upper bound is.
+        Two bounds that contain the value; NaN if the value or one of the resampled values is
+        missing, or if the upper bound is infinite.
     """
     if np.isnan([value, *resampled]).any():
         return NONE
@@ -173,7 +177,7 @@ def bootstrap_interval(value: float, resampled: np.ndarray) -> Interval:
 
 
 class Difference(NamedTuple):
-    """What lies between two models: `p` is below `LEVEL` where `low` to `high` excludes zero."""
+    """A difference between two models: `p` is below `LEVEL` if `low` to `high` excludes zero."""
 
     value: float
     low: float
@@ -185,8 +189,8 @@ class Resampled(NamedTuple):
     """Sums over resamples of N images and of two added ones, N + 2 drawn with replacement.
 
     Attributes:
-        sums: [R] or [R, K], over the N images.
-        added: [R], how much oftener the first added image was drawn than the second.
+        sums: [R] or [R, K], sums over the N images.
+        added: [R], draws of the first added image minus draws of the second.
     """
 
     sums: np.ndarray
@@ -196,10 +200,10 @@ class Resampled(NamedTuple):
 def resampled_sums(values: np.ndarray) -> Resampled:
     """Return the sums over resampled images, for `paired_difference`.
 
-    The same draws serve all columns, so that the sums' differences are those of paired resamples.
+    All columns share their draws, so that differences of sums are those of paired resamples.
 
     Args:
-        values: [N] or [N, K].
+        values: [N] or [N, K], values of each image.
     """
     images = len(values)
     random = np.random.default_rng(_SEED)
@@ -219,19 +223,19 @@ def paired_difference(
 ) -> Difference:
     """Return the mean difference between two models on the same images, and its test.
 
-    A bootstrap of the images and of two more, on which the models differ by the largest difference
-    that was seen, once in favour of either; by the largest possible one if they never differed. For
-    a single cell that is how Agresti and Min ("Simple improved confidence intervals for comparing
-    matched proportions", Statistics in Medicine 2005) and Bonett and Price ("Adjusted Wald
-    confidence interval for a difference of binomial proportions based on paired data", JEBS 2012)
-    adjust Wald's interval, and the p-value comes close to McNemar's exact one.
+    It is a bootstrap of the images and of two more, each in favour of one model. On these two, the
+    models differ by the largest difference that was seen, or by the largest possible one if they
+    never differ. For a single cell, Agresti and Min ("Simple improved confidence intervals for
+    comparing matched proportions", Statistics in Medicine 2005) and Bonett and Price ("Adjusted
+    Wald confidence interval for a difference of binomial proportions based on paired data", JEBS
+    2012) adjust Wald's interval in this way, and the p-value comes close to McNemar's exact one.
 
     Args:
-        differences: [N], image by image.
-        resampled: their sums, [R].
-        largest: the largest possible difference.
+        differences: [N], difference on each image.
+        resampled: resampled sums of the differences, [R].
+        largest: largest possible difference.
     """
-    # with its sign, so that exchanging the models changes the signs alone
+    # keep its sign: exchanging the models then changes only the signs of the result
     step = float(differences[np.abs(differences).argmax()])
     if abs(step) < EQUAL:
         step = largest
@@ -242,19 +246,19 @@ def paired_difference(
 def interval_and_p(differences: np.ndarray) -> tuple[float, float, float]:
     """Return the interval of resampled differences and the two-sided p-value of zero.
 
-    Both are of the same order statistics, so that the p-value is below `LEVEL` if and only if zero
-    is outside (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 4.4:
-    a p-value counts what was observed as one resample more).
+    Both use the same order statistics, so that the p-value is below `LEVEL` if and only if the
+    interval excludes zero (Davison and Hinkley, "Bootstrap Methods and their Application", 1997,
+    section 4.4: a p-value counts the observation as one more resample).
 
     Args:
-        differences: [R].
+        differences: [R], difference in each resample.
 
     Returns:
-        low, high, p; NaN where a resample has no difference.
+        low, high, p; NaN if a resample has no difference.
     """
     if np.isnan(differences).any():
         return *NONE, float("nan")
-    # what is zero must not be something else by rounding; −0 becomes 0
+    # rounding errors must not turn zero into another value; −0 becomes 0
     ordered = np.sort(np.round(differences, 12) + 0.0)
     count = len(ordered) + 1
     place = ceil(count * LEVEL / 2) - 1
@@ -266,10 +270,10 @@ def interval_and_p(differences: np.ndarray) -> tuple[float, float, float]:
 def resampled_means(values: np.ndarray) -> np.ndarray:
     """Return the means over resampled images (Efron, "Bootstrap methods", 1979).
 
-    The same draws serve every cell and every model.
+    All cells and all models share the same draws.
 
     Args:
-        values: [N] or [N, K], measurements of each image.
+        values: [N] or [N, K], values of each image.
 
     Returns:
         [RESAMPLES] or [RESAMPLES, K] float64.
@@ -283,14 +287,14 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
     if missing.all():
         return np.full((RESAMPLES, *missing.shape), np.nan)
     counts = _resamples(len(values))
-    # in the counts' precision: a product with mixed types would make a copy of them
+    # in the precision of the counts: a product of mixed types would copy them
     means = (counts @ np.where(missing, 0.0, values).astype(np.float32)) / np.float64(len(values))
     return np.where(missing, np.nan, means)
 
 
 @lru_cache(maxsize=2)
 def _resamples(images: int) -> np.ndarray:
-    """[RESAMPLES, images] float32: how often each image was drawn."""
+    """Return how often each image is drawn, [RESAMPLES, images] float32."""
     random = np.random.default_rng(_SEED)
     counts = np.empty((RESAMPLES, images), dtype=np.float32)
     for row in counts:

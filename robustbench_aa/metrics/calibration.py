@@ -1,4 +1,4 @@
-"""Calibration: whether a model is right as often as it is sure.
+"""Calibration: whether the confidence of a model matches its accuracy.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017), section 2:
 the expected calibration error with 15 bins of equal width.
@@ -12,16 +12,16 @@ BINS = 15
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Σ_b (n_b / N) · |accuracy_b − confidence_b| over the bins ((b − 1)/15, b/15].
+    """Return Σ_b (n_b / N) · |accuracy_b − confidence_b| over the bins ((b − 1)/15, b/15].
 
-    With few images it is biased upwards: even a perfect model's bins deviate by chance.
+    With few images the error is biased upwards: even the bins of a perfect model deviate randomly.
 
     Args:
-        confidence: [N], the top-1 probabilities, in [0, 1].
+        confidence: [N], top-1 probabilities in [0, 1].
         correct: [N], whether the top-1 class is the true one.
 
     Returns:
-        A fraction in [0, 1]; NaN for no predictions.
+        A fraction in [0, 1]; NaN if there are no predictions.
     """
     if not len(confidence):
         return float("nan")

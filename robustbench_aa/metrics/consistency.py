@@ -1,8 +1,8 @@
-"""Consistency: how often a model answers alike for the same picture in two places.
+"""Consistency: how often a model predicts the same class for an image and its shifted copy.
 
 Zhang, "Making Convolutional Networks Shift-Invariant Again" (ICML 2019), section 4: the
-probability, over images and two independently drawn shifts, that the top-1 classes agree. The
-true class does not matter.
+probability, over images and two independent shifts, that the top-1 classes agree. The true class
+does not matter.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import numpy as np
 
 
 def circular_consistency(top1: np.ndarray) -> np.ndarray:
-    """`consistency_circular`, image by image: exact, over all pairs of shifts in the window.
+    """Return `consistency_circular` of each image, exactly over all pairs of shifts.
 
-    With n_k of F shifts classified as k, two shifts drawn independently agree with probability
+    If n_k of F shifts are classified as k, two independent shifts agree with probability
     Σ_k (n_k / F)².
 
     Args:
-        top1: [N, F], whole numbers: the top-1 class of each image under each of F shifts.
+        top1: [N, F], integer: the top-1 class of each image under each of F shifts.
 
     Returns:
         [N] float64 in [1/F, 1].
@@ -36,10 +36,10 @@ def circular_consistency(top1: np.ndarray) -> np.ndarray:
 
 
 def crop_consistency(top1: np.ndarray) -> np.ndarray:
-    """`consistency_crops`, image by image: the share of pairs of crops that agree.
+    """Return `consistency_crops` of each image: the share of its pairs of crops that agree.
 
     Args:
-        top1: [N, F], whole numbers: frames 2k and 2k + 1 are a pair.
+        top1: [N, F], integer: frames 2k and 2k + 1 are a pair.
 
     Returns:
         [N] float64 in [0, 1].
@@ -53,14 +53,14 @@ def crop_consistency(top1: np.ndarray) -> np.ndarray:
     return agreement
 
 
-def among_correct(agreement: np.ndarray, wrong: np.ndarray) -> float:
-    """The mean agreement of the images that were classified correctly at least once.
+def consistency_among_correct(agreement: np.ndarray, wrong: np.ndarray) -> float:
+    """Return the mean agreement of the images that were classified correctly at least once.
 
-    It tells consistency from accuracy: a model cannot be consistent by being wrong alike.
+    It separates consistency from accuracy: images on which a model is always wrong do not count.
 
     Args:
-        agreement: [N].
-        wrong: [N], the share of each image's frames that were classified wrongly.
+        agreement: [N], consistency of each image.
+        wrong: [N], share of each image's frames that were classified wrongly.
 
     Returns:
         A fraction in [0, 1]; NaN if there is no such image.

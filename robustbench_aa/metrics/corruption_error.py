@@ -3,7 +3,8 @@
 Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (ICLR 2019), section 4.1. E(c, s) is the top-1 error under corruption c at severity
 s. Errors are arrays [..., corruptions, severities] of fractions in [0, 1], whose leading axes are
-resamples of the images; a cell that was not measured is NaN, and so is whatever depends on it.
+images or resamples of them. A cell that was not measured is NaN, and so is every value that depends
+on it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 NOTHING = 1e-6
-"""Sums of errors below it are zero but for rounding: less than one image in a million."""
+"""A sum of errors below it is zero, apart from rounding: it is less than one image in a million."""
 
 
 def mean_error(errors: np.ndarray) -> np.ndarray:
-    """[...]: the mean over corruptions of the mean over severities of E(c, s), unnormalised.
+    """Return the mean over corruptions of the mean over severities of E(c, s), unnormalised: [...].
 
     Raises:
         ValueError: there are no errors.
@@ -24,9 +25,9 @@ def mean_error(errors: np.ndarray) -> np.ndarray:
 
 
 def corruption_error(errors: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-    """[..., corruptions]: CE(c) = 100 · Σ_s E(c, s) / Σ_s E_baseline(c, s), in percent.
+    """Return CE(c) = 100 · Σ_s E(c, s) / Σ_s E_baseline(c, s), in percent: [..., corruptions].
 
-    NaN where the baseline makes no error at all.
+    CE is NaN where the baseline makes no error.
 
     Raises:
         ValueError: there are no errors, or the baseline's are of other cells.
@@ -40,12 +41,13 @@ def relative_corruption_error(
     baseline: np.ndarray,
     baseline_clean_error: np.ndarray,
 ) -> np.ndarray:
-    """[..., corruptions]: how much is lost by a corruption, in percent of the baseline's loss.
+    """Return the relative CE, in percent of the baseline's loss: [..., corruptions].
 
-    Relative CE(c) = 100 · Σ_s (E(c, s) − E_clean) / Σ_s (E_baseline(c, s) − E_baseline,clean). NaN
-    where the baseline loses nothing: a share of nothing, or of a gain, says nothing.
+    Relative CE(c) = 100 · Σ_s (E(c, s) − E_clean) / Σ_s (E_baseline(c, s) − E_baseline,clean). It
+    is NaN where the baseline loses nothing: a share of no loss, or of a gain, has no meaning.
 
     Args:
+        errors, baseline: [..., corruptions, severities].
         clean_error, baseline_clean_error: [...].
 
     Raises:
@@ -53,16 +55,16 @@ def relative_corruption_error(
     """
     ours, theirs = _alike(errors, baseline)
     clean, base_clean = (
-        np.asarray(of)[..., None, None] for of in (clean_error, baseline_clean_error)
+        np.asarray(error)[..., None, None] for error in (clean_error, baseline_clean_error)
     )
     return _ratio(ours - clean, theirs - base_clean)
 
 
-def mean_of(corruption_errors: np.ndarray) -> np.ndarray:
-    """[...]: mCE, the mean of CE over corruptions (or relative mCE), in percent.
+def mean_corruption_error(corruption_errors: np.ndarray) -> np.ndarray:
+    """Return the mean of CE or relative CE over corruptions (mCE, relative mCE): [...].
 
     Raises:
-        ValueError: there is nothing to average.
+        ValueError: there are no errors.
     """
     return np.asarray(_filled(corruption_errors).mean(axis=-1))
 

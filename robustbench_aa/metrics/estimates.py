@@ -1,22 +1,22 @@
-"""Figures of a model with their intervals, from what it did on every image."""
+"""Aggregates of a model with their intervals, from its outcomes on every image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from robustbench_aa.metrics.aggregates import (
+    CellMeans,
     Cells,
-    Means,
-    ModelMeans,
-    figures,
-    means,
-    normalised,
-    relative_figures,
+    MeansByKind,
+    aggregates,
+    average,
+    normalised_aggregates,
+    normalised_by_distortion,
 )
 from robustbench_aa.metrics.bootstrap import (
     NONE,
@@ -27,155 +27,167 @@ from robustbench_aa.metrics.bootstrap import (
     unseen,
 )
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST
-from robustbench_aa.metrics.per_image import ByKind
+from robustbench_aa.metrics.metric import METRICS
+from robustbench_aa.metrics.per_image import OutcomesByKind
 from robustbench_aa.types import CLEAN
 
-Key = TypeVar("Key", bound=Hashable)
-Relative = Callable[[ModelMeans, ModelMeans], dict[Key, np.ndarray]]
-"""Figures of a model relative to a baseline: `relative_figures` or `normalised`."""
+Key = TypeVar("Key", str, tuple[str, str])
+"""A metric, or a metric and a distortion."""
+Normalise = Callable[[MeansByKind, MeansByKind], dict[Key, np.ndarray]]
+"""`normalised_aggregates` or `normalised_by_distortion`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A model's cells in several forms, of which the same functions make figures.
+    """The outcomes of a model on a sample of images, averaged in several ways.
 
-    Two samples are the same if they are one object.
+    The same functions compute a metric from each of these means. Two samples are equal only if they
+    are the same object.
 
     Attributes:
-        outcomes: by kind of data set, of each image.
+        outcomes: outcomes of each image by kind of data set.
     """
 
-    outcomes: ByKind
+    outcomes: OutcomesByKind
 
     @cached_property
-    def whole(self) -> ModelMeans:
+    def means(self) -> MeansByKind:
         """The means over all images."""
-        return means(self.outcomes)
+        return average(self.outcomes)
 
     @cached_property
-    def resampled(self) -> ModelMeans:
-        """The means over each resample."""
-        return means(self.outcomes, resampled=True)
+    def resampled(self) -> MeansByKind:
+        """The means over each bootstrap resample of the images."""
+        return average(self.outcomes, resampled=True)
 
     @cached_property
-    def images(self) -> ModelMeans:
-        """The values of each image: the means over one image."""
+    def by_image(self) -> MeansByKind:
+        """The values of each single image."""
         return {
-            kind: Means(of.wrong, of.agreement, of.flips, of.top5_distance)
-            for kind, of in self.outcomes.items()
+            kind: CellMeans(part.wrong, part.agreement, part.flips, part.top5_distance)
+            for kind, part in self.outcomes.items()
         }
 
     @cached_property
-    def worst(self) -> ModelMeans:
-        """The means of a model that always fails when images are distorted, and never otherwise."""
-        return {kind: _extreme(of, 1.0) for kind, of in self.whole.items()}
+    def worst(self) -> MeansByKind:
+        """The means of a model that fails on every distorted image and on no clean one."""
+        return {kind: _extreme(part, 1.0) for kind, part in self.means.items()}
 
     @cached_property
-    def best(self) -> ModelMeans:
-        """The means of a model that never fails when images are distorted, and always otherwise."""
-        return {kind: _extreme(of, 0.0) for kind, of in self.whole.items()}
+    def best(self) -> MeansByKind:
+        """The means of a model that fails on no distorted image and on every clean one."""
+        return {kind: _extreme(part, 0.0) for kind, part in self.means.items()}
 
     @cached_property
-    def unseen_images(self) -> dict[Hashable, tuple[int, tuple[float, float]]]:
-        """How many images the relative figures are of, and how many of either extreme go unseen.
+    def unseen_images(self) -> dict[str | tuple[str, str], tuple[int, tuple[float, float]]]:
+        """The number of images and the weights of `unseen` images, by normalised metric.
 
-        Relative to a model that always fails: no baseline changes which images fail most.
+        They are computed relative to the worst model: which images fail most does not depend on the
+        baseline.
         """
-        images, worst = self.with_clean_error(self.images), self.with_clean_error(self.worst)
-        found = [*relative_figures(images, worst).items(), *normalised(images, worst).items()]
-        return {key: (len(values), unseen(values)) for key, values in found}
+        by_image, worst = self.with_clean_error(self.by_image), self.with_clean_error(self.worst)
+        values: dict[Any, np.ndarray] = {
+            **normalised_aggregates(by_image, worst),
+            **normalised_by_distortion(by_image, worst),
+        }
+        return {key: (len(images), unseen(images)) for key, images in values.items()}
 
-    def with_clean_error(self, of: ModelMeans) -> ModelMeans:
-        """Return other means with this model's clean error in the place of theirs.
+    def with_clean_error(self, means: MeansByKind) -> MeansByKind:
+        """Return other means of this model with its mean clean error inserted.
 
-        Clean images may be of another data set, which no image of this one can be joined with.
+        Clean images may belong to another data set, so that single images cannot be paired.
         """
         return {
-            kind: replace(part, wrong={**part.wrong, **_clean(self.whole[kind])})
-            for kind, part in of.items()
+            kind: replace(part, wrong={**part.wrong, **_clean(self.means[kind])})
+            for kind, part in means.items()
         }
 
 
-def _clean(of: Means) -> Cells:
-    return {cell: mean for cell, mean in of.wrong.items() if cell == CLEAN}
+def _clean(means: CellMeans) -> Cells:
+    return {cell: mean for cell, mean in means.wrong.items() if cell == CLEAN}
 
 
-def _extreme(of: Means, failing: float) -> Means:
+def _extreme(means: CellMeans, failing: float) -> CellMeans:
     def filled(cells: Cells, value: float) -> Cells:
         return {cell: np.full_like(mean, value) for cell, mean in cells.items()}
 
-    clean = dict.fromkeys(_clean(of), np.asarray(1.0 - failing))
-    return Means(
-        wrong={**filled(of.wrong, failing), **clean},
-        agreement=filled(of.agreement, 1.0 - failing),
-        flips=filled(of.flips, failing),
-        top5_distance=filled(of.top5_distance, failing * TOP5_LARGEST),
+    clean = dict.fromkeys(_clean(means), np.asarray(1.0 - failing))
+    return CellMeans(
+        wrong={**filled(means.wrong, failing), **clean},
+        agreement=filled(means.agreement, 1.0 - failing),
+        flips=filled(means.flips, failing),
+        top5_distance=filled(means.top5_distance, failing * TOP5_LARGEST),
     )
 
 
 def values_by_image(sample: Sample) -> dict[str, np.ndarray]:
-    """Return the figures that are means over images, [N] each, without those of a baseline.
+    """Return the aggregates that are means over images, [N] each, without normalised ones.
 
-    A figure is one of them if the mean of what it would be of every single image is what it is of
-    all. A maximum over corruptions, for instance, is not.
+    An aggregate is a mean over images if the mean of its values on single images equals its value
+    on all of them. A maximum over corruptions, for instance, does not.
     """
-    whole = figures(sample.whole, {})
+    whole = aggregates(sample.means, {})
     return {
-        figure: values
-        for figure, values in figures(sample.images, {}).items()
-        if np.isclose(values.mean(), whole[figure], rtol=1e-9, atol=1e-12, equal_nan=True)
+        metric: values
+        for metric, values in aggregates(sample.by_image, {}).items()
+        if np.isclose(values.mean(), whole[metric], rtol=1e-9, atol=1e-12, equal_nan=True)
     }
 
 
-def figure_intervals(sample: Sample) -> dict[str, Interval]:
-    """Return the interval of every figure of a model, without those of a baseline."""
+def aggregate_intervals(sample: Sample) -> dict[str, Interval]:
+    """Return the interval of every aggregate of a model, without normalised ones."""
     by_image = values_by_image(sample)
-    worst, best = (figures(of, {}) for of in (sample.worst, sample.best))
+    worst, best = (aggregates(means, {}) for means in (sample.worst, sample.best))
     found = {}
-    for figure, value in figures(sample.whole, {}).items():
-        if figure in by_image:
-            smallest, largest = sorted((float(worst[figure]), float(best[figure])))
-            found[figure] = mean_interval(by_image[figure], largest, smallest)
+    for metric, value in aggregates(sample.means, {}).items():
+        if metric in by_image:
+            smallest, largest = sorted((float(worst[metric]), float(best[metric])))
+            found[metric] = mean_interval(by_image[metric], largest, smallest)
         else:
-            resampled = figures(sample.resampled, {})[figure]
-            found[figure] = bootstrap_interval(float(value), resampled)
+            resampled = aggregates(sample.resampled, {})[metric]
+            found[metric] = bootstrap_interval(float(value), resampled)
     return found
 
 
-def relative_intervals(
-    sample: Sample, baseline: Sample | ModelMeans, compute: Relative[Key]
+def normalised_intervals(
+    sample: Sample, baseline: Sample | MeansByKind, compute: Normalise[Key]
 ) -> dict[Key, Interval]:
-    """Return the intervals of a model's figures relative to a baseline.
+    """Return the intervals of a model's normalised metrics.
 
     Args:
-        baseline: a model of the run, or the published means of one.
-        compute: the figures.
+        sample: outcomes of the model.
+        baseline: outcomes of a model of the run, or means of a published one.
+        compute: function that computes the metrics.
 
     Returns:
-        By figure; NaN for a model relative to itself, which is at 100 percent by definition.
+        Intervals by metric. They are NaN for a model relative to itself, which is at 100 percent by
+        definition.
     """
     if sample is baseline:
-        return dict.fromkeys(compute(sample.whole, sample.whole), NONE)
+        return dict.fromkeys(compute(sample.means, sample.means), NONE)
+    means_over_images: dict[Key, np.ndarray] = {}
     if isinstance(baseline, Sample):
-        base, resampled = baseline.whole, compute(sample.resampled, baseline.resampled)
-        means_over_images = {}
+        base, resampled = baseline.means, compute(sample.resampled, baseline.resampled)
     else:
         base, resampled = baseline, compute(sample.resampled, baseline)
-        by_image = compute(sample.with_clean_error(sample.images), baseline)
-        means_over_images = {key: of for key, of in by_image.items() if not _needs_clean(key)}
-    worst, best = (compute(sample.with_clean_error(of), base) for of in (sample.worst, sample.best))
+        by_image = compute(sample.with_clean_error(sample.by_image), baseline)
+        # clean images may be others than the distorted ones
+        means_over_images = {
+            key: values for key, values in by_image.items() if not _uses_clean_error(key)
+        }
+    worst, best = (
+        compute(sample.with_clean_error(means), base) for means in (sample.worst, sample.best)
+    )
     found = {}
-    for key, value in compute(sample.whole, base).items():
-        ends = float(worst[key]), float(best[key])
+    for key, value in compute(sample.means, base).items():
+        bounds = float(worst[key]), float(best[key])
         if key in means_over_images:
-            found[key] = mean_interval(means_over_images[key], *ends)
+            found[key] = mean_interval(means_over_images[key], *bounds)
         else:
-            counted = sample.unseen_images[key]
-            found[key] = ratio_interval(float(value), resampled[key], *counted, *ends)
+            images, weights = sample.unseen_images[key]
+            found[key] = ratio_interval(float(value), resampled[key], images, weights, *bounds)
     return found
 
 
-def _needs_clean(key: Hashable) -> bool:
-    """Whether a figure depends on the clean error too, which may be of other images."""
-    figure = key[0] if isinstance(key, tuple) else key
-    return str(figure).startswith("relative")
+def _uses_clean_error(key: str | tuple[str, str]) -> bool:
+    return METRICS[key if isinstance(key, str) else key[0]].uses_clean_error

@@ -1,4 +1,7 @@
-"""What every figure starts from: each model's outcome on each image, read from its predictions."""
+"""The outcomes of each model on each image, read from its predictions.
+
+Every metric is computed from them.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,19 @@ from robustbench_aa.types import Distortion, counted, groups
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The outcomes of a network, or the mean of several, on one data set.
+    """The outcomes of a network on one data set, or the means of several networks.
+
+    Values are NaN where a cell is incomplete.
 
     Attributes:
-        wrong: by distortion [images], the share of each image's frames that are classified
-            wrongly. NaN where a cell is not complete, as in all others.
-        agreement: by shift protocol [images], how consistent the classes are under shifts.
-        flips: by perturbation [images], how often the class changes along a sequence.
-        top5_distance: by perturbation [images], how far the top-5 list moves.
-        zipf_distance: by perturbation [images], how far the whole ranking moves, if it was kept.
-        ece: by corruption or clean, the expected calibration error.
-        diagonal: by the shift protocol `diagonal` [frames], the true class's probability.
+        wrong: share of each image's frames that are classified wrongly, by distortion [images].
+        agreement: consistency of each image's classes, by shift protocol [images].
+        flips: flip probability of each sequence, by perturbation [images].
+        top5_distance: top-5 distance of each sequence, by perturbation [images].
+        zipf_distance: Zipf distance of each sequence, by perturbation [images]. It is empty unless
+            the run kept rankings.
+        ece: expected calibration error over all images, by corruption or clean [1].
+        diagonal: mean probability of the true class, by the shift protocol `diagonal` [frames].
     """
 
     wrong: Mapping[Distortion, np.ndarray]
@@ -46,32 +51,32 @@ class Outcomes:
 
     @property
     def images(self) -> int:
-        """How many images the data set has."""
+        """The number of images in the data set."""
         return len(next(iter(self.wrong.values())))
 
     @property
     def complete(self) -> bool:
-        """Whether everything that counts has been evaluated, which hold-outs do not."""
-        return not self.lacking
+        """Whether no distortion is missing. Hold-outs may be."""
+        return not self.missing
 
     @property
-    def lacking(self) -> list[Distortion]:
-        """The distortions that count and have not been evaluated on every image."""
+    def missing(self) -> list[Distortion]:
+        """The counted distortions that were not evaluated on every image."""
         return [cell for cell in counted(self.wrong) if np.isnan(self.wrong[cell]).any()]
 
     def counted(self) -> list[Distortion]:
-        """The corruptions that the data set's mean counts."""
+        """Return the corruptions that the data set's mean counts."""
         return [cell for cell in counted(self.wrong) if cell.severity]
 
     def mean_ece(self, cells: Iterable[Distortion]) -> float:
-        """The mean of the calibration errors under some distortions."""
+        """Return the mean of the calibration errors under some distortions."""
         return float(np.mean([self.ece[cell].item() for cell in cells]))
 
 
 POOLED = ("ece", "diagonal")
-"""Outcomes that are of all images together."""
-ByKind = Mapping[str, Outcomes]
-"""Outcomes on the run's data set of each kind: `corruption`, `perturbation`, `shift`, `clean`."""
+"""Outcomes over all images together."""
+OutcomesByKind = Mapping[str, Outcomes]
+"""Outcomes by kind of data set: `corruption`, `perturbation`, `shift` or `clean`."""
 
 
 @dataclass(frozen=True)
@@ -79,28 +84,28 @@ class Model:
     """A model of a run.
 
     Attributes:
-        name: without training seed.
-        parameters: how many.
-        mean: outcomes averaged over its training seeds, image by image.
-        seeds: by name, the outcomes of each network.
+        name: name without the training seed.
+        parameters: number of parameters.
+        mean: outcomes averaged over the training seeds, image by image.
+        seeds: outcomes of each network by its name.
     """
 
     name: str
     parameters: int
-    mean: ByKind
-    seeds: Mapping[str, ByKind]
+    mean: OutcomesByKind
+    seeds: Mapping[str, OutcomesByKind]
 
-    def of_seeds(self, kind: str) -> list[Outcomes]:
-        """Each network's outcomes on the data set of a kind."""
+    def seed_outcomes(self, kind: str) -> list[Outcomes]:
+        """Return the outcomes of each network on the data set of a kind."""
         return [seed[kind] for seed in self.seeds.values()]
 
 
 def read_models(store: Store) -> dict[str, Model]:
-    """The models of a run with all their outcomes, in the order of the run."""
+    """Read the outcomes of all models of a run, in the order of the run."""
     models = {}
     for model, names in groups(store.manifest.models).items():
         seeds = {
-            name: {kind: _read(store, name, data) for kind, data in store.kinds().items()}
+            name: {kind: _read(store, name, dataset) for kind, dataset in store.kinds().items()}
             for name in names
         }
         mean = {kind: _mean([seed[kind] for seed in seeds.values()]) for kind in store.kinds()}
@@ -110,50 +115,49 @@ def read_models(store: Store) -> dict[str, Model]:
 
 
 def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
-    """Image by image; a cell that any of them lacks is NaN."""
+    """Return the means over networks, image by image; NaN in a cell that any network lacks."""
     means = {}
-    for of in fields(Outcomes):
-        tables = [getattr(outcome, of.name) for outcome in outcomes]
-        means[of.name] = {
-            cell: np.mean([table[cell] for table in tables], axis=0) for cell in tables[0]
+    for table in fields(Outcomes):
+        tables = [getattr(outcome, table.name) for outcome in outcomes]
+        means[table.name] = {
+            cell: np.mean([by_cell[cell] for by_cell in tables], axis=0) for cell in tables[0]
         }
     return Outcomes(**means)
 
 
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
-    tables: dict[str, dict[Distortion, np.ndarray]] = {of.name: {} for of in fields(Outcomes)}
+    tables: dict[str, dict[Distortion, np.ndarray]] = {f.name: {} for f in fields(Outcomes)}
     images = store.manifest.datasets[dataset]["images"]
     for cell in store.cells(dataset):
-        of = cell.distortion
-        figures = FIGURES[_group(of, store.manifest.keep_ranking)]
-        rows = store.read(model, cell, ["image", "frame", *figures.columns])
+        measurement = _measurement(cell.distortion, store.manifest.keep_ranking)
+        rows = store.read(model, cell, ["image", "frame", *measurement.columns])
         if rows is None:
-            found = {
+            outcomes = {
                 name: np.full(1 if name in POOLED else images, np.nan)
-                for name in ("wrong", *figures.names)
+                for name in ("wrong", *measurement.names)
             }
         else:
             rows = rows.sort_values(["image", "frame"])
-            columns = (_by_image(rows[name], images) for name in figures.columns)
-            found = figures.compute(of, *columns)
-        for name, values in found.items():
-            tables[name][of] = values
+            columns = (_by_image(rows[name], images) for name in measurement.columns)
+            outcomes = measurement.compute(cell.distortion, *columns)
+        for name, values in outcomes.items():
+            tables[name][cell.distortion] = values
     return Outcomes(**tables)
 
 
 def _by_image(column: pd.Series, images: int) -> np.ndarray:
-    """[images, frames], or [images, frames, classes] of rankings."""
+    """Return a column as [images, frames], or rankings as [images, frames, classes]."""
     values = np.stack(column.to_list()) if column.name == RANKING else column.to_numpy()
     return values.reshape(images, -1, *values.shape[1:])
 
 
-class Figures(NamedTuple):
-    """What is computed of the predictions for a kind of distortion.
+class Measurement(NamedTuple):
+    """The outcomes that are computed from the predictions under some distortions.
 
     Attributes:
-        columns: of the predictions, [images, frames] each.
-        names: of the outcomes beside `wrong`.
-        compute: (distortion, *columns) → outcomes by name.
+        columns: columns of the predictions that are read, [images, frames] each.
+        names: names of the outcomes besides `wrong`.
+        compute: function (distortion, *columns) → outcomes by name.
     """
 
     columns: tuple[str, ...]
@@ -161,27 +165,31 @@ class Figures(NamedTuple):
     compute: Callable[..., dict[str, np.ndarray]]
 
 
-def _of_pictures(
-    _of: Distortion, label: np.ndarray, top1: np.ndarray, probability: np.ndarray
+def _measure_pictures(
+    _distortion: Distortion, label: np.ndarray, top1: np.ndarray, probability: np.ndarray
 ) -> dict[str, np.ndarray]:
     right = top1 == label
     error = expected_calibration_error(probability.ravel(), right.ravel())
     return {"wrong": (~right).mean(axis=1), "ece": np.array([error])}
 
 
-def _of_shifts(of: Distortion, label: np.ndarray, top1: np.ndarray) -> dict[str, np.ndarray]:
-    consistency = crop_consistency if of.name == "crops" else circular_consistency
+def _measure_shifts(
+    shift: Distortion, label: np.ndarray, top1: np.ndarray
+) -> dict[str, np.ndarray]:
+    consistency = crop_consistency if shift.name == "crops" else circular_consistency
     return {"wrong": (top1 != label).mean(axis=1), "agreement": consistency(top1)}
 
 
-def _of_diagonal(
-    _of: Distortion, label: np.ndarray, top1: np.ndarray, probability: np.ndarray
+def _measure_diagonal(
+    _shift: Distortion, label: np.ndarray, top1: np.ndarray, probability: np.ndarray
 ) -> dict[str, np.ndarray]:
     return {"wrong": (top1 != label).mean(axis=1), "diagonal": probability.mean(axis=0)}
 
 
-def _of_sequences(of: Distortion, label: np.ndarray, *top: np.ndarray) -> dict[str, np.ndarray]:
-    noise = of.compared_with == "first"
+def _measure_sequences(
+    perturbation: Distortion, label: np.ndarray, *top: np.ndarray
+) -> dict[str, np.ndarray]:
+    noise = perturbation.compared_with == "first"
     return {
         "wrong": (top[0] != label).mean(axis=1),
         "flips": flip_probability(top[0], noise),
@@ -189,30 +197,35 @@ def _of_sequences(of: Distortion, label: np.ndarray, *top: np.ndarray) -> dict[s
     }
 
 
-def _of_rankings(of: Distortion, label: np.ndarray, ranking: np.ndarray) -> dict[str, np.ndarray]:
+def _measure_rankings(
+    perturbation: Distortion, label: np.ndarray, ranking: np.ndarray
+) -> dict[str, np.ndarray]:
     top = np.moveaxis(ranking[..., :5].astype(np.int32), -1, 0)
-    zipf = zipf_distance(ranking, of.compared_with == "first")
-    return _of_sequences(of, label, *top) | {"zipf_distance": zipf}
+    zipf = zipf_distance(ranking, perturbation.compared_with == "first")
+    return _measure_sequences(perturbation, label, *top) | {"zipf_distance": zipf}
 
 
-FIGURES = {
-    "pictures": Figures(("label", "top1", "top1_probability"), ("ece",), _of_pictures),
-    "shifts": Figures(("label", "top1"), ("agreement",), _of_shifts),
-    "diagonal": Figures(("label", "top1", "label_probability"), ("diagonal",), _of_diagonal),
-    "sequences": Figures(
+MEASUREMENTS = {
+    "pictures": Measurement(("label", "top1", "top1_probability"), ("ece",), _measure_pictures),
+    "shifts": Measurement(("label", "top1"), ("agreement",), _measure_shifts),
+    "diagonal": Measurement(
+        ("label", "top1", "label_probability"), ("diagonal",), _measure_diagonal
+    ),
+    "sequences": Measurement(
         ("label", "top1", "top2", "top3", "top4", "top5"),
         ("flips", "top5_distance"),
-        _of_sequences,
+        _measure_sequences,
     ),
-    "rankings": Figures(
-        ("label", RANKING), ("flips", "top5_distance", "zipf_distance"), _of_rankings
+    "rankings": Measurement(
+        ("label", RANKING), ("flips", "top5_distance", "zipf_distance"), _measure_rankings
     ),
 }
+"""By the form of the predictions."""
 
 
-def _group(of: Distortion, keep_ranking: bool) -> str:
-    if of.kind == "perturbation":
-        return "rankings" if keep_ranking else "sequences"
-    if of.kind == "shift":
-        return "diagonal" if of.name == "diagonal" else "shifts"
-    return "pictures"
+def _measurement(distortion: Distortion, keep_ranking: bool) -> Measurement:
+    if distortion.kind == "perturbation":
+        return MEASUREMENTS["rankings" if keep_ranking else "sequences"]
+    if distortion.kind == "shift":
+        return MEASUREMENTS["diagonal" if distortion.name == "diagonal" else "shifts"]
+    return MEASUREMENTS["pictures"]

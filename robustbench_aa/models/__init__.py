@@ -1,4 +1,4 @@
-"""Models by specification, `SOURCE:NAME[@WEIGHTS]`. A source is one file, registered here."""
+"""Models by specification, `SOURCE:NAME[@WEIGHTS]`; each source is one file of this folder."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["SOURCES", "Source", "expand", "known_models", "load"]
 
 @dataclass(frozen=True)
 class Source:
-    """A place that models come from: a file of this folder, imported when it is first used.
+    """A source of models, imported at its first use.
 
     Attributes:
-        file: its name, without `.py`; it has the functions `load` and `names`.
-        seeds: whether its names have training seeds.
+        file: the name of the source's file, without `.py`; it has the functions `load` and `names`.
+        seeds: whether the source's names have training seeds.
     """
 
     file: str
     seeds: bool = False
 
     def load(self, name: str, weights: str | None) -> Classifier:
-        """The classifier of that name; None are the weights that the source takes by default."""
+        """Return a classifier; None as weights means the source's default."""
         classifier: Classifier = self._module().load(name, weights)
         return classifier
 
     def names(self) -> list[str]:
-        """Every `NAME@WEIGHTS` that the source knows."""
+        """Return every `NAME@WEIGHTS` of the source."""
         return list(self._module().names())
 
     def _module(self) -> Any:
@@ -49,16 +49,16 @@ SOURCES.register("onnx", Source("onnx"))
 
 
 def load(specification: str) -> Classifier:
-    """Loads a model in evaluation mode.
+    """Load a model in evaluation mode.
 
     Args:
-        specification: `SOURCE:NAME[@WEIGHTS]`; weights are a name that the source knows, a path
-            to a `.safetensors` or `.pth` file, or `random`. Where a model has several training
-            seeds and none is named, the first; the classifier's name tells which.
+        specification: `SOURCE:NAME[@WEIGHTS]`. Weights are a name of the source, a path to a
+            `.safetensors` or `.pth` file, or `random`. If a model has several training seeds and
+            the specification names none, the first one is loaded; the classifier's name holds it.
 
     Raises:
-        UsageError: the specification has no source, or the source cannot give what it asks for.
-        UnknownName: an unknown source, name or weights.
+        UsageError: the specification has no source, or the source cannot provide the model.
+        UnknownName: the source, the name or the weights are unknown.
         CheckpointError: the weights cannot be read or do not fit.
     """
     source, name, weights = _parse(specification)
@@ -66,7 +66,7 @@ def load(specification: str) -> Classifier:
 
 
 def expand(specification: str) -> list[str]:
-    """All training seeds of the model that a specification names, or just itself.
+    """Return the specifications of all training seeds of a model, or the given one alone.
 
     >>> expand("digits:resnet@lpf3")
     ['digits:resnet@lpf3-seed0', 'digits:resnet@lpf3-seed1', 'digits:resnet@lpf3-seed2']
@@ -77,7 +77,7 @@ def expand(specification: str) -> list[str]:
 
 
 def known_models(source: str) -> list[str]:
-    """The specifications that a source lists."""
+    """Return all specifications of a source."""
     return [f"{source}:{name}" for name in SOURCES[source].names()]
 
 

@@ -53,25 +53,25 @@ CHECKPOINTS: dict[str, dict[str, str]] = {
     },
     **{name: {DEFAULT: digest} for name, digest in _FINETUNED.items()},
 }
-"""Architecture → weights → the first eight digits of the file's SHA-256, which its name carries."""
+"""Architecture → weights → the first eight digits of the file's SHA-256, as in its name."""
 
 
 def names() -> list[str]:
-    """Every architecture with each of its published weights."""
+    """Return every architecture with each of its published weights."""
     return [f"{name}@{weights}" for name in ARCHITECTURES for weights in CHECKPOINTS[name]]
 
 
 def load(name: str, weights: str | None) -> Classifier:
-    """Loads a published anti-aliased network, with ImageNet's preprocessing.
+    """Load a published anti-aliased network, with ImageNet's preprocessing.
 
     Args:
         name: one of the 23 architectures, such as `resnet50`.
-        weights: `lpf2` to `lpf5`, trained from scratch; `lpf4_finetune`, which None means too;
-            `random`, of filter size 4; or a path, whose keys tell the filter size, whether the
-            first convolution is blurred, and the number of classes.
+        weights: `lpf2` to `lpf5`, trained from scratch; `lpf4_finetune`, the default; `random`,
+            with filter size 4; or a path. The keys of a file determine the filter size, whether
+            the first convolution is blurred, and the number of classes.
 
     Raises:
-        UnknownName: no such architecture or weights.
+        UnknownName: there is no such architecture or weights.
         DownloadError: the weights cannot be downloaded.
         CheckpointError: the file does not fit the architecture.
     """
@@ -93,13 +93,13 @@ def _trained(architecture: Architecture, path: Path) -> nn.Module:
         module = untrained(lambda: architecture.build_for(state))
     except ValueError as error:
         raise CheckpointError(
-            f"{path} holds {error}; a plain one is torchvision:{architecture.name}@PATH"
+            f"{path} holds {error}; load a plain network as torchvision:{architecture.name}@PATH"
         ) from error
     return load_weights(module, path, INPUT_SIZE)
 
 
 def _downloaded(name: str, weights: str) -> Path:
-    """The published file in torch's cache, as torch itself would name it."""
+    """Return the path of the published file in torch's cache, downloading it if needed."""
     if weights not in CHECKPOINTS[name]:
         known = [*CHECKPOINTS[name], "random", "a path"]
         raise UnknownName(f"weights of antialiased:{name}", weights, known)
@@ -109,4 +109,4 @@ def _downloaded(name: str, weights: str) -> Path:
     try:
         return Download(URL + file, "sha256", digest).to(cached)
     except DownloadError as error:
-        raise DownloadError(f"{error}, or name your file: antialiased:{name}@PATH") from error
+        raise DownloadError(f"{error}, or give your file as antialiased:{name}@PATH") from error

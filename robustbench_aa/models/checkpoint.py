@@ -1,4 +1,4 @@
-"""Weights in files: reading them safely and fitting them to a module."""
+"""Checkpoints: reading weights from files safely and loading them into a module."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pickle
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, cast, get_args
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -22,51 +22,53 @@ from robustbench_aa.support.files import is_plain
 CONVERSION = "robustbench_aa.antialias"
 SUFFIXES = (".safetensors", ".pth", ".pt")
 WRAPPERS = ("state_dict", "model")
-"""What training scripts call the weights among an epoch, an optimiser's state and the like."""
+"""The keys under which training scripts save the weights beside other state."""
 PARALLEL = "module."
-"""What torch's data-parallel wrappers put before every key."""
+"""The prefix that torch's data-parallel wrappers add to every key."""
 OLD_DENSENET = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
-"""`norm.1` was what is `norm1` now; files with the old keys are published still."""
-
-
+"""Old keys, `norm.1` for today's `norm1`; files with them are still published."""
 SMALL = 2**28
-"""Bytes that weights may claim whatever the size of their file; some tensors repeat a value."""
-KNOWN: dict[str, tuple[object, ...]] = {
-    "filter_size": tuple(range(1, 8)),
-    "first_conv": (False, True),
-    "max_pool_kernel": (None, *range(1, 17)),
-    "padding_mode": get_args(PaddingMode),
-}
-"""What a file may say of how its network was converted."""
+"""Bytes of weights that any file may hold; some tensors repeat a value, so files can be smaller."""
+
+
+class ConversionEntry(BaseModel):
+    """The metadata of a converted network's file: the arguments of its conversion."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    filter_size: int = Field(Conversion.filter_size, ge=1, le=7)
+    first_conv: bool = Conversion.first_conv
+    max_pool_kernel: int | None = Field(Conversion.max_pool_kernel, ge=1, le=16)
+    padding_mode: PaddingMode = Conversion.padding_mode
 
 
 def is_path(weights: str) -> bool:
-    """Whether weights are meant as a file rather than as a name."""
+    """Return whether weights are given as a path rather than as a name."""
     return weights.endswith(SUFFIXES) or "/" in weights
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Reads the weights of a checkpoint without ever executing anything in it.
+    """Return the weights in a checkpoint, without executing any code in it.
 
     Raises:
-        CheckpointError: there is no such file, it is no checkpoint, or it carries code.
+        CheckpointError: there is no such file, it is not a checkpoint, or it contains code.
     """
     if not is_plain(path):
         raise CheckpointError(f"no weights at {path}; check the path")
     try:
         content = _loaded(path)
-    except Exception as error:  # an unpickler that is fed noise can raise anything
+    except Exception as error:  # unpickling a damaged file can raise anything
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise CheckpointError(
-                f"{path} carries code ({code[1]}), not just tensors, and is not opened; "
+                f"{path} contains code ({code[1]}), not just tensors, and is not opened; "
                 "save module.state_dict() alone"
             ) from error
-        why = "no torch file" if isinstance(error, pickle.UnpicklingError) else cause(error)
-        raise CheckpointError(f"{path} holds no readable weights ({why})") from error
+        why = "not a torch file" if isinstance(error, pickle.UnpicklingError) else cause(error)
+        raise _unreadable(path, why) from error
     state = unwrap(content, path)
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if claimed > max(SMALL, 2 * path.stat().st_size):
-        raise CheckpointError(f"{path} holds far fewer values than it says; save state_dict()")
+        raise CheckpointError(f"{path} holds far fewer values than it claims; save state_dict()")
     return state
 
 
@@ -74,7 +76,7 @@ def _loaded(path: Path) -> object:
     if path.suffix == ".safetensors":
         return load_file(path)
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:  # torch's are not compressed
+        with zipfile.ZipFile(path) as archive:  # torch does not compress its files
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > path.stat().st_size:
             raise ValueError(f"it would unpack to {unpacked:,} bytes")
@@ -82,13 +84,14 @@ def _loaded(path: Path) -> object:
 
 
 def unwrap(content: object, origin: object) -> dict[str, Tensor]:
-    """The state dict within what a training script saved, by the keys that modules have today.
+    """Return the state dict in what a training script saved, with today's keys.
 
     Args:
-        origin: what the message calls the content.
+        content: what the file holds.
+        origin: the name of the content in error messages.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: the content has no state dict.
     """
     if isinstance(content, dict):
         wrapped = (content[key] for key in WRAPPERS if isinstance(content.get(key), dict))
@@ -96,7 +99,7 @@ def unwrap(content: object, origin: object) -> dict[str, Tensor]:
     if (
         not isinstance(content, dict)
         or not content
-        or not all(isinstance(key, str) and _is_dense(of) for key, of in content.items())
+        or not all(isinstance(key, str) and _is_dense(value) for key, value in content.items())
     ):
         raise CheckpointError(f"{origin} holds no state dict of tensors; save module.state_dict()")
     parallel = all(key.startswith(PARALLEL) for key in content)
@@ -104,80 +107,98 @@ def unwrap(content: object, origin: object) -> dict[str, Tensor]:
     return {OLD_DENSENET.sub(r"\1\2", key): tensor for key, tensor in plain.items()}
 
 
-def _is_dense(of: object) -> bool:
-    """Whether it is a tensor whose values can be copied."""
-    if not isinstance(of, Tensor) or of.layout is not torch.strided:
+def _is_dense(value: object) -> bool:
+    """Return whether a value is a tensor whose elements can be copied."""
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
         return False
-    return of.device.type == "cpu" and not of.is_quantized
+    return value.device.type == "cpu" and not value.is_quantized
 
 
 def write_converted(module: nn.Module, path: Path, how: dict[str, object]) -> None:
-    """Writes the weights of a converted network, and how it was converted beside them.
+    """Write the weights of a converted network, with its conversion as metadata.
 
     Args:
-        path: ends in `.safetensors`.
+        module: the converted network.
+        path: a path that ends in `.safetensors`.
         how: the arguments of `antialias()`.
 
     Raises:
-        CheckpointError: the path ends otherwise, or cannot be written.
+        CheckpointError: the path has another suffix, or cannot be written.
     """
     if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path} does not end in .safetensors; name a file that does")
+        raise CheckpointError(f"{path} does not end in .safetensors; use that suffix")
     state = {key: tensor.contiguous() for key, tensor in module.state_dict().items()}
     try:
         save_file(state, path, metadata={CONVERSION: json.dumps(how)})
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write {path} ({cause(error)})") from error
+        raise CheckpointError(
+            f"cannot write {path} ({cause(error)}); choose another path"
+        ) from error
 
 
 def load_weights(module: nn.Module, path: Path, input_size: int) -> nn.Module:
-    """A network with the weights of a file, converted first if those in the file are.
+    """Load the weights of a file into a network, which is converted first if the file's was.
+
+    Args:
+        module: the plain network; it is changed unless it is converted.
+        path: of the checkpoint.
+        input_size: height and width of the network's images, in pixels.
+
+    Returns:
+        The network with the weights.
 
     Raises:
-        CheckpointError: the file cannot be read, or does not fit.
+        CheckpointError: the file cannot be read, or does not fit the network.
     """
     state = read_state_dict(path)
-    how = _conversion(path)
-    if how is not None:
-        module = convert(module, Conversion(**how), input_size)
+    conversion = _conversion(path)
+    if conversion is not None:
+        module = convert(module, conversion, input_size)
     fit(module, state, str(path))
     return module
 
 
 def is_converted(path: Path) -> bool:
-    """Whether the weights in a file are those of a converted network."""
+    """Return whether a file holds the weights of a converted network."""
     return is_plain(path) and _conversion(path) is not None
 
 
-def _conversion(path: Path) -> dict[str, Any] | None:
+def _conversion(path: Path) -> Conversion | None:
+    """Return the conversion that a file's metadata describes; None if there is none."""
     if path.suffix != ".safetensors":
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            told = (file.metadata() or {}).get(CONVERSION)
-        how = json.loads(told) if told else None
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} holds no readable weights ({cause(error)})") from error
-    if how is not None and not _is_known(how):
-        raise CheckpointError(f"{path} was converted in no way that is known ({told})")
-    return cast(dict[str, Any] | None, how)
+            text = (file.metadata() or {}).get(CONVERSION)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, cause(error)) from error
+    if not text:
+        return None
+    try:
+        entry = ConversionEntry.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join([CONVERSION, *map(str, first["loc"])])
+        raise CheckpointError(
+            f"{path} has unusable metadata ({place}: {first['msg']}); convert the network again"
+        ) from error
+    return Conversion(**entry.model_dump())
 
 
-def _is_known(how: object) -> bool:
-    return isinstance(how, dict) and all(
-        any(value == known and type(value) is type(known) for known in KNOWN.get(key, ()))
-        for key, value in how.items()
-    )
+def _unreadable(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(f"{path} holds no readable weights ({why}); save module.state_dict()")
 
 
 def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Loads a state dict whose keys and shapes must be exactly the module's.
+    """Load a state dict into a module that has exactly the same keys and shapes.
 
     Args:
-        origin: what the message calls the weights.
+        module: the network.
+        state: its weights.
+        origin: the name of the weights in error messages.
 
     Raises:
-        CheckpointError: naming the first keys that are missing, unexpected or of another shape.
+        CheckpointError: keys are missing, unexpected or of another shape; names the first ones.
     """
     own = module.state_dict()
     faults = {
@@ -185,14 +206,16 @@ def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
         "unexpected": [key for key in state if key not in own],
         "of another shape": [k for k in own if k in state and own[k].shape != state[k].shape],
     }
-    told = [
+    found = [
         f"{len(keys)} {fault}: {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
         for fault, keys in faults.items()
         if keys
     ]
-    if told:
-        raise CheckpointError(f"{origin} does not fit {type(module).__name__} ({'; '.join(told)})")
+    if found:
+        raise CheckpointError(f"{origin} does not fit {type(module).__name__} ({'; '.join(found)})")
     try:
         module.load_state_dict(state)
-    except (RuntimeError, NotImplementedError) as error:  # values of a type that is no number
-        raise CheckpointError(f"{origin} cannot be copied ({cause(error)})") from error
+    except (RuntimeError, NotImplementedError) as error:  # for example elements that are bits
+        raise CheckpointError(
+            f"{origin} cannot be copied ({cause(error)}); save module.state_dict()"
+        ) from error

@@ -1,6 +1,6 @@
 """The embedded models: small networks for 32-px images, with and without anti-aliasing.
 
-Trained by `data_prep.train_digits` with three seeds for each filter size.
+`data_prep.train_digits` trains them, with three seeds for each filter size.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def names() -> list[str]:
-    """Every embedded model, training seed by training seed."""
+    """Return every embedded model with each training seed."""
     return [
         f"{name}@{weights}-seed{seed}"
         for name, sizes in FILTER_SIZES.items()
@@ -42,16 +42,15 @@ def names() -> list[str]:
 
 
 def load(name: str, weights: str | None) -> Classifier:
-    """Loads an embedded model.
+    """Load an embedded model.
 
     Args:
         name: `resnet` or `vgg`.
-        weights: `baseline`, `lpf2` (of the ResNet), `lpf3` or `lpf5`, each with `-seed0` (what is
-            meant when none is named), `-seed1` or `-seed2`; `random`; or a path. None means
-            `baseline`.
+        weights: `baseline` (the default), `lpf2` (only for the ResNet), `lpf3` or `lpf5`, each
+            with `-seed0` (the default), `-seed1` or `-seed2`; `random`; or a path.
 
     Raises:
-        UnknownName: no such architecture or weights.
+        UnknownName: there is no such architecture or weights.
         CheckpointError: the file does not fit the architecture.
     """
     if name not in NETWORKS:
@@ -69,12 +68,12 @@ def load(name: str, weights: str | None) -> Classifier:
 
 
 def weights_path(name: str, weights: str, seed: int) -> Path:
-    """Where the weights of an embedded model lie."""
+    """Return the path of an embedded model's weights."""
     return WEIGHTS_FOLDER / f"{name}-{weights}-seed{seed}.safetensors"
 
 
 def _module(name: str, weights: str) -> nn.Module:
-    """The network that the weights were trained for: the blurs in them tell its filter size."""
+    """Return a network with weights; blurs among them determine its filter size."""
     network, sizes = NETWORKS[name], FILTER_SIZES[name]
     if weights == "random":
         return untrained(lambda: network(None))
@@ -92,6 +91,8 @@ def _module(name: str, weights: str) -> nn.Module:
     try:
         module = network(None if blur is None else blur.shape[-1])
     except (ValueError, IndexError) as error:
-        raise CheckpointError(f"{path} has no filters of a blur ({cause(error)})") from error
+        raise CheckpointError(
+            f"{path} has no valid blur filters ({cause(error)}); check the path"
+        ) from error
     fit(module, state, str(path))
     return module

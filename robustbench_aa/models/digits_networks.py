@@ -1,8 +1,8 @@
 """The embedded networks' architectures: a small ResNet and a small VGG for 32-px images.
 
-The ResNet has one of each kind of downsampling, so that the paper's three replacements all count:
-max-pooling after the stem, strided convolutions in the blocks, average pooling in the shortcuts.
-The VGG is that of the paper's figure of internal features, with fewer channels.
+The ResNet has every kind of downsampling that anti-aliasing replaces: max-pooling after the stem,
+strided convolutions in the blocks, average pooling in the shortcuts. The VGG is the network of the
+paper's figure of internal features, with fewer channels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from robustbench_aa.antialiasing.layers import PaddingMode
 def max_pool(
     channels: int, filter_size: int | None, padding_mode: PaddingMode = "reflect"
 ) -> nn.Module:
-    """Max-pooling of stride 2, anti-aliased if a filter size is given."""
+    """Return max-pooling of stride 2, anti-aliased if a filter size is given."""
     if filter_size is None:
         return nn.MaxPool2d(2)
     return MaxBlurPool(channels, 2, filter_size, padding_mode=padding_mode)
@@ -26,7 +26,7 @@ def max_pool(
 def strided_conv(
     inputs: int, outputs: int, stride: int, filter_size: int | None
 ) -> tuple[nn.Module, ...]:
-    """Convolution, norm and ReLU; anti-aliased, it runs dense and the blur takes the stride."""
+    """Return convolution, norm and ReLU; anti-aliased, the stride moves to the blur after them."""
     blur = () if filter_size is None or stride == 1 else (BlurPool(outputs, filter_size, stride),)
     return (
         nn.Conv2d(inputs, outputs, 3, 1 if blur else stride, padding=1, bias=False),
@@ -37,7 +37,7 @@ def strided_conv(
 
 
 def average_pool(channels: int, filter_size: int | None) -> nn.Module:
-    """Average pooling of stride 2, anti-aliased if a filter size is given."""
+    """Return average pooling of stride 2, anti-aliased if a filter size is given."""
     return nn.AvgPool2d(2) if filter_size is None else BlurPool(channels, filter_size)
 
 
@@ -47,7 +47,7 @@ class ResidualBlock(nn.Module):
     Args:
         inputs, outputs: channels.
         stride: 1, or 2 for downsampling.
-        filter_size: of the blur before downsampling; None for none.
+        filter_size: the filter size of the blur before downsampling; None for no blur.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, filter_size: int | None) -> None:
@@ -66,7 +66,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, inputs, H, W] → [N, outputs, H / stride, W / stride]."""
+        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
         return torch.relu(self.residual(x) + self.shortcut(x))
 
 
@@ -74,7 +74,7 @@ class ResNet(nn.Sequential):
     """78,042 parameters: a stem and three residual blocks of 16, 32 and 64 channels.
 
     Args:
-        filter_size: of the blur before every downsampling; None for the plain baseline.
+        filter_size: the filter size of every blur; None for the plain baseline.
     """
 
     def __init__(self, filter_size: int | None) -> None:
@@ -90,8 +90,8 @@ class ResNet(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, 32, 32] → logits [N, 10]."""
-        if not torch.is_grad_enabled():  # twice as fast on a CPU, and training stays what it was
+        """Map images [N, 3, 32, 32] to logits [N, 10]."""
+        if not torch.is_grad_enabled():  # twice as fast on a CPU; training is unchanged
             x = x.contiguous(memory_format=torch.channels_last)
         for layer in self:
             x = layer(x)
@@ -105,7 +105,7 @@ class VGG(nn.Sequential):
     with batch norm for 32-px images, whose only fully connected layer is the classifier.
 
     Args:
-        filter_size: of the blur in every pooling; None for the plain baseline.
+        filter_size: the filter size of the blur in every pooling; None for the plain baseline.
     """
 
     CHANNELS = (8, 16, 32, 32, 32)
@@ -118,7 +118,7 @@ class VGG(nn.Sequential):
                 layers = strided_conv(inputs, outputs, 1, filter_size)
                 self.add_module(f"conv{block}_{place}", nn.Sequential(*layers))
                 inputs = outputs
-            # the last map is of one pixel, which cannot be reflected
+            # the last map has one pixel, which cannot be reflected
             self.add_module(f"pool{block}", max_pool(outputs, filter_size, "replicate"))
         self.add_module("flatten", nn.Flatten())
         self.add_module("classifier", nn.Linear(inputs, 10))

@@ -1,9 +1,8 @@
-"""Checkpoints of one's own: `file:ARCHITECTURE@PATH`, or `file:timm/ARCHITECTURE@PATH`."""
+"""The user's checkpoints: `file:ARCHITECTURE@PATH`, or `file:timm/ARCHITECTURE@PATH`."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,33 +12,34 @@ from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.models import timm, torchvision
 from robustbench_aa.models.checkpoint import is_path, load_weights, read_state_dict
 from robustbench_aa.models.plain_module import INPUT_SIZE, bare
+from robustbench_aa.support.files import file_sha256
 from robustbench_aa.types import Classifier
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "torchvision": torchvision.build,
     "timm": timm.build,
 }
-"""Prefix → (architecture, classes or its own number) → the network, untrained."""
+"""By library: a function from an architecture and a number of classes to an untrained network."""
 
 
 def names() -> list[str]:
-    """None: the files are the user's."""
+    """Return no names, since the files are the user's."""
     return []
 
 
 def load(name: str, weights: str | None) -> Classifier:
-    """Loads a checkpoint into an architecture; the file tells the number of classes.
+    """Load a checkpoint into an architecture, with the number of classes in the file.
 
-    The images are taken as ImageNet's networks take them: 224 px, from a shorter side of 256 px by
-    bilinear interpolation, mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225).
+    The preprocessing is ImageNet's: 224 px, from a shorter side of 256 px by bilinear
+    interpolation, mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225).
 
     Args:
-        name: an architecture of torchvision's, or of another library's as `LIBRARY/NAME`.
+        name: an architecture of torchvision, or of another library as `LIBRARY/NAME`.
         weights: a path to a `.pth` or `.safetensors` file.
 
     Raises:
-        UnknownName: no such library or architecture.
-        UsageError: no path is given, or the network does not take images of 224 px.
+        UnknownName: there is no such library or architecture.
+        UsageError: no path is given, or the network does not accept images of 224 px.
         CheckpointError: the file cannot be read or does not fit the architecture.
     """
     if weights is None or not is_path(weights):
@@ -56,6 +56,5 @@ def load(name: str, weights: str | None) -> Classifier:
     if found.shape[1:] == own[head].shape[1:] and len(found) != len(own[head]):
         module = build(architecture, len(found))
     module = load_weights(module, Path(weights), INPUT_SIZE)
-    with Path(weights).open("rb") as file:
-        source = hashlib.file_digest(file, "sha256").hexdigest()
-    return dataclasses.replace(bare(module, f"file:{name}@{weights}"), source_sha256=source)
+    classifier = bare(module, f"file:{name}@{weights}")
+    return dataclasses.replace(classifier, source_sha256=file_sha256(Path(weights)))

@@ -1,4 +1,4 @@
-"""Networks as ONNX files: `onnx:/path/to/model.onnx`, run by onnxruntime on the CPU."""
+"""ONNX files: `onnx:/path/to/model.onnx`, evaluated by onnxruntime on the CPU."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from robustbench_aa.types import Classifier
 
 
 def names() -> list[str]:
-    """None: the files are the user's."""
+    """Return no names, since the files are the user's."""
     return []
 
 
 class Session(nn.Module):
-    """An onnxruntime session in the shape of a module.
+    """A module around an onnxruntime session.
 
     Args:
-        session: with one input, float32 [N, 3, H, W], whose first output are logits [N, classes].
+        session: a session with one input, float32 [N, 3, H, W], and logits [N, classes] as its
+            first output.
     """
 
     def __init__(self, session: Any) -> None:
@@ -34,56 +35,54 @@ class Session(nn.Module):
         self.input = session.get_inputs()[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] → logits [N, classes], on the device of x.
+        """Map images [N, 3, H, W] to logits [N, classes], on the device of x.
 
         Raises:
-            RuntimeError: onnxruntime refuses the images.
+            RuntimeError: onnxruntime rejects the images.
         """
         batch = self.input.shape[0]
         fixed = batch if isinstance(batch, int) else len(x)
         return torch.cat([self._run(part, fixed) for part in x.split(fixed)])
 
     def _run(self, part: Tensor, batch: int) -> Tensor:
-        """The last part of a split is filled up with black images, since graphs may fix N."""
+        """Run one part, filled up with black images, since graphs may fix N."""
         full = torch.cat([part, part.new_zeros(batch - len(part), *part.shape[1:])])
         try:
             logits = self.session.run(None, {self.input.name: full.cpu().numpy()})[0]
-        except Exception as error:  # its errors have no root that others could catch
+        except Exception as error:  # onnxruntime's errors have no common base class
             raise RuntimeError(cause(error)) from error
         return torch.from_numpy(logits).to(part.device)[: len(part)]
 
 
 def load(name: str, weights: str | None) -> Classifier:
-    """Loads an ONNX file; its SHA-256 is the classifier's.
+    """Load an ONNX file, whose SHA-256 becomes the classifier's.
 
-    The images are taken as ImageNet's networks take them, at the size that the graph names or
-    224 px: mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225).
+    The preprocessing is ImageNet's, at the size in the graph or else 224 px: mean
+    (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225).
 
     Args:
-        name: a path.
-        weights: None, or the rest of a path with an `@` in it.
+        name: a path, or the part of it before an `@`.
+        weights: None, or the part of the path after an `@`.
 
     Raises:
-        CheckpointError: there is no such file, it is no ONNX file, or its weights lie elsewhere.
-        UsageError: onnxruntime is not installed, or the graph takes something else than images.
+        CheckpointError: there is no such file, it is not an ONNX file, or its weights are in
+            another file.
+        UsageError: onnxruntime is not installed, or the input of the graph is not images.
     """
     path = Path(name if weights is None else f"{name}@{weights}")
     if not is_plain(path):
         raise CheckpointError(f"no model at {path}; check the path")
     content = path.read_bytes()
     module = Session(_opened(content, path))
-    return bare(module, f"onnx:{path}", _input_size(module, path), _sha256(content))
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(content).hexdigest()
+    return bare(module, f"onnx:{path}", _input_size(module, path), digest)
 
 
 def _opened(content: bytes, path: Path) -> Any:
-    """A session of these bytes alone, so that their hash tells all of the weights."""
+    """Return a session of these bytes alone, so that their digest covers all weights."""
     onnxruntime = extra("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
-    # weights in a file beside would escape the hash: they are looked for where nothing can be
+    # a digest cannot cover weights in another file: an impossible folder makes loading them fail
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(path)
     )
@@ -91,7 +90,7 @@ def _opened(content: bytes, path: Path) -> Any:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise CheckpointError(
-            f"{path} is no ONNX file with its weights inside ({cause(error)}); export it as one"
+            f"{path} is not an ONNX file with its weights inside ({cause(error)}); export it as one"
         ) from error
 
 
@@ -99,7 +98,9 @@ def _input_size(module: Session, path: Path) -> int:
     inputs = module.session.get_inputs()
     shape = module.input.shape
     if len(inputs) > 1 or module.input.type != "tensor(float)" or len(shape) != 4:
-        told = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
-        raise UsageError(f"{path} takes {told}; export it with one float32 input [N, 3, H, W]")
+        found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+        raise UsageError(
+            f"{path} has the inputs {found}; export it with one float32 input [N, 3, H, W]"
+        )
     size = shape[2]
     return size if isinstance(size, int) else INPUT_SIZE

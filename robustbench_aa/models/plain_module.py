@@ -1,4 +1,4 @@
-"""A bare module: one that comes without a word on its input, and is taken for ImageNet's."""
+"""Plain modules, which do not describe their input, as classifiers for ImageNet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ PREPROCESSING = Preprocessing(
 def bare(
     module: nn.Module, name: str, input_size: int = INPUT_SIZE, weights_sha256: str = ""
 ) -> Classifier:
-    """A module as a classifier of ImageNet's preprocessing; one black image tells its classes.
+    """Return a classifier around a module, with ImageNet's preprocessing.
+
+    A black image goes through the module to find the number of classes.
+
+    Args:
+        module: the network.
+        name: the classifier's name.
+        input_size: height and width of its images, in pixels.
+        weights_sha256: the digest of its weights; computed if empty.
 
     Raises:
         UsageError: the module does not map [1, 3, input_size, input_size] to logits [1, classes].
@@ -26,7 +34,7 @@ def bare(
     try:
         with torch.inference_mode():
             logits = module.eval()(torch.zeros(shape))
-    except Exception as error:  # the module may be anybody's
+    except Exception as error:  # the module may be the user's
         raise _unfit(name, shape, cause(error)) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

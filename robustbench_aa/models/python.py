@@ -1,4 +1,4 @@
-"""The user's own code: `python:package.module:function`."""
+"""Models from the user's code: `python:package.module:function`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from robustbench_aa.types import Classifier
 
 
 def names() -> list[str]:
-    """None: the code is the user's."""
+    """Return no names, since the code is the user's."""
     return []
 
 
 def load(name: str, weights: str | None) -> Classifier:
-    """Calls a function without arguments for a model.
+    """Call a function without arguments and return its model.
 
     Args:
-        name: `package.module:function`; the current folder is searched too. The function returns
-            a `Classifier`, which is taken as it is but for its name, or an `nn.Module`, which is
-            taken for ImageNet's: 224 px, from a shorter side of 256 px, mean
+        name: `package.module:function`; the current folder is searched as well. The function
+            returns a `Classifier`, which only gets a new name, or an `nn.Module`, which gets
+            ImageNet's preprocessing: 224 px, from a shorter side of 256 px, mean
             (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225).
-        weights: None; the function knows its own.
+        weights: None, since the function loads its own.
 
     Raises:
         UnknownName: the module has no such function.
-        UsageError: the module cannot be imported, or the function fails or returns anything else.
+        UsageError: the module cannot be imported, or the function fails or returns another type.
     """
     module, _, function = name.partition(":")
     if not module or not function or weights is not None:
@@ -67,7 +67,7 @@ def load(name: str, weights: str | None) -> Classifier:
 def source_sha256(module: ModuleType) -> str:
     """Return the SHA-256 of a module's source and of what it imports from the same folder.
 
-    A change of code can change predictions while weights and printed form stay as they are.
+    A change of the code can change predictions while weights and architecture stay the same.
     """
     if not module.__file__:
         return ""
@@ -108,10 +108,10 @@ def _find(module: str, function: str) -> Any:
     try:
         with _current_folder():
             found = import_module(module)
-    except Exception as error:  # so is the module
+    except Exception as error:  # the module is the user's as well
         raise UsageError(
             f"module {module} cannot be imported ({type(error).__name__}: {cause(error)}); "
-            "it is looked for in the current folder and among the installed packages"
+            "put it into the current folder or install it"
         ) from error
     call = getattr(found, function, None)
     if not callable(call):

@@ -1,4 +1,4 @@
-"""timm's networks, with published weights, weights in a file, or none."""
+"""Networks of timm, with published weights, weights in a file, or random ones."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from robustbench_aa.types import Classifier, Preprocessing
 
 
 def names() -> list[str]:
-    """Every published network, or none where timm is not installed."""
+    """Return every network with published weights; none if timm is not installed."""
     return list(_timm().list_pretrained()) if find_spec("timm") else []
 
 
 def load(name: str, weights: str | None) -> Classifier:
-    """Loads a network of timm's with the preprocessing that timm's data configuration names.
+    """Load a network of timm, with the preprocessing of timm's data configuration.
 
     Args:
         name: a model, such as `resnet18.a1_in1k`, or `hf-hub:ORGANISATION/MODEL`.
         weights: None for the published ones, `random`, or a path.
 
     Raises:
-        UnknownName: no such model or weights.
+        UnknownName: there is no such model or weights.
         UsageError: timm is not installed, the weights are not published or cannot be downloaded,
-            or the network does not take square images of three channels.
+            or the network does not accept square images with three channels.
         CheckpointError: the file does not fit the architecture.
     """
     if weights is None:
@@ -43,8 +43,8 @@ def load(name: str, weights: str | None) -> Classifier:
     channels, height, width = how["input_size"]
     if channels != 3 or height != width:
         raise UsageError(
-            f"{specification} takes images of {channels} × {height} × {width}, "
-            "not square ones of 3 channels; choose another"
+            f"{specification} expects images of {channels} × {height} × {width}, "
+            "not square ones with 3 channels; choose another model"
         )
     if weights and weights != "random":
         module = load_weights(module, Path(weights), height)
@@ -63,11 +63,15 @@ def load(name: str, weights: str | None) -> Classifier:
 
 
 def build(name: str, classes: int | None = None) -> Any:
-    """An architecture with random weights, for the classes of its published ones if none are given.
+    """Return an architecture with random weights.
+
+    Args:
+        name: a model of timm.
+        classes: the number of classes; None for that of the published weights.
 
     Raises:
-        UnknownName: no such model.
-        UsageError: timm is not installed, or the description of a hub's model is out of reach.
+        UnknownName: there is no such model.
+        UsageError: timm is not installed, or the description of a hub's model cannot be downloaded.
     """
     arguments = {} if classes is None else {"num_classes": classes}
     return _created(name, **arguments)
@@ -90,10 +94,10 @@ def _created(name: str, **arguments: Any) -> Any:
         raise UnknownName("timm model", name, [*timm.list_models(), *timm.list_pretrained()])
     try:
         return untrained(lambda: timm.create_model(name, **arguments))
-    except Exception as error:  # the hub's clients share no root of their errors
+    except Exception as error:  # errors of the hub's clients have no common base class
         raise UsageError(
-            f"timm:{name} cannot be made ({cause(error)}); where weights cannot be downloaded, "
-            "fetch them elsewhere and name the file: timm:NAME@PATH"
+            f"timm:{name} cannot be created ({cause(error)}); if its weights cannot be downloaded, "
+            "fetch them elsewhere and give the file as timm:NAME@PATH"
         ) from error
 
 

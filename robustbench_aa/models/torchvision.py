@@ -1,4 +1,4 @@
-"""torchvision's classification networks, with published weights, weights in a file, or none."""
+"""Classification networks of torchvision, with published weights, a file's, or random ones."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from robustbench_aa.types import Classifier, Preprocessing
 
 CLASSES = 1000
 TRANSFORM_INPUT = ("googlenet", "inception_v3")
-"""Published with weights from TensorFlow, for which they turn ImageNet's normalisation back."""
+"""Networks with weights from TensorFlow, which undo ImageNet's normalisation."""
 
 
 def names() -> list[str]:
-    """Every architecture with each of its published weights."""
+    """Return every architecture with each of its published weights."""
     return [f"{name}@{known.name}" for name in _architectures() for known in _published(name)]
 
 
 def load(name: str, weights: str | None) -> Classifier:
-    """Loads a network of torchvision's with the preprocessing of its published weights.
+    """Load a network of torchvision, with the preprocessing of its published weights.
 
     Args:
         name: an architecture for classification, such as `resnet50`.
-        weights: a name such as `IMAGENET1K_V1`; `DEFAULT`, which None means too; `random`; or a
-            path to published weights, told apart by their file name, otherwise taken for the
-            default ones. A file with other classes than ImageNet's is `file:NAME@PATH`'s.
+        weights: a name such as `IMAGENET1K_V1`; `DEFAULT`, the default; `random`; or a path. The
+            name of a file with published weights determines its preprocessing; other files get
+            that of the default weights. For classes other than ImageNet's, use `file:NAME@PATH`.
 
     Raises:
-        UnknownName: no such architecture or weights.
+        UnknownName: there is no such architecture or weights.
         UsageError: the weights cannot be downloaded.
         CheckpointError: the file does not fit the architecture.
     """
@@ -67,17 +67,19 @@ def load(name: str, weights: str | None) -> Classifier:
 
 
 def build(name: str, classes: int = CLASSES, published: Any = None) -> nn.Module:
-    """An architecture with random weights.
+    """Return an architecture with random weights.
 
     Args:
-        published: the member of torchvision's weights enumeration that it is built to take.
+        name: an architecture of torchvision.
+        classes: the number of classes.
+        published: the member of torchvision's weights enumeration that is loaded into it later.
 
     Raises:
-        UnknownName: no such architecture.
+        UnknownName: there is no such architecture.
     """
     _published(name)
     arguments: dict[str, Any] = {"num_classes": classes}
-    if name in TRANSFORM_INPUT:  # which torchvision warns about if left to itself
+    if name in TRANSFORM_INPUT:  # torchvision warns if these are not given
         arguments |= {"init_weights": False, "transform_input": published is not None}
     if name.startswith("vit_") and published is not None:
         arguments["image_size"] = published.transforms().crop_size[0]
@@ -90,7 +92,7 @@ def _architectures() -> list[str]:
 
 
 def _published(name: str) -> Any:
-    """The enumeration of an architecture's weights."""
+    """Return torchvision's enumeration of an architecture's weights."""
     if name not in _architectures():
         raise UnknownName("torchvision model", name, _architectures())
     return models.get_model_weights(name)
@@ -104,13 +106,13 @@ def _named(name: str, weights: str) -> Any:
 
 
 def _downloaded(name: str, known: Any) -> nn.Module:
-    """A network with published weights, from torch's cache if they are there."""
+    """Return a network with published weights, from torch's cache if it has them."""
     try:
         module: nn.Module = models.get_model(name, weights=known)
     except (OSError, HTTPException, RuntimeError) as error:  # the last: a hash that does not match
         cached = Path(torch.hub.get_dir(), "checkpoints", Path(known.url).name)
         raise UsageError(
             f"{known.url} cannot be downloaded ({cause(error)}); fetch it elsewhere and save it "
-            f"as {cached}, or name your file: torchvision:{name}@PATH"
+            f"as {cached}, or give your file as torchvision:{name}@PATH"
         ) from error
     return module

@@ -1,4 +1,4 @@
-"""A network before training, the same one every time."""
+"""Untrained networks with reproducible random weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def untrained(build: Callable[[], M]) -> M:
-    """What `build` makes when its random weights come from seed 0; other draws are not moved."""
+    """Return the network that `build` makes with seed 0; torch's random state is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build()

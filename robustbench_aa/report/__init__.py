@@ -1,17 +1,21 @@
-"""Reports: tables, figures and a page computed from the predictions alone, without torch."""
+"""Reports: tables, plots and a page, computed from predictions without torch."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robustbench_aa.errors import RunError, StoreError, cause
 from robustbench_aa.report.latex import latex_table
 from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
 from robustbench_aa.store.storage import replaced, restore
+from robustbench_aa.store.thumbnails import Samples
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Tables", "make_tables", "write_report"]
 
@@ -20,29 +24,36 @@ def write_report(
     tables: Tables,
     folder: Path,
     title: str,
-    samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    samples: Samples,
+    maps: pd.DataFrame | None = None,
     latex: bool = False,
 ) -> list[Path]:
-    """Write tables, figures and the page into a folder and return the paths of what was written.
+    """Write tables, plots and the page into a folder.
 
-    All of a report takes the place of an earlier one, or nothing does. Files of the folder that are
-    not a report's, such as feature maps, stay.
+    A report replaces an earlier one completely or not at all. Nothing in the folder is read; other
+    files in it, such as notes, remain.
 
     Args:
-        title: of the page.
-        samples: what the models saw, for the page.
-        latex: whether `leaderboard.tex` is written too.
+        tables: tables of the run.
+        folder: folder of the report.
+        title: title of the page.
+        samples: images that the models saw, for the page.
+        maps: feature maps of the run, for the page; None if there are none.
+        latex: whether to write `leaderboard.tex` too.
+
+    Returns:
+        Paths of the files written.
 
     Raises:
-        RunError: the folder is or has a link, which might lead to anybody's files.
-        StoreError: a file cannot be written; the earlier report stays as it was.
+        RunError: the folder is or contains a symbolic link, which may lead to other files.
+        StoreError: a file cannot be written. The earlier report remains as it was.
     """
     restore(folder)
     _check_links(folder)
     try:
         with replaced(folder) as new:
             _carry_over(folder, new)
-            written = _write(tables, new, title, samples, latex)
+            written = _write(tables, new, title, samples, maps, latex)
             names = [path.relative_to(new) for path in written]
     except OSError as error:
         where = error.filename or folder
@@ -53,8 +64,8 @@ def write_report(
 
 
 def _carry_over(folder: Path, new: Path) -> None:
-    """Link what is in a folder and belongs to no report into the one that takes its place."""
-    own = {*(f"{of.name}.csv" for of in fields(Tables)), "leaderboard.tex", "index.html"}
+    """Link files that belong to no report into the folder that replaces theirs."""
+    own = {*(f"{table.name}.csv" for table in fields(Tables)), "leaderboard.tex", "index.html"}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if path.is_file() and name.as_posix() not in own and name.parts[0] != "figures":
@@ -69,33 +80,32 @@ def _write(
     tables: Tables,
     folder: Path,
     title: str,
-    samples: Mapping[str, Mapping[str, Sequence[bytes]]],
+    samples: Samples,
+    maps: pd.DataFrame | None,
     latex: bool,
 ) -> list[Path]:
     # matplotlib is slow to load
-    from robustbench_aa.report.feature_maps import draw_feature_maps, read_feature_maps
+    from robustbench_aa.report.feature_maps import draw_feature_maps
     from robustbench_aa.report.page import render_page
-    from robustbench_aa.report.plots import draw_figures
+    from robustbench_aa.report.plots import draw_plots
 
     written = tables.write(folder)
     document = folder / "leaderboard.tex"
     if latex:
         document.write_text(latex_table(tables.leaderboard), encoding="utf-8")
         written.append(document)
-    # published rows have a figure or two each, and no cells to draw
-    drawn = draw_figures(replace(tables, leaderboard=own_rows(tables.leaderboard)))
-    for name, figure in drawn.items():
-        written += figure.write(folder / "figures" / name)
-    if (maps := read_feature_maps(folder / "features")) is not None:
-        drawn["features"] = draw_feature_maps(maps)
+    # published rows have only a few values each
+    plots = draw_plots(replace(tables, leaderboard=own_rows(tables.leaderboard)))
+    for name, plot in plots.items():
+        written += plot.write(folder / "figures" / name)
+    if maps is not None:
+        plots["features"] = draw_feature_maps(maps)
     page = folder / "index.html"
-    page.write_text(render_page(title, tables, drawn, samples), encoding="utf-8")
+    page.write_text(render_page(title, tables, plots, samples), encoding="utf-8")
     return [*written, page]
 
 
 def _check_links(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():
-            raise RunError(
-                f"{path} is a link, and reports are not written through links; delete it"
-            )
+            raise RunError(f"{path} is a symbolic link, and reports do not follow links; delete it")

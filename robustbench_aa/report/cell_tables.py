@@ -1,4 +1,4 @@
-"""The tables of a run's cells: a row a model and corruption, perturbation, shift or severity."""
+"""Tables with one row per model and corruption, perturbation, shift or severity."""
 
 from __future__ import annotations
 
@@ -10,46 +10,56 @@ import numpy as np
 import pandas as pd
 
 from robustbench_aa.metrics.bootstrap import mean_interval
-from robustbench_aa.metrics.consistency import among_correct
+from robustbench_aa.metrics.consistency import consistency_among_correct
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST, ZIPF_LARGEST
 from robustbench_aa.metrics.per_image import Model
 from robustbench_aa.types import CLEAN
 
-Row = dict[str, Any]
-
 
 def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:
-    """Return the error in every cell of the sets of corrupted and of clean images.
+    """Return the error under every corruption at every severity, and on clean images.
 
-    Clean images have severity 0, a row for each data set that has them.
+    Clean images have severity 0 and one row per data set that contains them.
 
     Args:
-        kinds: the run's data set of each kind.
+        models: models of the run.
+        kinds: data sets of the run by kind.
     """
     rows = []
     if "corruption" not in kinds:
         return pd.DataFrame()
     for model in models:
         for kind in [kind for kind in ("clean", "corruption") if kind in kinds]:
-            mean, seeds = model.mean[kind], model.of_seeds(kind)
+            mean, seeds = model.mean[kind], model.seed_outcomes(kind)
             for distortion, wrong in mean.wrong.items():
-                told = {"model": model.name, "dataset": kinds[kind], "corruption": distortion.name}
-                cell = {"severity": distortion.severity or 0, "images": mean.images}
+                cell: dict[str, Any] = {
+                    "model": model.name,
+                    "dataset": kinds[kind],
+                    "corruption": distortion.name,
+                }
+                cell |= {"severity": distortion.severity or 0, "images": mean.images}
                 error = _estimate("error", wrong, [seed.wrong[distortion] for seed in seeds])
-                rows.append(told | cell | error | {"group": distortion.group})
+                rows.append(cell | error | {"group": distortion.group})
     return pd.DataFrame(rows)
 
 
 def perturbations(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
-    """Counted perturbations, and those held out that were evaluated."""
+    """Return the flip probability and the distances under every perturbation.
+
+    Hold-out perturbations that were not evaluated have no row.
+    """
     rows = []
     for model in models if dataset else ():
-        mean, seeds = model.mean["perturbation"], model.of_seeds("perturbation")
+        mean, seeds = model.mean["perturbation"], model.seed_outcomes("perturbation")
         for cell, flips in mean.flips.items():
             if cell.held_out and np.isnan(flips).all():
                 continue
-            told = {"model": model.name, "dataset": dataset, "perturbation": cell.name}
-            row = told | {"images": mean.images}
+            row: dict[str, Any] = {
+                "model": model.name,
+                "dataset": dataset,
+                "perturbation": cell.name,
+            }
+            row |= {"images": mean.images}
             row |= _estimate("flip_probability", flips, [seed.flips[cell] for seed in seeds])
             distances = [seed.top5_distance[cell] for seed in seeds]
             row |= _estimate("top5_distance", mean.top5_distance[cell], distances, TOP5_LARGEST)
@@ -61,61 +71,60 @@ def perturbations(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
 
 
 def diagonal(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
-    """The true class's mean probability as the crop slides along the diagonal."""
+    """Return the mean probability of the true class at every offset along the diagonal."""
     rows = []
     for model in models if dataset else ():
         mean = model.mean["shift"]
         for probabilities in mean.diagonal.values():
             for offset, probability in enumerate(probabilities):
-                told = {"model": model.name, "dataset": dataset, "offset": offset}
-                rows.append(told | {"images": mean.images, "label_probability": probability})
+                row = {"model": model.name, "dataset": dataset, "offset": offset}
+                rows.append(row | {"images": mean.images, "label_probability": probability})
     return pd.DataFrame(rows)
 
 
 def consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
-    """The consistency under every shift protocol that compares frames."""
+    """Return the consistency under every shift protocol that compares frames."""
     rows = []
     for model in models if dataset else ():
-        mean, seeds = model.mean["shift"], model.of_seeds("shift")
+        mean, seeds = model.mean["shift"], model.seed_outcomes("shift")
         for shift, agreement in mean.agreement.items():
-            told = {"model": model.name, "dataset": dataset, "protocol": shift.name}
-            accuracy = {"images": mean.images, "accuracy": 1.0 - mean.wrong[shift].mean()}
-            agreements = [seed.agreement[shift] for seed in seeds]
-            correct = [among_correct(s.agreement[shift], s.wrong[shift]) for s in seeds]
-            among = {"consistency_among_correct": np.mean(correct)}
-            row = told | accuracy | _estimate("consistency", agreement, agreements)
-            rows.append(row | among)
+            row: dict[str, Any] = {"model": model.name, "dataset": dataset, "protocol": shift.name}
+            row |= {"images": mean.images, "accuracy": 1.0 - mean.wrong[shift].mean()}
+            row |= _estimate("consistency", agreement, [seed.agreement[shift] for seed in seeds])
+            among = [consistency_among_correct(s.agreement[shift], s.wrong[shift]) for s in seeds]
+            rows.append(row | {"consistency_among_correct": np.mean(among)})
     return pd.DataFrame(rows)
 
 
 def calibration(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
-    """The expected calibration error by severity: the mean over the counted corruptions."""
+    """Return the expected calibration error by severity, averaged over the counted corruptions."""
     rows = []
     for model in models if dataset else ():
-        mean, seeds = model.mean["corruption"], model.of_seeds("corruption")
+        mean, seeds = model.mean["corruption"], model.seed_outcomes("corruption")
         cells = [cell for cell in (CLEAN, *mean.counted()) if cell in mean.ece]
         cells.sort(key=lambda cell: cell.severity or 0)
-        for severity, of in groupby(cells, key=lambda cell: cell.severity or 0):
-            told = {"model": model.name, "dataset": dataset, "severity": severity}
-            alike = list(of)
-            figures = {"images": mean.images, "ece": mean.mean_ece(alike)}
-            rows.append(told | figures | {"ece_std": std([s.mean_ece(alike) for s in seeds])})
+        for severity, grouped in groupby(cells, key=lambda cell: cell.severity or 0):
+            same_severity = list(grouped)
+            row = {"model": model.name, "dataset": dataset, "severity": severity}
+            row |= {"images": mean.images, "ece": mean.mean_ece(same_severity)}
+            spread = std([seed.mean_ece(same_severity) for seed in seeds])
+            rows.append(row | {"ece_std": spread})
     return pd.DataFrame(rows)
 
 
 def _estimate(
-    figure: str, mean: np.ndarray, seeds: Sequence[np.ndarray], largest: float = 1.0
-) -> Row:
-    """The mean over images, its interval, and its spread over training seeds."""
+    metric: str, mean: np.ndarray, seeds: Sequence[np.ndarray], largest: float = 1.0
+) -> dict[str, float]:
+    """Return the mean over images, its interval, and its spread over training seeds."""
     low, high = mean_interval(mean, largest)
     return {
-        figure: mean.mean(),
-        f"{figure}_low": low,
-        f"{figure}_high": high,
-        f"{figure}_std": std([seed.mean() for seed in seeds]),
+        metric: mean.mean(),
+        f"{metric}_low": low,
+        f"{metric}_high": high,
+        f"{metric}_std": std([seed.mean() for seed in seeds]),
     }
 
 
 def std(values: Sequence[float]) -> float:
-    """The standard deviation over training seeds; NaN for one alone."""
+    """Return the standard deviation over training seeds; NaN for a single one."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan

@@ -1,55 +1,52 @@
-"""The leaderboard as a LaTeX table, for a document that loads booktabs."""
+"""The leaderboard as a LaTeX table for documents that load booktabs."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_aa.report.terminal import BESIDE
+from robustbench_aa.metrics.metric import find_metric, is_normalised
+from robustbench_aa.report.columns import value_columns
 
-NORMALISED = {"mce": "mCE", "relative_mce": "relative mCE", "mfr": "mFR", "mt5d": "mT5D"}
-"""How figures whose names end with their baseline's are written."""
-MORE_IS_BETTER = "consistency"
 SPECIAL = str.maketrans(
-    {of: f"\\{of}" for of in "&%$#_{}"}
+    {char: f"\\{char}" for char in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    # what is another character in LaTeX's first encoding, or an argument after a line's end
+    # other characters in LaTeX's original encoding, and brackets that start an optional argument
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}"}
 )
 
 
 def latex_table(leaderboard: pd.DataFrame) -> str:
-    """A `tabular` with a row a model; all figures are in percent, with one decimal.
+    """Return the leaderboard as a `tabular`, with all values in percent with one decimal.
 
-    `±` is the standard deviation over training seeds. The best of a column is bold, and what reads
-    like it; `--` is what there is not.
+    `±` is followed by the standard deviation over training seeds. The best value of a column is
+    bold, as are all that round to it. `--` is a missing value.
     """
-    figures = [
-        column
-        for column in map(str, leaderboard.select_dtypes("float"))
-        if column != "params_m" and not column.endswith(BESIDE)
-    ]
-    columns = {"model": leaderboard["model"].map(_escaped)}
-    columns |= {_header(figure): _cells(leaderboard, figure) for figure in figures}
+    floats = set(map(str, leaderboard.select_dtypes("float"))) - {"params_m"}
+    metrics = [column for column in value_columns(leaderboard) if column in floats]
+    columns = {"model": leaderboard["model"].map(_escape)}
+    columns |= {_header(column): _cells(leaderboard, column) for column in metrics}
     if "source" in leaderboard:
-        columns["source"] = leaderboard["source"].map(_escaped, na_action="ignore").fillna("")
-    form = "l" + "r" * len(figures) + "l" * ("source" in columns)
-    text: str = pd.DataFrame(columns).to_latex(index=False, escape=False, column_format=form)
+        columns["source"] = leaderboard["source"].map(_escape, na_action="ignore").fillna("")
+    layout = "l" + "r" * len(metrics) + "l" * ("source" in columns)
+    text: str = pd.DataFrame(columns).to_latex(index=False, escape=False, column_format=layout)
     return text
 
 
-def _header(figure: str) -> str:
-    for name, written in NORMALISED.items():
-        if figure.startswith(f"{name}_"):
-            return rf"{written} ({_escaped(figure.removeprefix(f'{name}_'))}) [\%]"
-    return rf"{figure.replace('_', ' ')} [\%]"
+def _header(column: str) -> str:
+    metric = find_metric(column)
+    title, suffix = (metric.title, column[len(metric.name) + 1 :]) if metric else (column, "")
+    if metric and metric.normalised:
+        return rf"{title} ({_escape(suffix)}) [\%]"
+    return rf"{' '.join([title, suffix]).strip().replace('_', ' ')} [\%]"
 
 
-def _cells(leaderboard: pd.DataFrame, figure: str) -> pd.Series:
-    """The text of a figure's cells."""
-    percent = 1 if figure.startswith(tuple(f"{name}_" for name in NORMALISED)) else 100
-    values = (leaderboard[figure] * percent).round(1)
-    best = values.max() if figure.startswith(MORE_IS_BETTER) else values.min()
-    spreads = leaderboard.get(f"{figure}_std", values * float("nan")) * percent
+def _cells(leaderboard: pd.DataFrame, column: str) -> pd.Series:
+    """Return the texts of a column."""
+    metric = find_metric(column)
+    percent = 1 if is_normalised(column) else 100
+    values = (leaderboard[column] * percent).round(1)
+    best = values.max() if metric and metric.higher_is_better else values.min()
+    spreads = leaderboard.get(f"{column}_std", values * float("nan")) * percent
     cells = []
     for value, spread in zip(values, spreads, strict=True):
         text = rf"\textbf{{{value:.1f}}}" if value == best else f"{value:.1f}"
@@ -58,5 +55,5 @@ def _cells(leaderboard: pd.DataFrame, figure: str) -> pd.Series:
     return pd.Series(cells)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.translate(SPECIAL)

@@ -1,4 +1,4 @@
-"""The leaderboard: a row a model, its figures with their intervals, and who can be told apart."""
+"""The leaderboard: one row per model with its metrics, their intervals and the rank groups."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pandas as pd
 
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.metrics.aggregates import (
-    ModelMeans,
-    figures,
-    means,
-    normalised,
-    relative_figures,
+    MeansByKind,
+    aggregates,
+    average,
+    normalised_aggregates,
+    normalised_by_distortion,
 )
-from robustbench_aa.metrics.baselines import BASELINES, is_comparable, published_for
+from robustbench_aa.metrics.baselines import BASELINES, is_comparable, published_means
 from robustbench_aa.metrics.bootstrap import (
     Interval,
     Resampled,
@@ -26,37 +26,34 @@ from robustbench_aa.metrics.bootstrap import (
 )
 from robustbench_aa.metrics.estimates import (
     Sample,
-    figure_intervals,
-    relative_intervals,
+    aggregate_intervals,
+    normalised_intervals,
     values_by_image,
 )
-from robustbench_aa.metrics.per_image import ByKind, Model
+from robustbench_aa.metrics.metric import find_metric
+from robustbench_aa.metrics.per_image import Model, OutcomesByKind
 from robustbench_aa.report.cell_tables import std
 
-Row = dict[str, Any]
-
-RANKED_BY = {
-    "mean_error": True,
-    "mean_error_other": True,
-    "mean_flip_probability": True,
-    "clean_error": True,
-    "consistency_crops": False,
-    "consistency_circular": False,
-}
-"""The first of these figures that a leaderboard has ranks it; True where less is better."""
+RANKED_BY = (
+    *("mean_error", "mean_error_other", "mean_flip_probability", "clean_error"),
+    *("consistency_crops", "consistency_circular"),
+)
+"""The first of these metrics that a leaderboard contains ranks its rows."""
 ALWAYS = ("alexnet",)
-"""The published baselines that need not be asked for."""
+"""The published baselines whose columns are always included where they are comparable."""
+NO_SPREAD = ("model", "params_m", "images", "complete")
+"""Columns without a standard deviation over training seeds."""
 
 
-class Board:
-    """The models of a run and their figures, relative to any baseline.
+class Leaderboard:
+    """The models of a run and their metrics, relative to any baseline.
 
-    Resampling the images is what takes time; it is done once for all baselines.
+    Resampling the images takes most of the time. It is done once for all baselines.
 
     Args:
-        models: by name.
-        kinds: the run's data set of each kind.
-        datasets: by name, as `run.json` has them.
+        models: models of the run by name.
+        kinds: data sets of the run by kind.
+        datasets: descriptions of the data sets in `run.json`, by name.
     """
 
     def __init__(
@@ -68,189 +65,207 @@ class Board:
         self._models = models
         self._datasets = list(kinds.values())
         first = next(iter(models.values()))
-        fitting = {kind for kind, of in kinds.items() if is_comparable(of, datasets[of])}
-        on_imagenet = {kind: of for kind, of in first.mean.items() if kind in fitting}
+        comparable = {kind for kind, name in kinds.items() if is_comparable(datasets[name])}
+        outcomes = {kind: part for kind, part in first.mean.items() if kind in comparable}
         self._published = {
-            name: of
-            for name, of in published_for(on_imagenet).items()
-            if normalised(self._points[first.name], of)
+            name: means
+            for name, means in published_means(outcomes).items()
+            if normalised_by_distortion(self._means[first.name], means)
         }
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """What figures can be relative to: the run's models and the published ones that fit."""
+        """The possible baselines: the models of the run and the comparable published ones."""
         return tuple(dict.fromkeys([*self._models, *self._published]))
 
-    def leaderboard(self, baseline: str | None = None) -> pd.DataFrame:
-        """A row a model, the best first.
+    def table(self, baseline: str | None = None) -> pd.DataFrame:
+        """Return the leaderboard: one row per model, the best first.
 
         Args:
-            baseline: one of `baselines`, for the normalised figures; AlexNet's are there anyway
-                where they fit. In the tables below likewise.
+            baseline: one of `baselines`, for the normalised metrics; None for none. Columns
+                relative to AlexNet are always included where they are comparable.
 
         Raises:
-            UnknownName: neither a model of the run nor a published baseline.
-            UsageError: a published baseline is not of what the run measures.
+            UnknownName: the baseline is neither a model of the run nor a published one.
+            UsageError: the published baseline is not comparable with the run.
         """
-        relative_to = self._relative_to(baseline)
+        baselines = self._select(baseline)
         rows = []
         for name, model in self._models.items():
-            seeds = [self._row(seed, model, of, relative_to) for seed, of in model.seeds.items()]
-            row = self._row(name, model, model.mean, relative_to)
+            seeds = [self._row(seed, model, part, baselines) for seed, part in model.seeds.items()]
+            row = self._row(name, model, model.mean, baselines)
             if "mean_error" in row:
                 low, high = self._intervals[name]["mean_error"]
                 row |= {"mean_error_low": low, "mean_error_high": high}
             rows.append(row | _seed_spread(seeds))
-        return self._ranked(pd.DataFrame(rows)[_ordered(rows)])
+        return self._ranked(pd.DataFrame(rows)[_ordered_columns(rows)])
 
     def seeds(self, baseline: str | None = None) -> pd.DataFrame:
-        """A row a network, of the models that have several training seeds."""
-        relative_to = self._relative_to(baseline)
+        """Return one row per network of the models with several training seeds.
+
+        Args:
+            baseline: as in `table`.
+        """
+        baselines = self._select(baseline)
         rows = [
-            self._row(seed, model, of, relative_to)
+            self._row(seed, model, outcomes, baselines)
             for model in self._models.values()
-            for seed, of in model.seeds.items()
+            for seed, outcomes in model.seeds.items()
             if len(model.seeds) > 1
         ]
         return pd.DataFrame(rows)
 
     def intervals(self, baseline: str | None = None) -> pd.DataFrame:
-        """A row a model and figure, with its 95% interval over images."""
-        relative_to = self._relative_to(baseline)
+        """Return one row per model and metric, with its 95% interval over images.
+
+        Args:
+            baseline: as in `table`.
+        """
+        baselines = self._select(baseline)
         rows = []
         for name, sample in self._samples.items():
-            found = dict(self._intervals[name])
-            for of_baseline in relative_to:
-                base = self._baseline(of_baseline)
-                for figure, bounds in relative_intervals(sample, base, relative_figures).items():
-                    found[f"{figure}_{of_baseline}"] = bounds
-            for figure, value in figures(sample.whole, relative_to).items():
-                rows.append({"model": name, "figure": figure} | _told(value, found[figure]))
+            intervals = dict(self._intervals[name])
+            for base in baselines:
+                normalised = normalised_intervals(sample, self._base(base), normalised_aggregates)
+                intervals |= {f"{metric}_{base}": bounds for metric, bounds in normalised.items()}
+            for metric, value in aggregates(sample.means, baselines).items():
+                rows.append({"model": name, "metric": metric} | _estimate(value, intervals[metric]))
         return pd.DataFrame(rows)
 
     def normalised(self, baseline: str | None = None) -> pd.DataFrame:
-        """A row a model, baseline, figure and distortion: CE, relative CE, FR and T5D."""
+        """Return one row per model, baseline, metric and distortion: CE, relative CE, FR and T5D.
+
+        Args:
+            baseline: as in `table`.
+        """
         rows = []
         for name, sample in self._samples.items():
-            for of_baseline, means_of_baseline in self._relative_to(baseline).items():
-                found = relative_intervals(sample, self._baseline(of_baseline), normalised)
-                values = normalised(sample.whole, means_of_baseline)
-                for (figure, of), value in values.items():
-                    told = {"model": name, "baseline": of_baseline, "figure": figure, "of": of}
-                    rows.append(told | _told(value, found[figure, of]))
+            for base, means in self._select(baseline).items():
+                intervals = normalised_intervals(sample, self._base(base), normalised_by_distortion)
+                for key, value in normalised_by_distortion(sample.means, means).items():
+                    row = {"model": name, "baseline": base, "metric": key[0], "distortion": key[1]}
+                    rows.append(row | _estimate(value, intervals[key]))
         return pd.DataFrame(rows)
 
     def relative(self) -> pd.DataFrame:
-        """A row a model, baseline and normalised aggregate, for each of `baselines`."""
-        points = self._published | self._points
+        """Return one row per model, baseline and normalised aggregate, for all `baselines`."""
+        all_means = self._published | self._means
         rows = []
-        for baseline in self.baselines:
+        for base in self.baselines:
+            means = all_means[base]
             for name, model in self._models.items():
                 sample = self._samples[name]
-                found = relative_intervals(sample, self._baseline(baseline), relative_figures)
-                seeds = [relative_figures(self._points[s], points[baseline]) for s in model.seeds]
-                for figure, value in relative_figures(sample.whole, points[baseline]).items():
-                    told = {"model": name, "baseline": baseline, "figure": figure}
-                    row = told | _told(value, found[figure])
-                    rows.append(row | {"std": std([float(seed[figure]) for seed in seeds])})
+                intervals = normalised_intervals(sample, self._base(base), normalised_aggregates)
+                seeds = [normalised_aggregates(self._means[seed], means) for seed in model.seeds]
+                for metric, value in normalised_aggregates(sample.means, means).items():
+                    row = {"model": name, "baseline": base, "metric": metric}
+                    spread = std([float(seed[metric]) for seed in seeds])
+                    rows.append(row | _estimate(value, intervals[metric]) | {"std": spread})
         return pd.DataFrame(rows)
 
     def _row(
-        self, name: str, model: Model, outcomes: ByKind, relative_to: Mapping[str, ModelMeans]
-    ) -> Row:
-        """The figures of a model, or of one of its training seeds, in the order of the columns."""
-        images = max(of.images for of in outcomes.values())
-        row: Row = {"model": name, "params_m": model.parameters / 1e6, "images": images}
-        found = figures(self._points[name], relative_to)
-        row |= {figure: float(value) for figure, value in found.items()}
+        self,
+        name: str,
+        model: Model,
+        outcomes: OutcomesByKind,
+        baselines: Mapping[str, MeansByKind],
+    ) -> dict[str, Any]:
+        """Return the metrics of a model, or of one of its networks, in the order of columns."""
+        images = max(part.images for part in outcomes.values())
+        row: dict[str, Any] = {"model": name, "params_m": model.parameters / 1e6, "images": images}
+        values = aggregates(self._means[name], baselines)
+        row |= {metric: float(value) for metric, value in values.items()}
         if corrupted := outcomes.get("corruption"):
             row["ece"] = corrupted.mean_ece(corrupted.counted())
-        return row | {"complete": all(of.complete for of in outcomes.values())}
+        return row | {"complete": all(part.complete for part in outcomes.values())}
 
-    def _relative_to(self, baseline: str | None) -> dict[str, ModelMeans]:
-        """The means of a baseline, and those of AlexNet where they fit."""
-        always = {name: of for name, of in self._published.items() if name in ALWAYS}
+    def _select(self, baseline: str | None) -> dict[str, MeansByKind]:
+        """Return the means of a baseline, and those of AlexNet where they are comparable."""
+        always = {name: means for name, means in self._published.items() if name in ALWAYS}
         if baseline is None:
             return always
         if baseline not in self.baselines:
             if baseline in BASELINES:
                 raise UsageError(
-                    f"baseline {baseline} is published for the distortions of ImageNet-C and "
-                    f"ImageNet-P alone, and this run measures {', '.join(self._datasets)}; name a "
-                    f"model of the run: {', '.join(self._models)}"
+                    f"baseline {baseline} is published only for the distortions of ImageNet-C and "
+                    f"ImageNet-P, and this run uses {', '.join(self._datasets)}; name a model of "
+                    f"the run: {', '.join(self._models)}"
                 )
             raise UnknownName("baseline (a model of the run)", baseline, self.baselines)
-        known = self._published | self._points
-        return {baseline: known[baseline]} | {n: of for n, of in always.items() if n != baseline}
+        return {baseline: (self._published | self._means)[baseline]} | {
+            name: means for name, means in always.items() if name != baseline
+        }
 
     @cached_property
-    def _points(self) -> dict[str, ModelMeans]:
+    def _means(self) -> dict[str, MeansByKind]:
         """The means over all images, of every model and of every network."""
         return {
-            name: means(outcomes)
+            name: average(outcomes)
             for model in self._models.values()
             for name, outcomes in {model.name: model.mean, **model.seeds}.items()
         }
 
-    def _baseline(self, name: str) -> Sample | ModelMeans:
-        """A model of the run, or the published means of one."""
+    def _base(self, name: str) -> Sample | MeansByKind:
+        """Return the outcomes of a model of the run, or the means of a published baseline."""
         return self._samples[name] if name in self._samples else self._published[name]
 
     @cached_property
     def _samples(self) -> dict[str, Sample]:
-        """What every model did on every image."""
+        """The outcomes of every model on every image."""
         return {name: Sample(model.mean) for name, model in self._models.items()}
 
     @cached_property
     def _intervals(self) -> dict[str, dict[str, Interval]]:
-        """Every model's intervals, without those of figures that need a baseline."""
-        return {name: figure_intervals(sample) for name, sample in self._samples.items()}
+        """The intervals of every model, without normalised metrics."""
+        return {name: aggregate_intervals(sample) for name, sample in self._samples.items()}
 
     def _ranked(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Order rows by the figure that ranks them; those that lack it come last, unranked."""
-        figure = ranking_figure(table)
-        rank = table[figure].rank(method="min", ascending=RANKED_BY[figure]).astype("Int64")
+        """Sort rows by the ranking metric. Rows without it come last and have no rank."""
+        column = ranking_column(table)
+        metric = find_metric(column)
+        lower_is_better = not (metric and metric.higher_is_better)
+        rank = table[column].rank(method="min", ascending=lower_is_better).astype("Int64")
         table.insert(0, "rank", rank)
         table = table.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
         ranks = dict(zip(table["model"], table["rank"], strict=True))
-        groups = self._rank_groups(figure, [name for name in ranks if not pd.isna(ranks[name])])
+        groups = self._rank_groups(column, [name for name in ranks if not pd.isna(ranks[name])])
         place = list(table).index("complete") + 1
-        of_row = [ranks[groups[name]] if name in groups else None for name in ranks]
-        table.insert(place, "rank_group", pd.Series(of_row, dtype="Int64"))
+        group_ranks = [ranks[groups[name]] if name in groups else None for name in ranks]
+        table.insert(place, "rank_group", pd.Series(group_ranks, dtype="Int64"))
         return table
 
-    def _rank_groups(self, figure: str, names: Sequence[str]) -> dict[str, str]:
-        """The first model of every ranked model's group.
+    def _rank_groups(self, metric: str, names: Sequence[str]) -> dict[str, str]:
+        """Return the first model of every ranked model's group.
 
-        A model begins a group where its difference to the first of the group before is beyond
-        chance: the interval excludes zero.
+        A model starts a new group if it differs significantly from the first model of the previous
+        group: the interval of the difference excludes zero.
         """
         groups = {name: name for name in names[:1]}
         if len(names) < 2:
             return groups
-        values = np.stack([values_by_image(self._samples[name])[figure] for name in names], axis=1)
+        values = np.stack([values_by_image(self._samples[name])[metric] for name in names], axis=1)
         sums, added = resampled_sums(values)
         first = 0
         for place in range(1, len(names)):
             resampled = Resampled(sums[:, place] - sums[:, first], added)
-            found = paired_difference(values[:, place] - values[:, first], resampled)
-            if found.low > 0 or found.high < 0:
+            difference = paired_difference(values[:, place] - values[:, first], resampled)
+            if difference.low > 0 or difference.high < 0:
                 first = place
             groups[names[place]] = names[first]
         return groups
 
 
-def _told(value: np.ndarray, bounds: Interval) -> Row:
-    return {"value": float(value), "low": bounds[0], "high": bounds[1]}
-
-
-def ranking_figure(leaderboard: pd.DataFrame) -> str:
-    """The column that ranks a leaderboard's rows."""
+def ranking_column(leaderboard: pd.DataFrame) -> str:
+    """Return the column that ranks a leaderboard's rows."""
     return next(column for column in RANKED_BY if column in leaderboard)
 
 
-def _ordered(rows: Sequence[Row]) -> list[str]:
-    """The columns of the contract in its order, each interval after its figure."""
+def _estimate(value: np.ndarray, interval: Interval) -> dict[str, Any]:
+    return {"value": float(value), "low": interval[0], "high": interval[1]}
+
+
+def _ordered_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns of all rows in order, with the bounds of `mean_error` after it."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     for bound in ("mean_error_high", "mean_error_low"):
         if bound in columns:
@@ -259,8 +274,8 @@ def _ordered(rows: Sequence[Row]) -> list[str]:
     return columns
 
 
-def _seed_spread(seeds: Sequence[Row]) -> Row:
-    """How far a model's training seeds lie apart: the standard deviation of their figures."""
-    told = ("model", "params_m", "images", "complete")
-    spread = {f"{f}_std": std([seed[f] for seed in seeds]) for f in seeds[0] if f not in told}
+def _seed_spread(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the number of training seeds and the standard deviations of their metrics."""
+    metrics = [column for column in seeds[0] if column not in NO_SPREAD]
+    spread = {f"{metric}_std": std([seed[metric] for seed in seeds]) for metric in metrics}
     return {"seeds": len(seeds)} | spread

@@ -1,4 +1,4 @@
-"""Rows of the literature below one's own, where they are of the same thing."""
+"""Published results in the leaderboard, where they are comparable."""
 
 from __future__ import annotations
 
@@ -8,45 +8,48 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aa.errors import UsageError
-from robustbench_aa.metrics.baselines import CLASSES, SIZE, is_comparable, published
+from robustbench_aa.metrics.baselines import CLASSES, SIZE, is_comparable, published_table
+from robustbench_aa.metrics.metric import is_normalised
 
-Identity = Mapping[str, Any]
 
+def append_published(
+    leaderboard: pd.DataFrame, datasets: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Append the comparable published results, with their `source`.
 
-def with_published(leaderboard: pd.DataFrame, datasets: Mapping[str, Identity]) -> pd.DataFrame:
-    """A leaderboard with the published rows that have any of its figures, in `source` their origin.
-
-    They come last, have no rank and are not asked whether they are complete. A mean error stands
-    beside published ones only where it is of the same corruptions, which is where `mce_alexnet`
-    is.
+    They come last, without a rank. Published mean errors are included only where `mce_alexnet`
+    exists, because only then the mean is over the same corruptions.
 
     Args:
-        datasets: of the run, as `run.json` has them.
+        leaderboard: leaderboard of the run.
+        datasets: descriptions of the run's data sets in `run.json`.
 
     Raises:
-        UsageError: the run is not of ImageNet's photographs as the literature has seen them, or
-            nothing was published of what it measures.
+        UsageError: published results are not comparable with the run, or there are none for its
+            metrics.
     """
-    strange = [_told(*of) for of in datasets.items() if not is_comparable(*of)]
-    if strange:
+    others = [
+        _describe(name, dataset) for name, dataset in datasets.items() if not is_comparable(dataset)
+    ]
+    if others:
         raise UsageError(
-            f"published figures are of ImageNet's {CLASSES} classes at Resize 256, CenterCrop "
-            f"{SIZE}, as ImageNet-C's and ImageNet-P's files have them, and this run measures "
-            f"{', '.join(strange)}; leave out --with-published"
+            f"published results are for all {CLASSES} classes of ImageNet at Resize 256, "
+            f"CenterCrop {SIZE}, as in the files of ImageNet-C and ImageNet-P, but this run uses "
+            f"{', '.join(others)}; leave out --with-published"
         )
-    rows = published("leaderboard")
+    rows = published_table("leaderboard")
     shared = [column for column in map(str, rows) if column in leaderboard and column != "model"]
-    if "alexnet" in set(leaderboard["model"]):  # figures may be relative to that one
-        shared = [column for column in shared if not column.endswith("_alexnet")]
+    if "alexnet" in set(leaderboard["model"]):  # columns may be relative to that model instead
+        shared = [column for column in shared if not is_normalised(column)]
     if "mce_alexnet" not in shared and "mean_error" in shared:
         shared.remove("mean_error")
     if not shared:
         raise UsageError(
-            f"nothing was published of what this run measures on {', '.join(datasets)}; "
+            f"there are no published results for the metrics of this run on {', '.join(datasets)}; "
             "leave out --with-published"
         )
     rows = rows.dropna(how="all", subset=shared)
-    # types that can be empty
+    # column types that allow missing values
     whole = dict.fromkeys(leaderboard.select_dtypes("int"), "Int64")
     own = leaderboard.astype(whole | {"complete": "boolean"})
     table = pd.concat([own, rows[["model", *shared]]], ignore_index=True)
@@ -55,13 +58,13 @@ def with_published(leaderboard: pd.DataFrame, datasets: Mapping[str, Identity]) 
 
 
 def own_rows(leaderboard: pd.DataFrame) -> pd.DataFrame:
-    """A leaderboard without its published rows."""
+    """Return a leaderboard without its published rows."""
     return leaderboard[leaderboard["source"].isna()] if "source" in leaderboard else leaderboard
 
 
-def _told(name: str, of: Identity) -> str:
-    labels = of["labels"]
+def _describe(name: str, dataset: Mapping[str, Any]) -> str:
+    labels = dataset["labels"]
     return (
-        f"{name} ({labels['present']} of {of['classes']} classes by {labels['rule']}, "
-        f"{of['size']} px, {of['geometry']}, pixels by {of['pixels']})"
+        f"{name} ({labels['present']} of {dataset['classes']} classes by {labels['rule']}, "
+        f"{dataset['size']} px, {dataset['geometry']}, pixels by {dataset['pixels']})"
     )

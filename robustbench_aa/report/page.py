@@ -1,10 +1,10 @@
-"""The page: one HTML file that opens from disk and asks no network for anything."""
+"""The page of a report: one HTML file that opens from disk and needs no network."""
 
 from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,31 +15,28 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from robustbench_aa.metrics.baselines import BASELINES
-from robustbench_aa.report.leaderboard import ranking_figure
-from robustbench_aa.report.plots import INK, Drawn
-from robustbench_aa.report.rounding import in_full, rounded
+from robustbench_aa.report.columns import value_columns
+from robustbench_aa.report.leaderboard import ranking_column
+from robustbench_aa.report.plots import INK, Plot
+from robustbench_aa.report.rounding import format_full, format_rounded
 from robustbench_aa.report.tables import Tables
+from robustbench_aa.store.thumbnails import Samples
 
-Samples = Mapping[str, Mapping[str, Sequence[bytes]]]
-"""By data set and name of a distortion: WebP files, one a severity."""
 THEME = "<style>:root{color:#1b1b1f}@media(prefers-color-scheme:dark){:root{color:#e8e9ec}}</style>"
-"""The colour of ink inside a picture, which does not see the page's."""
-
-
-Row = dict[str, Any]
+"""The colours inside an SVG image, which does not inherit those of the page."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number on the page.
+    """A cell of a table on the page.
 
     Attributes:
-        text: rounded, with its spread over training seeds.
-        order: in full, as in the CSV file; empty for none.
-        interval: rounded, in words.
-        column: what it is.
-        relative: the normalised figure, if the choice of a baseline changes it.
-        shade: in [0, 1], how dark it lies on a heat map.
+        text: rounded value, with its spread over training seeds.
+        order: unrounded value as in the CSV file, for sorting; empty for a missing value.
+        interval: rounded bounds of the interval.
+        column: name of the column.
+        relative: normalised metric, if the value depends on the chosen baseline.
+        shade: intensity of the background in a heat map, in [0, 1].
     """
 
     text: str
@@ -50,47 +47,54 @@ class Cell:
     shade: float = 0.0
 
 
-def render_page(title: str, tables: Tables, figures: Mapping[str, Drawn], samples: Samples) -> str:
-    """The text of the page.
+def render_page(title: str, tables: Tables, plots: Mapping[str, Plot], samples: Samples) -> str:
+    """Render the page as HTML.
 
     Args:
-        title: what the run is called.
-        figures: by name, those of `draw_figures`, and `features` if there are feature maps.
-        samples: what the models saw.
+        title: title of the run.
+        tables: tables of the run.
+        plots: plots of `draw_plots` by name, and `features` if there are feature maps.
+        samples: images that the models saw.
     """
     loader = PackageLoader("robustbench_aa.report", "template")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    pictures = {
-        name: {"uri": _uri("image/svg+xml", _themed(of.svg())), "caption": of.caption}
-        for name, of in figures.items()
+    plot_images = {
+        name: {"uri": _uri("image/svg+xml", _themed(plot.svg())), "caption": plot.caption}
+        for name, plot in plots.items()
     }
-    strips = {
-        dataset: {name: [_uri("image/webp", file) for file in files] for name, files in of.items()}
-        for dataset, of in samples.items()
+    sample_images = {
+        dataset: {
+            name: [_uri("image/webp", file) for file in files] for name, files in by_name.items()
+        }
+        for dataset, by_name in samples.items()
     }
     return environment.get_template("page.html.jinja").render(
         _leaderboard(tables),
         title=title,
         library=_library(),
-        figures=pictures,
+        plots=plot_images,
         grids=list(_grids(tables)),
-        samples=strips,
+        samples=sample_images,
         warnings=tables.warnings,
         missing=tables.missing.to_dict("records"),
         completing=_completing(tables),
         unverified=_rests_on_unverified(tables),
         provenance={
-            of: rows.to_dict("records") for of, rows in tables.provenance.groupby("of", sort=False)
+            subject: rows.to_dict("records")
+            for subject, rows in tables.provenance.groupby("subject", sort=False)
         },
     )
 
 
 def _completing(tables: Tables) -> dict[str, str]:
-    """Return the command that evaluates what is missing, and what must be changed before."""
+    """Return the command that evaluates the missing predictions, and an explanation of it."""
     if not tables.command:
         return {}
     if not tables.subset:
-        return {"command": tables.command, "how": "The command that started the run fills them in:"}
+        return {
+            "command": tables.command,
+            "how": "The command that started the run evaluates them:",
+        }
     words = shlex.split(tables.command)
     whole = [
         word
@@ -98,82 +102,78 @@ def _completing(tables: Tables) -> dict[str, str]:
         if not {before, word.partition("=")[0]} & {*SUBSET_OPTIONS}
     ]
     if whole != words:
-        how = "The latest session was asked for a part. This command evaluates the rest:"
+        how = "The latest session evaluated only a part. This command evaluates the rest:"
     else:
-        how = "The latest session was asked for a part. Take corruptions, severities and "
-        how += "perturbations out of its suite; then this command evaluates the rest:"
+        how = "The latest session evaluated only a part. Remove corruptions, severities and "
+        how += "perturbations from its suite; then this command evaluates the rest:"
     return {"command": shlex.join(whole), "how": how}
 
 
 SUBSET_OPTIONS = ("--corruption", "--severity", "--perturbation")
-"""The options that ask for some of the distortions only; each takes a value."""
+"""The options that select some of the distortions. Each takes a value."""
 
 
 def _rests_on_unverified(tables: Tables) -> bool:
-    """Return whether metrics are relative to AlexNet's flips, which no primary source confirms."""
+    """Return whether metrics rest on AlexNet's flip rates, which no primary source confirms."""
     relative = tables.relative
     if relative.empty:
         return False
-    flips = relative["figure"].isin(["mfr", "mt5d"])
+    flips = relative["metric"].isin(["mfr", "mt5d"])
     return bool((flips & relative["baseline"].isin([*BASELINES])).any())
 
 
 def _leaderboard(tables: Tables) -> dict[str, Any]:
-    """Rows of the leaderboard; of the figures of every baseline, one baseline's are shown."""
+    """Return the values of the leaderboard on the page.
+
+    The page contains the normalised metrics for every baseline, and shows those for one.
+    """
     board, relative = tables.leaderboard, tables.relative
     baselines = list(dict.fromkeys(relative["baseline"])) if not relative.empty else []
-    figures = list(dict.fromkeys(relative["figure"])) if not relative.empty else []
-    normalised = {f"{figure}_{baseline}" for figure in figures for baseline in baselines}
-    plain = [
-        name
-        for name in map(str, board)
-        if name not in normalised and not name.endswith(("_low", "_high", "_std"))
-    ]
+    metrics = list(dict.fromkeys(relative["metric"])) if not relative.empty else []
+    normalised = {f"{metric}_{baseline}" for metric in metrics for baseline in baselines}
+    plain = [name for name in value_columns(board) if name not in normalised]
     place = plain.index("complete")
     baseline = tables.baseline if tables.baseline in baselines else next(iter(baselines), None)
-    of_baselines: dict[str, dict[str, dict[str, Cell]]] = {name: {} for name in baselines}
+    # by baseline, model and metric
+    choices: dict[str, dict[str, dict[str, Cell]]] = {name: {} for name in baselines}
     for row in _records(relative):
-        of_model = of_baselines[row["baseline"]].setdefault(row["model"], {})
-        of_model[row["figure"]] = _number(row, "value", f"{row['figure']}_", row["figure"])
+        by_metric = choices[row["baseline"]].setdefault(row["model"], {})
+        by_metric[row["metric"]] = _number(row, "value", row["metric"], row["metric"])
     intervals = {
-        (of["model"], of["figure"]): {"low": of["low"], "high": of["high"]}
-        for of in _records(tables.intervals)
+        (row["model"], row["metric"]): {"low": row["low"], "high": row["high"]}
+        for row in _records(tables.intervals)
     }
     rows = []
     for row in _records(board):
         cells = [_cell(row | intervals.get((row["model"], name), {}), name) for name in plain]
-        shown = of_baselines[baseline].get(row["model"], {}) if baseline else {}
-        cells[place:place] = [shown.get(f, Cell("–", relative=f)) for f in figures]
-        rows.append({"model": row["model"], "published": _is_published(row), "cells": cells})
+        shown = choices[baseline].get(row["model"], {}) if baseline else {}
+        cells[place:place] = [shown.get(name, Cell("–", relative=name)) for name in metrics]
+        rows.append({"model": row["model"], "published": bool(row.get("source")), "cells": cells})
     columns = [{"name": name, "text": name in TEXT, "relative": ""} for name in plain]
-    columns[place:place] = [{"name": f, "text": False, "relative": f} for f in figures]
+    columns[place:place] = [{"name": name, "text": False, "relative": name} for name in metrics]
     return {
         "rows": rows,
         "columns": columns,
         "own": sum(not row["published"] for row in rows),
         "published": any(row["published"] for row in rows),
-        "ranked_by": ranking_figure(board),
+        "ranked_by": ranking_column(board),
         "baseline": baseline,
         "baselines": baselines,
         "relative": {
             name: {
-                model: {figure: vars(cell) for figure, cell in of.items()}
-                for model, of in models.items()
+                model: {metric: vars(cell) for metric, cell in by_metric.items()}
+                for model, by_metric in models.items()
             }
-            for name, models in of_baselines.items()
+            for name, models in choices.items()
         },
     }
 
 
 TEXT = ("model", "complete", "source")
-"""Columns that are no numbers."""
+"""Columns without numbers."""
 
 
-def _is_published(row: Row) -> bool:
-    return bool(row.get("source"))
-
-
-def _cell(row: Row, column: str) -> Cell:
+def _cell(row: Mapping[str, Any], column: str) -> Cell:
     value = row[column]
     if isinstance(value, float) and column not in WHOLE:
         return _number(row, column, column)
@@ -182,75 +182,76 @@ def _cell(row: Row, column: str) -> Cell:
 
 
 WHOLE = ("rank", "rank_group", "images", "classes", "classes_present", "seeds")
-"""Columns of whole numbers, which are read as fractions where some are missing."""
+"""Columns of whole numbers, which pandas turns into floats if some are missing."""
 
 
-def _number(row: Row, key: str, column: str, relative: str = "") -> Cell:
-    """A figure with its spread over training seeds and its interval, as far as they are known."""
+def _number(row: Mapping[str, Any], key: str, column: str, relative: str = "") -> Cell:
+    """Return a value with its spread over training seeds and its interval, if it has them."""
     spread = row.get("std" if relative else f"{column}_std", float("nan"))
-    text = rounded(row[key], column)
+    text = format_rounded(row[key], column)
     if not pd.isna(spread):
-        text += f" ± {rounded(spread, column)}"
+        text += f" ± {format_rounded(spread, column)}"
     interval = ""
     if not pd.isna(row.get("low", float("nan"))):
-        interval = f"{rounded(row['low'], column)} to {rounded(row['high'], column)}"
-    return Cell(text, in_full(row[key]), interval, column, relative)
+        low, high = (format_rounded(row[bound], column) for bound in ("low", "high"))
+        interval = f"{low} to {high}"
+    return Cell(text, format_full(row[key]), interval, column, relative)
 
 
 def _grids(tables: Tables) -> Iterator[dict[str, Any]]:
-    """The sections that are tables of numbers with figures below."""
+    """Yield the sections that consist of tables of numbers and plots."""
     corruptions = tables.corruptions
     if not corruptions.empty:
         yield {
             "anchor": "corruptions",
             "heading": "Error by corruption and severity",
-            "note": "Top-1 error. The mean error counts ImageNet-C's 15 corruptions: neither its "
-            "hold-outs (speckle_noise, gaussian_blur, spatter, saturate) nor any other.",
+            "note": "Top-1 error. The mean error counts the 15 corruptions of ImageNet-C, without "
+            "its hold-outs (speckle_noise, gaussian_blur, spatter, saturate) or others.",
             "tables": [
-                _matrix(of, "corruption", "severity", "error", name=str(model))
-                for model, of in corruptions.groupby("model", sort=False)
+                _matrix(rows, "corruption", "severity", "error", name=str(model))
+                for model, rows in corruptions.groupby("model", sort=False)
             ],
-            "figures": ["corruptions"],
+            "plots": ["corruptions"],
         }
     if not tables.perturbations.empty:
         yield {
             "anchor": "perturbations",
             "heading": "Flip probability by perturbation",
-            "note": "How often the top-1 class changes along a sequence: noise against the first "
-            "frame, all others against the frame before.",
+            "note": "How often the top-1 class changes along a sequence. Frames of noise are "
+            "compared with the first frame, all others with the previous one.",
             "tables": [_matrix(tables.perturbations, "model", "perturbation", "flip_probability")],
-            "figures": ["perturbations"],
+            "plots": ["perturbations"],
         }
     if not tables.consistency.empty:
         yield {
             "anchor": "consistency",
             "heading": "Consistency under shifts",
-            "note": "The probability that two shifts of an image get the same top-1 class, of all "
-            "images and of those that were classified correctly at least once.",
+            "note": "Probability that two shifts of an image get the same top-1 class, over all "
+            "images and over those that were classified correctly at least once.",
             "tables": [_consistency(tables.consistency)],
-            "figures": ["consistency", "diagonal"],
+            "plots": ["consistency", "diagonal"],
         }
     if not tables.calibration.empty:
         yield {
             "anchor": "calibration",
             "heading": "Calibration",
-            "note": "Expected calibration error (15 bins) by severity, the mean over corruptions.",
+            "note": "Expected calibration error (15 bins) by severity, averaged over corruptions.",
             "tables": [_matrix(tables.calibration, "model", "severity", "ece")],
-            "figures": ["calibration"],
+            "plots": ["calibration"],
         }
 
 
 def _consistency(table: pd.DataFrame) -> dict[str, Any]:
-    figures = ["accuracy", "consistency", "consistency_among_correct"]
-    long = table.melt(["model", "protocol"], figures, "figure", "value")
-    long["figure"] += " (" + long["protocol"] + ")"
-    return _matrix(long, "model", "figure", "value", shaded=False)
+    metrics = ["accuracy", "consistency", "consistency_among_correct"]
+    long = table.melt(["model", "protocol"], metrics, "metric", "value")
+    long["metric"] += " (" + long["protocol"] + ")"
+    return _matrix(long, "model", "metric", "value", shaded=False)
 
 
 def _matrix(
     table: pd.DataFrame, down: str, across: str, value: str, name: str = "", shaded: bool = True
 ) -> dict[str, Any]:
-    """A long table as rows and columns, in the order in which their names come up."""
+    """Return a long table as rows and columns, in the order of their first appearance."""
     columns = list(dict.fromkeys(table[across]))
     if across == "severity":
         columns.sort()
@@ -258,12 +259,12 @@ def _matrix(
     top = max(table[value].max(), 1e-9) if value != "error" else 1.0
 
     def cell(row: object, column: object) -> Cell:
-        of = found.get((row, column))
-        if of is None:
+        record = found.get((row, column))
+        if record is None:
             return Cell("")
-        bounds = {bound: of.get(f"{value}_{bound}", float("nan")) for bound in ("low", "high")}
-        number = _number(of | bounds, value, value)
-        shade = of[value] / top if shaded and number.order else 0.0
+        bounds = {bound: record.get(f"{value}_{bound}", float("nan")) for bound in ("low", "high")}
+        number = _number(record | bounds, value, value)
+        shade = record[value] / top if shaded and number.order else 0.0
         return Cell(number.text, number.order, number.interval, shade=round(shade, 3))
 
     rows = [
@@ -280,24 +281,24 @@ def _heading(across: str, column: object) -> str:
     return f"severity {column}" if column else "clean"
 
 
-def _records(table: pd.DataFrame) -> list[Row]:
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _themed(svg: str) -> str:
-    """The picture with ink that turns light where the page turns dark."""
+    """Return an image whose lines and text turn light when the page turns dark."""
     head, end, body = svg.replace(INK, "currentColor").partition("<metadata>")
     return f"{head}{THEME}{end}{body}"
 
 
 def _uri(kind: str, content: str | bytes) -> str:
-    given = content.encode() if isinstance(content, str) else content
-    return f"data:{kind};base64,{base64.b64encode(given).decode()}"
+    data = content.encode() if isinstance(content, str) else content
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 @cache
 def _library() -> dict[str, str]:
-    """DataTables, as the itables package carries it: a module whose default export it is."""
+    """Return the script and style of DataTables, which the itables package contains."""
     script = Path(itables.options.dt_bundle)
     return {
         "script": base64.b64encode(script.read_bytes()).decode(),

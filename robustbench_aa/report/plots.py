@@ -1,4 +1,4 @@
-"""Figures of a run, drawn from the same tables that are written as CSV: for papers and the page."""
+"""Plots of a run for papers and for the page, made from the tables that are written as CSV."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robustbench_aa.report.leaderboard import ranking_figure
+from robustbench_aa.report.leaderboard import ranking_column
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.types import CLEAN, Distortion, counted, training_seed
 
 INK = "#010203"
-"""Lines and letters, and the first colour: an own near-black, which the page can tell apart."""
-# Okabe and Ito's colours, which colour-blind readers can tell apart
+"""The colour of lines and text, and the first colour. The page replaces this exact near-black."""
+# the colours of Okabe and Ito, which colour-blind readers can distinguish
 COLOURS = (INK, "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#F0E442")
 LINES = ("-", "--", ":", "-.")
 STYLE: Any = {
@@ -37,23 +37,22 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": "small",
     "font.size": 9,
-    "text.parse_math": False,  # a dollar sign in a model's name is a dollar sign
-    "svg.hashsalt": "robustbench_aa",  # the same tables give the same file
+    "text.parse_math": False,  # names of models may contain dollar signs
+    "svg.hashsalt": "robustbench_aa",  # the same tables produce the same file
 }
 Styles = Mapping[str, Mapping[str, Any]]
-"""How each model is drawn: `color` and `linestyle`, the same in every figure."""
-Drawing = Callable[[Figure, Tables, Styles], None]
+"""The `color` and `linestyle` of each model, the same in every plot."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure and what it shows, in a sentence that can stand in its place."""
+class Plot:
+    """A matplotlib figure with a caption, which also serves as its alternative text."""
 
     figure: Figure
     caption: str
 
     def svg(self) -> str:
-        """The figure as the text of an SVG file, with a transparent background."""
+        """Return the text of an SVG file with a transparent background."""
         file = io.StringIO()
         with mpl.rc_context(STYLE):
             self.figure.savefig(
@@ -62,7 +61,7 @@ class Drawn:
         return file.getvalue()
 
     def write(self, path: Path) -> list[Path]:
-        """Writes `<path>.png` and `<path>.svg`."""
+        """Write `<path>.png` and `<path>.svg` and return their paths."""
         path.parent.mkdir(parents=True, exist_ok=True)
         png, svg = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
         with mpl.rc_context(STYLE):
@@ -72,10 +71,10 @@ class Drawn:
 
 
 @contextmanager
-def drawing(size: tuple[float, float]) -> Iterator[Figure]:
-    """A figure of so many inches, in the style of all."""
+def new_figure(inches: tuple[float, float]) -> Iterator[Figure]:
+    """Create a figure of some width and height, in the common style."""
     with mpl.rc_context(STYLE):
-        yield Figure(figsize=size, layout="constrained")
+        yield Figure(figsize=inches, layout="constrained")
 
 
 def _draw_overview(figure: Figure, tables: Tables, styles: Styles) -> None:
@@ -86,22 +85,22 @@ def _draw_overview(figure: Figure, tables: Tables, styles: Styles) -> None:
 
 
 def _draw_ranking(figure: Figure, tables: Tables, styles: Styles) -> None:
-    """The figure that ranks, model by model, the best at the top."""
+    """Draw the ranking metric of each model with its interval, the best at the top."""
     axes = figure.subplots()
-    column = ranking_figure(tables.leaderboard)
-    rows = tables.intervals[tables.intervals["figure"] == column].set_index("model")
+    metric = ranking_column(tables.leaderboard)
+    rows = tables.intervals[tables.intervals["metric"] == metric].set_index("model")
     order = tables.leaderboard.dropna(subset="rank")["model"]
     for place, model in enumerate(order):
-        of = rows.loc[model]
-        axes.plot([of["low"], of["high"]], [place, place], color=styles[model]["color"], lw=2)
-        axes.plot(of["value"], place, "o", color=styles[model]["color"])
-    axes.set_yticks(range(len(order)), [_told(model) for model in order])
+        row = rows.loc[model]
+        axes.plot([row["low"], row["high"]], [place, place], color=styles[model]["color"], lw=2)
+        axes.plot(row["value"], place, "o", color=styles[model]["color"])
+    axes.set_yticks(range(len(order)), [_legend_label(model) for model in order])
     axes.invert_yaxis()
-    axes.set_xlabel(column.replace("_", " "))
+    axes.set_xlabel(metric.replace("_", " "))
 
 
 def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
-    """Error by severity, a panel a corruption."""
+    """Draw the error by severity, one panel per corruption."""
     table = tables.corruptions
     names = list(dict.fromkeys(table.loc[table["severity"] > 0, "corruption"]))
     grid = figure.subplots(-(-len(names) // COLUMNS), COLUMNS, sharex=True, sharey=True)
@@ -110,8 +109,8 @@ def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
     clean = table[table["severity"] == 0].set_index("model")["error"]
     for axes, name in zip(grid.flat, names, strict=False):
         axes.set_title(name, fontsize="small")
-        for model, of in table[table["corruption"] == name].groupby("model", sort=False):
-            severities, errors = list(of["severity"]), list(100 * of["error"])
+        for model, rows in table[table["corruption"] == name].groupby("model", sort=False):
+            severities, errors = list(rows["severity"]), list(100 * rows["error"])
             if model in clean:
                 severities, errors = [0, *severities], [100 * clean[model], *errors]
             axes.plot(severities, errors, lw=1.2, **styles[model])
@@ -121,17 +120,17 @@ def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
 
 
 def _draw_perturbations(figure: Figure, tables: Tables, styles: Styles) -> None:
-    """Flip probability with its interval, a row a perturbation."""
+    """Draw the flip probability with its interval, one row per perturbation."""
     axes = figure.subplots()
     table = tables.perturbations.dropna(subset="flip_probability")
     names = list(dict.fromkeys(table["perturbation"]))
     models = [model for model in styles if model in set(table["model"])]
     for model, offset in zip(models, _spread_out(len(models)), strict=True):
-        of = table[table["model"] == model]
-        at = [names.index(name) + offset for name in of["perturbation"]]
-        low, high = 100 * of["flip_probability_low"], 100 * of["flip_probability_high"]
-        axes.hlines(at, low, high, color=styles[model]["color"], lw=1.2)
-        axes.plot(100 * of["flip_probability"], at, "o", ms=4, color=styles[model]["color"])
+        rows = table[table["model"] == model]
+        places = [names.index(name) + offset for name in rows["perturbation"]]
+        low, high = 100 * rows["flip_probability_low"], 100 * rows["flip_probability_high"]
+        axes.hlines(places, low, high, color=styles[model]["color"], lw=1.2)
+        axes.plot(100 * rows["flip_probability"], places, "o", ms=4, color=styles[model]["color"])
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("flip probability [%]")
@@ -145,23 +144,23 @@ def _draw_consistency(figure: Figure, tables: Tables, styles: Styles) -> None:
 
 def _draw_diagonal(figure: Figure, tables: Tables, styles: Styles) -> None:
     axes = figure.subplots()
-    for model, of in tables.diagonal.groupby("model", sort=False):
-        axes.plot(of["offset"], of["label_probability"], lw=1.2, **styles[str(model)])
+    for model, rows in tables.diagonal.groupby("model", sort=False):
+        axes.plot(rows["offset"], rows["label_probability"], lw=1.2, **styles[str(model)])
     axes.set(xlabel="offset along the diagonal [px]", ylabel="probability of the true class")
     _legend(figure, styles)
 
 
 def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
     axes = figure.subplots()
-    for model, of in tables.calibration.groupby("model", sort=False):
-        axes.plot(of["severity"], of["ece"], marker="o", ms=4, **styles[str(model)])
+    for model, rows in tables.calibration.groupby("model", sort=False):
+        axes.plot(rows["severity"], rows["ece"], marker="o", ms=4, **styles[str(model)])
     axes.set(xlabel="severity (0: clean)", ylabel="expected calibration error")
     axes.set_ylim(bottom=0)
     _legend(figure, styles)
 
 
 def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
-    """Over the corruptions that published means count."""
+    """Draw the mean error over the counted corruptions by severity."""
     table = tables.corruptions
     rows = zip(table["corruption"], table["severity"], strict=True)
     cells = [Distortion("corruption", *row) if row[1] else CLEAN for row in rows]
@@ -169,13 +168,13 @@ def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     table = table[[cell in chosen for cell in cells]]
     errors = table.groupby(["model", "severity"], sort=False)["error"].mean() * 100
     for model, style in styles.items():
-        of_model = errors[model].sort_index()
-        axes.plot(of_model.index, of_model.values, marker="o", ms=4, **style)
+        by_severity = errors[model].sort_index()
+        axes.plot(by_severity.index, by_severity.values, marker="o", ms=4, **style)
     axes.set(xlabel="severity (0: clean)", ylabel="error, mean over corruptions [%]")
 
 
 def _consistency_against_accuracy(axes: Axes, tables: Tables, styles: Styles) -> None:
-    """Large: means over training seeds. Small: each seed. Arrows: from plain to anti-aliased."""
+    """Draw models as large dots, training seeds as small ones, and arrows to anti-aliased forms."""
     column = consistency_column(tables.leaderboard)
     own = tables.leaderboard[tables.leaderboard["model"].isin(styles)]
     places = {}
@@ -194,7 +193,7 @@ def _consistency_against_accuracy(axes: Axes, tables: Tables, styles: Styles) ->
 
 
 def antialiased_from(names: Mapping[str, object]) -> dict[str, str]:
-    """For each anti-aliased model the plain one of the same architecture, as far as it is there.
+    """Return the plain model of the same architecture for each anti-aliased model that has one.
 
     >>> antialiased_from(dict.fromkeys(["torchvision:vgg16@random", "antialiased:vgg16@lpf3", "a"]))
     {'antialiased:vgg16@lpf3': 'torchvision:vgg16@random'}
@@ -210,7 +209,7 @@ def antialiased_from(names: Mapping[str, object]) -> dict[str, str]:
 
 
 def consistency_column(leaderboard: pd.DataFrame) -> str:
-    """The consistency that is drawn: of crops, the published protocol, if it was measured."""
+    """Return the column of the consistency to draw: crops, the published protocol, if measured."""
     known = [c for c in ("consistency_crops", "consistency_circular") if c in leaderboard]
     return known[0] if known else ""
 
@@ -218,11 +217,11 @@ def consistency_column(leaderboard: pd.DataFrame) -> str:
 def _legend(figure: Figure, styles: Styles) -> None:
     lines = [mpl.lines.Line2D([], [], marker="o", ms=4, **style) for style in styles.values()]
     columns = 2 if len(styles) > 3 and figure.get_figwidth() > 5 else 1
-    figure.legend(lines, map(_told, styles), loc="outside upper center", ncols=columns)
+    figure.legend(lines, map(_legend_label, styles), loc="outside upper center", ncols=columns)
 
 
-def _told(model: str) -> str:
-    """A name that a legend shows: matplotlib leaves out those that begin with an underscore."""
+def _legend_label(model: str) -> str:
+    """Return a label for a legend: matplotlib hides those that start with an underscore."""
     return f" {model}" if model.startswith("_") else model
 
 
@@ -231,11 +230,11 @@ def _spread_out(count: int) -> np.ndarray:
 
 
 COLUMNS = 5
-"""Panels side by side."""
+"""The number of panels in a row."""
 
 
 def _inches(width: float, height: float, models: int, rows: float = 0.0) -> tuple[float, float]:
-    """With room for a legend, and for so much more with every model."""
+    """Return the size of a plot, with room for its legend and for more rows with every model."""
     return width, height + (0.1 if width > 5 else 0.2) * models + rows * models
 
 
@@ -248,81 +247,80 @@ def _has_consistency(tables: Tables) -> bool:
     return _has(board, "clean_error") and _has(board, consistency_column(board))
 
 
-class Plan(NamedTuple):
-    """A figure to be.
+class PlotSpec(NamedTuple):
+    """A specification of a plot.
 
     Attributes:
-        possible: whether a run has the numbers for it.
-        inches: its size for so many models.
-        draw: draws it.
-        caption: what it shows.
+        possible: function that returns whether the tables contain the values of the plot.
+        inches: function that returns the width and height for a number of models.
+        draw: function that draws the plot into a figure.
+        caption: description of the plot.
     """
 
     possible: Callable[[Tables], bool]
     inches: Callable[[int], tuple[float, float]]
-    draw: Drawing
+    draw: Callable[[Figure, Tables, Styles], None]
     caption: str
 
 
-FIGURES = {
-    "overview": Plan(
-        lambda of: _has(of.corruptions, "error") and _has_consistency(of),
+PLOTS = {
+    "overview": PlotSpec(
+        lambda tables: _has(tables.corruptions, "error") and _has_consistency(tables),
         lambda models: _inches(9, 3.4, models),
         _draw_overview,
-        "Left: error by severity, the mean over corruptions. Right: consistency under shifts "
-        "against clean accuracy; small dots are training seeds, arrows lead from a plain model to "
+        "Left: error by severity, averaged over corruptions. Right: consistency under shifts "
+        "against clean accuracy. Small dots are training seeds; arrows lead from a plain model to "
         "its anti-aliased form.",
     ),
-    "ranking": Plan(
-        lambda of: _has(of.leaderboard, "rank"),
+    "ranking": PlotSpec(
+        lambda tables: _has(tables.leaderboard, "rank"),
         lambda models: (7, 1.2 + 0.3 * models),
         _draw_ranking,
-        "The figure that ranks the models, with its 95% interval over images.",
+        "The metric that ranks the models, with its 95% interval over images.",
     ),
-    "corruptions": Plan(
-        lambda of: _has(of.corruptions, "error"),
+    "corruptions": PlotSpec(
+        lambda tables: _has(tables.corruptions, "error"),
         lambda models: _inches(9, 6.8, models),
         _draw_corruptions,
-        "Error by severity, a panel a corruption.",
+        "Error by severity, one panel per corruption.",
     ),
-    "perturbations": Plan(
-        lambda of: _has(of.perturbations, "flip_probability"),
+    "perturbations": PlotSpec(
+        lambda tables: _has(tables.perturbations, "flip_probability"),
         lambda models: _inches(7, 4, models, rows=0.6),
         _draw_perturbations,
         "How often the top-1 class changes along a sequence, with 95% intervals over sequences.",
     ),
-    "consistency": Plan(
+    "consistency": PlotSpec(
         _has_consistency,
         lambda models: _inches(6, 4, models),
         _draw_consistency,
-        "Consistency under shifts against clean accuracy. Large dots are models, small ones their "
+        "Consistency under shifts against clean accuracy. Large dots are models, small dots their "
         "training seeds; arrows lead from a plain model to its anti-aliased form.",
     ),
-    "diagonal": Plan(
-        lambda of: _has(of.diagonal, "label_probability"),
+    "diagonal": PlotSpec(
+        lambda tables: _has(tables.diagonal, "label_probability"),
         lambda models: _inches(6, 3.4, models),
         _draw_diagonal,
-        "The true class's mean probability as the crop slides along the diagonal.",
+        "Mean probability of the true class as the crop slides along the diagonal.",
     ),
-    "calibration": Plan(
-        lambda of: _has(of.calibration, "ece"),
+    "calibration": PlotSpec(
+        lambda tables: _has(tables.calibration, "ece"),
         lambda models: _inches(6, 3.4, models),
         _draw_calibration,
-        "Expected calibration error by severity, the mean over corruptions.",
+        "Expected calibration error by severity, averaged over corruptions.",
     ),
 }
-"""By name."""
 
 
-def draw_figures(tables: Tables) -> dict[str, Drawn]:
-    """Every figure that a run has the numbers for, by name."""
+def draw_plots(tables: Tables) -> dict[str, Plot]:
+    """Draw every plot for which the tables contain the values, and return them by name."""
     names = sorted(set(tables.intervals["model"]))
-    looks = ({"linestyle": line, "color": colour} for line, colour in product(LINES, COLOURS))
-    styles = dict(zip(names, cycle(looks), strict=False))
-    drawn = {}
-    for name, plan in FIGURES.items():
-        if plan.possible(tables):
-            with drawing(plan.inches(len(styles))) as figure:
-                plan.draw(figure, tables, styles)
-            drawn[name] = Drawn(figure, plan.caption)
-    return drawn
+    variants = ({"linestyle": line, "color": colour} for line, colour in product(LINES, COLOURS))
+    styles = dict(zip(names, cycle(variants), strict=False))
+    plots = {}
+    for name, spec in PLOTS.items():
+        if spec.possible(tables):
+            with new_figure(spec.inches(len(styles))) as figure:
+                spec.draw(figure, tables, styles)
+            plots[name] = Plot(figure, spec.caption)
+    return plots

@@ -1,7 +1,7 @@
-"""Where a run's predictions come from: what they were made with, what differs, what is missing.
+"""Provenance of a run: how its predictions were made, where that differs, and which are missing.
 
-All of it is read from the footers of the prediction files, whose rows are not touched: every shard
-may have been made in another session, on another machine.
+It is read from the footers of the prediction files, without their rows. Every shard may have been
+made in another session or on another machine.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ WATCHED = (
     *("device", "torch", "libjpeg", "libavcodec", "amp_dtype"),
     *("float32_matmul_precision", "matmul_tf32", "cudnn_tf32", "decoded_sha256"),
 )
-"""What moves predictions without being part of a model's or a data set's identity."""
+"""Properties that change predictions but belong to the identity of no model or data set."""
 PLACE = ("model", "dataset", "cell", "shard", "file")
-"""What says which predictions a row of origins is of."""
+"""The columns of origins that identify a prediction file."""
 UNKNOWN = "not recorded"
-"""What files of an earlier version say of what they did not record."""
+"""The value of a property that the version that wrote the file did not record."""
 LISTED = 5
-"""How many models a warning lists of each value."""
+"""The largest number of names that a warning lists."""
 
 
 def read_origins(store: Store) -> pd.DataFrame:
-    """A row a prediction file: its `model`, its `dataset` and all that it was made with."""
+    """Read how each prediction file was made: one row per file, one column per property."""
     places = [
         (model, cell, shard)
         for model in store.manifest.models
@@ -41,13 +41,13 @@ def read_origins(store: Store) -> pd.DataFrame:
         for cell in store.cells(dataset)
         for shard in store.shards(dataset)
     ]
-    told = each(store.directory, lambda place: store.origin(*place), places)
+    read = each(store.directory, lambda place: store.origin(*place), places)
     rows = [
         origin
         | {"model": model, "dataset": cell.dataset}
         | {"cell": str(cell.distortion), "shard": str(shard)}
         | {"file": str(store.path(model, cell, shard))}
-        for (model, cell, shard), origin in zip(places, told, strict=True)
+        for (model, cell, shard), origin in zip(places, read, strict=True)
         if origin is not None
     ]
     origins = pd.DataFrame(rows)
@@ -56,29 +56,29 @@ def read_origins(store: Store) -> pd.DataFrame:
 
 
 def provenance(store: Store, origins: pd.DataFrame) -> pd.DataFrame:
-    """What figures come from: `of` (`run`, a data set or a model), `what`, `value`.
+    """Return the provenance of a run as rows of `subject`, `property` and `value`.
 
-    What the predictions were made with has a row for each of its values. Where these are several,
-    those of each model follow with the model. What is empty has no row.
+    A subject is `run`, `profile`, a data set or a model. A property with several values has a row
+    for each, and also rows for each model. Empty values have no row.
     """
     manifest = store.manifest
-    asked = ("suite", "baseline", "seed", "shard_size", "keep_ranking", "command")
-    rows = [("run", what, getattr(manifest, what)) for what in asked]
-    apart = {*PLACE, *Content._fields, "decoded_sha256"}
-    made_with = [str(of) for of in origins if of not in apart]
-    rows += [("run", what, value) for what in made_with for value in origins[what].unique()]
-    rows += [("profile", of, f"{seconds:.1f} s") for of, seconds in manifest.profile.items()]
+    settings = ("suite", "baseline", "seed", "shard_size", "keep_ranking", "command")
+    rows = [("run", key, getattr(manifest, key)) for key in settings]
+    others = {*PLACE, *Content._fields, "decoded_sha256"}
+    recorded = [str(column) for column in origins if column not in others]
+    rows += [("run", key, value) for key in recorded for value in origins[key].unique()]
+    rows += [("profile", key, f"{seconds:.1f} s") for key, seconds in manifest.profile.items()]
     for dataset, identity in manifest.datasets.items():
-        rows += [(dataset, what, identity[what]) for what in identity if what != "distortions"]
+        rows += [(dataset, key, identity[key]) for key in identity if key != "distortions"]
         decoded = origins.loc[origins["dataset"] == dataset, "decoded_sha256"].unique()
         rows += [(dataset, "decoded_sha256", value) for value in decoded]
-    mixed = [what for what in made_with if len(origins[what].unique()) > 1]
+    mixed = [key for key in recorded if len(origins[key].unique()) > 1]
     for model, identity in manifest.models.items():
-        rows += [(model, what, value) for what, value in identity.items()]
+        rows += [(model, key, value) for key, value in identity.items()]
         own = origins[origins["model"] == model]
-        rows += [(model, what, value) for what in mixed for value in own[what].unique()]
-    table = pd.DataFrame([(of, what, _text(value)) for of, what, value in rows])
-    table.columns = pd.Index(["of", "what", "value"])
+        rows += [(model, key, value) for key in mixed for value in own[key].unique()]
+    table = pd.DataFrame([(subject, key, _text(value)) for subject, key, value in rows])
+    table.columns = pd.Index(["subject", "property", "value"])
     return table[table["value"] != ""].drop_duplicates(ignore_index=True)
 
 
@@ -89,40 +89,45 @@ def _text(value: Any) -> str:
 
 
 def missing(store: Store, models: Iterable[Model]) -> pd.DataFrame:
-    """The networks and distortions that leave a row of the leaderboard incomplete.
+    """Return the networks and distortions that make a row of the leaderboard incomplete.
 
-    Columns: `model`, `dataset`, `distortion`, how many `shards` there should be, how many are
-    `missing`, and the images of the first of those. A damaged file is missing.
+    Returns:
+        A table with the columns `model`, `dataset`, `distortion`, `shards` (number of shards),
+        `missing` (number of missing ones) and `first_missing` (its images). A damaged file counts
+        as missing.
     """
     rows = []
-    for model, dataset, lacking in _lacking(store, models):
+    for model, dataset, incomplete in _incomplete(store, models):
         shards = store.shards(dataset)
         for cell in store.cells(dataset):
-            if cell.distortion not in lacking:
+            if cell.distortion not in incomplete:
                 continue
             lost = [shard for shard in shards if store.origin(model, cell, shard) is None]
-            # a file whose footer is whole may still be damaged
+            # a file with an intact footer may still be damaged
             lost = lost or [shard for shard in shards if not store.has(model, cell, shard)]
-            if lost:  # another session may have added them by now
-                told = {"model": model, "dataset": dataset, "distortion": str(cell.distortion)}
+            if lost:  # another session may have added them in the meantime
+                row = {"model": model, "dataset": dataset, "distortion": str(cell.distortion)}
                 counts = {"shards": len(shards), "missing": len(lost)}
-                rows.append(told | counts | {"first_missing": str(lost[0])})
+                rows.append(row | counts | {"first_missing": str(lost[0])})
     return pd.DataFrame(rows)
 
 
-def _lacking(store: Store, models: Iterable[Model]) -> Iterator[tuple[str, str, list[Distortion]]]:
+def _incomplete(
+    store: Store, models: Iterable[Model]
+) -> Iterator[tuple[str, str, list[Distortion]]]:
+    """Yield each network, data set and the counted distortions that lack predictions."""
     kinds = store.kinds()
     for model in models:
         for network, by_kind in model.seeds.items():
             for kind, outcomes in by_kind.items():
-                yield network, kinds[kind], outcomes.lacking
+                yield network, kinds[kind], outcomes.missing
 
 
 def check_sources(origins: pd.DataFrame) -> None:
-    """Refuse predictions that stand in one cell and were made from different pictures.
+    """Refuse predictions of one cell that were made from different images.
 
     Raises:
-        RunError: there are such; names two files, and what to do.
+        RunError: models were evaluated on different images. The message names two files.
     """
     known = origins[~origins["sources_sha256"].isin(["", UNKNOWN])]
     for (dataset, cell, shard), files in known.groupby(["dataset", "cell", "shard"], sort=False):
@@ -132,68 +137,69 @@ def check_sources(origins: pd.DataFrame) -> None:
             raise RunError(
                 f"{one[0]} and {two[0]} were evaluated on different pictures under {dataset} "
                 f"{cell}, images {shard}: the files of the data set have changed in between; "
-                f"delete {one[1]} or {two[1]}, whichever is older, with others of its age, and "
-                "evaluate again"
+                f"delete {one[1]} or {two[1]}, whichever is older, and all predictions of the same "
+                "age, and evaluate again"
             )
 
 
 def other_frames(origins: pd.DataFrame) -> list[str]:
-    """Return a sentence where models saw different frames of the same pictures.
+    """Return a warning if models saw different frames of the same images.
 
-    Another processor, torch or decoder rounds some values differently.
+    Another processor, another version of torch or another decoder may round values differently.
     """
     known = origins[~origins["frames_sha256"].isin(["", UNKNOWN])]
     places = known.groupby(["dataset", "cell", "shard"], sort=False)["frames_sha256"].nunique()
-    apart = places[places > 1]
-    if apart.empty:
+    different = places[places > 1]
+    if different.empty:
         return []
-    cells = dict.fromkeys(f"{dataset} {cell}" for dataset, cell, _ in apart.index)
+    cells = dict.fromkeys(f"{dataset} {cell}" for dataset, cell, _ in different.index)
     shown = ", ".join([*cells][:LISTED])
     more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
     return [
-        f"models saw frames that differ in rounding, though their pictures are the same, under "
-        f"{shown}{more}; evaluate all models on one machine to compare single predictions"
+        f"models saw frames of the same pictures that differ by rounding, under {shown}{more}; "
+        "evaluate all models on one machine to compare single predictions"
     ]
 
 
 def partial_classes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for every data set that has images of some of its classes only."""
+    """Return a warning for every data set with images of only some of its classes."""
     return [
-        f"{name} has images of {of['labels']['present']} of its {of['classes']} classes; a "
-        "prediction may be any of all of them"
-        for name, of in datasets.items()
-        if of["labels"]["present"] < of["classes"]
+        f"{name} has images of only {dataset['labels']['present']} of its {dataset['classes']} "
+        "classes, but models may predict any of them"
+        for name, dataset in datasets.items()
+        if dataset["labels"]["present"] < dataset["classes"]
     ]
 
 
 def mixtures(origins: pd.DataFrame) -> list[str]:
-    """A sentence for everything watched in which predictions of one leaderboard differ.
+    """Return a warning for every watched property in which predictions differ.
 
-    It says which models have what, and the way out.
+    The warning names the models with each value and how to make the predictions uniform.
     """
-    of_kind = origins.assign(device=origins["device"].str.split(":").str[0])
-    columns = [(what, of_kind, what) for what in WATCHED if what != "decoded_sha256"]
-    for dataset, part in of_kind.groupby("dataset", sort=False):
+    # cuda:0 and cuda:1 are the same kind of device
+    uniform = origins.assign(device=origins["device"].str.split(":").str[0])
+    columns = [(key, uniform, key) for key in WATCHED if key != "decoded_sha256"]
+    for dataset, part in uniform.groupby("dataset", sort=False):
         columns.append((f"decoded_sha256 of {dataset}", part, "decoded_sha256"))
     return [
-        _mixture(noun, part["model"], part[what])
-        for noun, part, what in columns
-        if len(part[what].unique()) > 1
+        _mixture(title, part["model"], part[key])
+        for title, part, key in columns
+        if len(part[key].unique()) > 1
     ]
 
 
-def _mixture(noun: str, models: pd.Series, values: pd.Series) -> str:
+def _mixture(title: str, models: pd.Series, values: pd.Series) -> str:
     files = values.groupby(values, sort=False).size()
     most = files.idxmax()
-    having = [f"{_short(value)} ({_listed(models[values == value])})" for value in files.index]
+    groups = [f"{_short(value)} ({_listed(models[values == value])})" for value in files.index]
     return (
-        f"{noun} differs between predictions: {', '.join(having)}; delete those of "
+        f"{title} differs between predictions: {', '.join(groups)}; delete those of "
         f"{_listed(models[values != most])} and evaluate them again where it is {_short(most)}"
     )
 
 
 def _short(value: Any) -> str:
-    """A value in a sentence; of a hash its beginning."""
+    """Return a value for a sentence; a hash is shortened."""
     return (str(value)[:12] if len(str(value)) == 64 else str(value)) or "empty"
 
 

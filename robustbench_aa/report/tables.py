@@ -1,4 +1,4 @@
-"""All tables of a run; each is written as the CSV file of its name."""
+"""The tables of a run. Each is written as the CSV file with its name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 
 from robustbench_aa.metrics.per_image import Model
 from robustbench_aa.report import cell_tables
-from robustbench_aa.report.leaderboard import Board
-from robustbench_aa.report.literature import with_published as beside_published
+from robustbench_aa.report.leaderboard import Leaderboard
+from robustbench_aa.report.literature import append_published
 from robustbench_aa.report.provenance import (
     check_sources,
     missing,
@@ -21,7 +21,7 @@ from robustbench_aa.report.provenance import (
     provenance,
     read_origins,
 )
-from robustbench_aa.report.rounding import in_full
+from robustbench_aa.report.rounding import format_full
 from robustbench_aa.store.shards import Store
 
 
@@ -30,25 +30,26 @@ class Tables:
     """The tables of a run.
 
     Attributes:
-        leaderboard: a row a model, the best first; figures are means over its training seeds, and
-            `<figure>_std` is their standard deviation. Published rows, if asked for, follow, with
-            their `source`.
-        intervals: a row a model and figure, with its 95% interval over images.
-        normalised: a row a model, baseline, figure and distortion, with its interval.
-        relative: a row a model, baseline and normalised aggregate, for every baseline of the run
-            and the published ones.
-        seeds: a row a network of the models that have several training seeds.
-        corruptions: a row a model and corruption × severity.
-        perturbations: a row a model and perturbation.
-        consistency: a row a model and shift protocol.
-        diagonal: a row a model and offset along the diagonal.
-        calibration: a row a model and severity; 0: clean images.
-        provenance: a row a thing that figures come from; several where predictions differ in it.
-        missing: a row a network and distortion that counts and lacks predictions.
-        baseline: what the normalised metrics are relative to.
-        command: what started the latest session.
-        subset: whether that session was asked for some of the distortions only.
-        warnings: what may not be compared although the leaderboard shows it, a sentence each.
+        leaderboard: one row per model, the best first. Metrics are means over training seeds, and
+            `<metric>_std` is their standard deviation. Published rows, if requested, come last,
+            with their `source`.
+        intervals: one row per model and metric, with its 95% interval over images.
+        normalised: one row per model, baseline, metric and distortion, with its interval.
+        relative: one row per model, baseline and normalised aggregate, for every model of the run
+            and every comparable published network as the baseline.
+        seeds: one row per network of the models with several training seeds.
+        corruptions: one row per model, corruption and severity.
+        perturbations: one row per model and perturbation.
+        consistency: one row per model and shift protocol.
+        diagonal: one row per model and offset along the diagonal.
+        calibration: one row per model and severity; severity 0 is clean images.
+        provenance: one row per property of the run, of a data set or of a model. A property with
+            several values has a row for each.
+        missing: one row per network and counted distortion without complete predictions.
+        baseline: baseline of the normalised metrics.
+        command: command that started the latest session.
+        subset: whether the latest session evaluated only a subset of the distortions.
+        warnings: sentences on values in the leaderboard that should not be compared.
     """
 
     leaderboard: pd.DataFrame
@@ -69,15 +70,19 @@ class Tables:
     warnings: Sequence[str] = ()
 
     def write(self, folder: Path) -> list[Path]:
-        """Writes the tables that have rows; what an earlier report left of the others goes."""
+        """Write the tables that have rows, and delete the files of the others.
+
+        Returns:
+            Paths of the files written.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for of in fields(self):
-            path = folder / f"{of.name}.csv"
+        for attribute in fields(self):
+            path = folder / f"{attribute.name}.csv"
             path.unlink(missing_ok=True)
-            table = getattr(self, of.name)
+            table = getattr(self, attribute.name)
             if isinstance(table, pd.DataFrame) and not table.empty:
-                table.to_csv(path, index=False, float_format=in_full, lineterminator="\n")
+                table.to_csv(path, index=False, float_format=format_full, lineterminator="\n")
                 written.append(path)
         return written
 
@@ -91,29 +96,30 @@ def make_tables(
     """Compute all tables of a run.
 
     Args:
-        store: of the run.
-        models: the run's models with their outcomes.
-        baseline: a model of the run for the normalised figures, or a published one; None means the
-            run's own choice.
-        with_published: whether the leaderboard ends with what was published of others.
+        store: store of the run.
+        models: models of the run with their outcomes.
+        baseline: baseline of the normalised metrics: a model of the run or a published one; None
+            for the run's own.
+        with_published: whether to append published results to the leaderboard.
 
     Raises:
         UnknownName: the run has no such model.
-        UsageError: the published figures are not of what the run measures.
+        UsageError: published results are not comparable with the run.
     """
     kinds, datasets = store.kinds(), store.manifest.datasets
-    board = Board(models, kinds, datasets)
+    board = Leaderboard(models, kinds, datasets)
     baseline = baseline or store.manifest.baseline
-    leaderboard = board.leaderboard(baseline)
+    leaderboard = board.table(baseline)
     if partial := partial_classes(datasets):
-        # classes that have no images are answers too, which a reader of the table must know
+        # readers must know that models can also predict classes without images
         place = list(leaderboard).index("images") + 1
-        present = min(of["labels"]["present"] for of in datasets.values())
+        present = min(dataset["labels"]["present"] for dataset in datasets.values())
         leaderboard.insert(place, "classes_present", present)
-        leaderboard.insert(place, "classes", max(of["classes"] for of in datasets.values()))
+        leaderboard.insert(
+            place, "classes", max(dataset["classes"] for dataset in datasets.values())
+        )
     if with_published:
-        leaderboard = beside_published(leaderboard, datasets)
-    of = models.values()
+        leaderboard = append_published(leaderboard, datasets)
     origins = read_origins(store)
     check_sources(origins)
     return Tables(
@@ -122,15 +128,15 @@ def make_tables(
         normalised=board.normalised(baseline),
         relative=board.relative(),
         seeds=board.seeds(baseline),
-        corruptions=cell_tables.corruptions(of, kinds),
-        perturbations=cell_tables.perturbations(of, kinds.get("perturbation")),
-        consistency=cell_tables.consistency(of, kinds.get("shift")),
-        diagonal=cell_tables.diagonal(of, kinds.get("shift")),
-        calibration=cell_tables.calibration(of, kinds.get("corruption")),
+        corruptions=cell_tables.corruptions(models.values(), kinds),
+        perturbations=cell_tables.perturbations(models.values(), kinds.get("perturbation")),
+        consistency=cell_tables.consistency(models.values(), kinds.get("shift")),
+        diagonal=cell_tables.diagonal(models.values(), kinds.get("shift")),
+        calibration=cell_tables.calibration(models.values(), kinds.get("corruption")),
         baseline=baseline,
         command=store.manifest.command,
         provenance=provenance(store, origins),
-        missing=missing(store, of),
+        missing=missing(store, models.values()),
         subset=store.manifest.subset,
         warnings=[*partial, *mixtures(origins), *other_frames(origins)],
     )

@@ -1,1 +1,1 @@
-"""What a run leaves on disk: its manifest, predictions and thumbnails."""
+"""The files of a run: its manifest, predictions and thumbnails."""

@@ -1,12 +1,22 @@
-"""Predictions: the columns that they have in a file, and what no evaluation writes there."""
+"""A prediction file: its columns, its footer, and the checks when it is read."""
 
 from __future__ import annotations
 
+import errno
+import io
+import json
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from robustbench_aa.errors import DamagedShard
+from robustbench_aa.store.storage import unreadable_now, write_whole
 
 SCHEMA = pa.schema(
     [
@@ -18,20 +28,24 @@ SCHEMA = pa.schema(
         ("label_probability", pa.float32()),
     ]
 )
-"""A prediction. `top1` to `top5` are classes, the likeliest first; −1 beyond the last class."""
+"""A prediction. `top1` to `top5` are classes, most likely first; −1 beyond the last class."""
 RANKING = "ranking"
-"""A further column of runs that keep it: all classes, the likeliest first."""
+"""The optional column of all classes, most likely first."""
 ROUNDING = 1e-5
 """By how much a probability may exceed 1."""
+FOOTER = b"robustbench_aa"
+"""The key of the footer in a file's metadata."""
+_UNREADABLE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
+"""What reading a damaged file can raise."""
 
 
 class Content(NamedTuple):
-    """What the predictions of a shard were made from.
+    """Digests of the images that a shard's predictions were made from.
 
     Attributes:
-        sources_sha256: of the bytes that its images were read from.
-        frames_sha256: of the frames that the models saw, which rounding can change.
-        stamp_sha256: of its files' sizes and times; empty where there are no files.
+        sources_sha256: of the bytes that the images were read from.
+        frames_sha256: of the frames that the models saw; rounding can change them.
+        stamp_sha256: of the files' sizes and modification times; empty where there are no files.
     """
 
     sources_sha256: str = ""
@@ -39,28 +53,86 @@ class Content(NamedTuple):
     stamp_sha256: str = ""
 
 
-def schema_of(ranked: int) -> pa.Schema:
-    """The columns, with the ranking of so many classes; 0 for none."""
-    if not ranked:
-        return SCHEMA
-    return SCHEMA.append(pa.field(RANKING, pa.list_(pa.uint16(), ranked)))
+class Footer(BaseModel):
+    """The footer of a prediction file: what its predictions belong to and were made with.
 
+    Files of earlier versions lack some of the last five entries.
 
-def empty_rows(count: int, ranked: int) -> dict[str, np.ndarray]:
-    """The columns with room for so many predictions.
-
-    Args:
-        ranked: as in `schema_of`.
+    Attributes:
+        identity: everything that the predictions depend on.
+        environment: versions, decoders, device and precision.
+        command: the command line of the session; empty for a session in Python.
+        decoded_sha256: the digest of a few decoded images of the data set.
+        sources_sha256, frames_sha256, stamp_sha256: as in `Content`.
     """
-    rows = {field.name: np.empty(count, field.type.to_pandas_dtype()) for field in SCHEMA}
-    if ranked:
-        rows[RANKING] = np.empty((count, ranked), np.uint16)
-    return rows
+
+    model_config = ConfigDict(strict=True)
+
+    identity: dict[str, Any]
+    environment: dict[str, str]
+    command: str = ""
+    decoded_sha256: str = ""
+    sources_sha256: str = ""
+    frames_sha256: str = ""
+    stamp_sha256: str = ""
+
+    def provenance(self) -> dict[str, str]:
+        """Return the environment and the other recorded entries, without the identity."""
+        recorded = self.model_dump(exclude={"identity", "environment"}, exclude_unset=True)
+        return self.environment | recorded
 
 
-def as_table(rows: Mapping[str, np.ndarray], schema: pa.Schema) -> pa.Table:
-    """The columns as a table of a schema."""
-    return pa.table([_column(rows[of.name], of.type) for of in schema], schema=schema)
+@dataclass(frozen=True)
+class Layout:
+    """The size and form of a prediction file.
+
+    Attributes:
+        images: number of images.
+        frames: number of frames of each image.
+        classes: number of classes of the model.
+        ranked: whether the file has the `RANKING` column.
+    """
+
+    images: int
+    frames: int
+    classes: int
+    ranked: bool
+
+    @property
+    def rows(self) -> int:
+        """The number of predictions."""
+        return self.images * self.frames
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the file."""
+        if not self.ranked:
+            return SCHEMA
+        return SCHEMA.append(pa.field(RANKING, pa.list_(pa.uint16(), self.classes)))
+
+
+def empty_columns(layout: Layout) -> dict[str, np.ndarray]:
+    """Return uninitialised columns for the predictions of a file."""
+    columns = {field.name: np.empty(layout.rows, field.type.to_pandas_dtype()) for field in SCHEMA}
+    if layout.ranked:
+        columns[RANKING] = np.empty((layout.rows, layout.classes), np.uint16)
+    return columns
+
+
+def write_predictions(
+    path: Path, columns: Mapping[str, np.ndarray], layout: Layout, footer: Mapping[str, Any]
+) -> None:
+    """Write a prediction file, which appears under its name whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    schema = layout.schema.with_metadata({FOOTER: json.dumps(footer)})
+    table = pa.table([_column(columns[field.name], field.type) for field in schema], schema=schema)
+    write_whole(
+        path,
+        lambda beside: pq.write_table(table, beside, compression="zstd", write_page_checksum=True),
+    )
 
 
 def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
@@ -69,44 +141,102 @@ def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-def fault_of(table: pa.Table, frames: int, classes: int) -> str | None:
-    """What no evaluation writes, in words: of such predictions a figure would be wrong.
+def read_footer(source: Path | io.BytesIO, path: Path) -> Footer | None:
+    """Return the footer of a prediction file without reading its predictions; None if damaged.
 
     Args:
-        table: of the columns of a schema, whole images.
-        frames: of each image.
-        classes: that the model has.
+        source: the file, or its content.
+        path: the file's name in messages.
+
+    Raises:
+        StoreError: the file cannot be read now.
     """
+    try:
+        return Footer.model_validate_json((pq.read_metadata(source).metadata or {})[FOOTER])
+    except _UNREADABLE as error:
+        _check_readable(path, error)
+        return None
+
+
+def _check_readable(path: Path, error: Exception) -> None:
+    """Distinguish a file that the system cannot read now from a damaged one.
+
+    Raises:
+        StoreError: the error comes from the system and says nothing about the content.
+    """
+    # pyarrow's own errors have no number; a damaged footer may refer to an invalid offset
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        raise unreadable_now(path, error) from error
+
+
+def read_predictions(
+    source: Path | io.BytesIO, path: Path, layout: Layout, identity: Mapping[str, Any]
+) -> pa.Table:
+    """Return the predictions of a file after checking that they are whole and valid.
+
+    Args:
+        source: the file, or its content.
+        path: the file's name in messages.
+        layout: the expected size and form.
+        identity: the expected entry `identity` of the footer.
+
+    Raises:
+        DamagedShard: the file is damaged, or belongs to another run; names the path.
+        StoreError: the file cannot be read now.
+    """
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            footer = json.loads((file.schema_arrow.metadata or {})[FOOTER])
+            if footer["identity"] != identity:
+                raise DamagedShard(f"prediction file {path} belongs to another run")
+            if file.schema_arrow.remove_metadata() != layout.schema:
+                raise DamagedShard(f"prediction file {path} has unexpected columns")
+            rows = file.metadata.num_rows
+            if rows != layout.rows:
+                raise DamagedShard(f"prediction file {path} has {rows} rows, not {layout.rows}")
+            table = file.read()
+    except _UNREADABLE as error:
+        _check_readable(path, error)
+        raise DamagedShard(f"damaged prediction file {path}") from error
+    problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
+    if problem:
+        raise DamagedShard(f"prediction file {path} has {problem}")
+    return table
+
+
+def problem_of(table: pa.Table, layout: Layout) -> str | None:
+    """Return why no evaluation can have made a table of predictions, or None if it is valid."""
+    classes = layout.classes
     if any(column.null_count for column in table.columns):
-        return "holes"
+        return "missing values"
     columns = {name: table[name].to_numpy() for name in SCHEMA.names}
-    places = columns["frame"].reshape(-1, frames)
-    images = columns["image"].reshape(-1, frames)
-    ordered = (places == np.arange(frames)).all() and (images == images[:, :1]).all()
+    places = columns["frame"].reshape(-1, layout.frames)
+    images = columns["image"].reshape(-1, layout.frames)
+    ordered = (places == np.arange(layout.frames)).all() and (images == images[:, :1]).all()
     if not ordered or not are_distinct(images[:, 0]):
-        return "images or frames twice, or in disorder"
+        return "images or frames that are repeated or out of order"
     known = min(5, classes)
     top = np.stack([columns[f"top{rank}"] for rank in range(1, 6)])
     lowest, highest = top[:known].min(), max(top.max(), columns["label"].max())
     if min(lowest, columns["label"].min()) < 0 or highest >= classes:
-        return f"classes that are not 0 to {classes - 1}"
+        return f"classes outside 0 to {classes - 1}"
     if (top[known:] != -1).any():
-        return "more classes than there are"
+        return f"more than {classes} classes"
     probabilities = np.stack([columns["top1_probability"], columns["label_probability"]])
     if not (probabilities.min() >= 0 and probabilities.max() <= 1 + ROUNDING):  # NaN too
-        return "probabilities that are not 0 to 1"
-    return _fault_of_ranking(table[RANKING], classes) if RANKING in table.schema.names else None
+        return "probabilities outside 0 to 1"
+    return _problem_of_ranking(table[RANKING], classes) if layout.ranked else None
 
 
-def _fault_of_ranking(column: pa.ChunkedArray, classes: int) -> str | None:
+def _problem_of_ranking(column: pa.ChunkedArray, classes: int) -> str | None:
     ranking = column.combine_chunks().flatten()
     if ranking.null_count:
-        return "holes"
+        return "missing values"
     order = np.sort(ranking.to_numpy().reshape(-1, classes), axis=1)
-    return "classes twice in a ranking" if (order != np.arange(classes)).any() else None
+    return "repeated classes in a ranking" if (order != np.arange(classes)).any() else None
 
 
 def are_distinct(numbers: np.ndarray) -> bool:
-    """Whether no number is there twice."""
-    ascending = bool((np.diff(numbers) > 0).all())  # which is quick to see
+    """Return whether no number is repeated."""
+    ascending = bool((np.diff(numbers) > 0).all())  # the usual case, quick to check
     return ascending or len(np.unique(numbers)) == len(numbers)

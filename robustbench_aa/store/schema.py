@@ -1,16 +1,19 @@
-"""The form of `run.json`: what must be in it, so that whatever reads a run can rely on it.
+"""The schema of `run.json`, so that every reader of a run can rely on its content.
 
-A run may come from anybody. Its names become paths, its numbers become the sizes of arrays, and
-its command is shown to be typed: each is checked here, when a run is prepared and when it is read.
+A run may come from anybody. Its names become paths, its numbers become sizes of arrays, and its
+command is shown for others to type. All are checked when a run is prepared and when it is read.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from robustbench_aa.types import (
     CLEAN,
@@ -24,39 +27,150 @@ from robustbench_aa.types import (
 )
 
 LARGEST = 10 * 2**20
-"""Bytes of a `run.json`."""
+"""The largest size of a `run.json`, in bytes."""
 DEEPEST = 8
-"""How many objects and lists lie within each other at most."""
+"""The largest number of objects and lists nested in each other."""
 LONGEST_NAME = 255
-"""Bytes of a folder's name that file systems take."""
+"""The longest name of a folder on usual file systems, in bytes."""
+ENTRIES = 1_000
+"""The largest number of entries of a table, such as the environment."""
 IMAGES = 2_000_000
-"""Images of a data set; the resamples of a report take 4 kB of memory for each."""
+"""The largest number of images of a data set; a report's resamples take 4 kB of memory for each."""
 CELLS = 1_000
-"""Distortions of a data set."""
+"""The largest number of distortions of a data set."""
 PREDICTIONS = 20_000_000
-"""Predictions in a file, which is read as a whole."""
+"""The largest number of predictions in a file, which is read as a whole."""
 RANKED = 500_000_000
-"""Classes in the rankings of a file."""
+"""The largest number of classes in all rankings of a file."""
 BEYOND = 2**63
-
-Check = Callable[[Any], bool]
+"""The first whole number beyond 64 bits."""
 
 
 def folder_of(name: str) -> str:
-    """A name as one folder: what a path cannot carry is percent-encoded."""
+    """Return the name of a folder for any name, percent-encoded where a path requires it."""
     encoded = quote(name, safe=" :@+=,()[]")
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
 
 
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it has characters that cannot be printed")
+    return value
+
+
+def _own_command(value: str) -> str:
+    """Check that a text is one command line of this program, quoted as `shlex.join` does."""
+    words = shlex.split(value)
+    if words[:1] != ["robustbench-aa"] or shlex.join(words) != value:
+        raise ValueError("it is not a command line of robustbench-aa")
+    return value
+
+
+def _one_of(*choices: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"it should be one of {', '.join(choices)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _few(value: Any) -> Any:
+    """Check the size of a table before pydantic collects the errors of all entries."""
+    if isinstance(value, dict) and len(value) > ENTRIES:
+        raise ValueError(f"it has more than {ENTRIES:,} entries")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+Texts = Annotated[dict[str, str], BeforeValidator(_few)]
+Seconds = Annotated[float, Field(ge=0, lt=BEYOND)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class _Entry(BaseModel):
+    """An object of `run.json`; types are not converted, and `true` is not a number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class RunEntry(_Entry):
+    """The whole `run.json`; models and data sets are checked one by one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = Field(alias="schema")
+    suite: Text | None
+    baseline: Text | None
+    seed: int = Field(ge=-BEYOND, lt=BEYOND)
+    shard_size: int = Field(ge=1, lt=BEYOND)
+    models: dict[str, Any] = Field(min_length=1)
+    datasets: dict[str, Any] = Field(min_length=1)
+    environment: Texts
+    keep_ranking: bool = False
+    decoded: Texts = {}
+    command: Annotated[str, AfterValidator(_own_command)] | None = None
+    profile: Annotated[dict[str, Seconds], BeforeValidator(_few)] = {}
+    subset: bool = False
+
+
+class ModelEntry(_Entry):
+    """The part of a model's identity that reports rely on."""
+
+    parameters: int = Field(ge=0, lt=BEYOND)
+    classes: int = Field(ge=1, le=2**16)
+
+
+class LabelsEntry(_Entry):
+    """How images are labelled."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rule: Text
+    present: Count
+
+
+class DistortionEntry(_Entry):
+    """A distortion of a data set."""
+
+    kind: Annotated[str, _one_of(*KINDS)]
+    name: Text
+    severity: Annotated[int, Field(ge=1, le=5)] | None
+    group: Text
+    role: Annotated[str, _one_of(*ROLES)]
+    compared_with: Annotated[str, _one_of(*COMPARED_WITH)]
+    version: Annotated[int, Field(ge=1, lt=BEYOND)] | None
+    source: Text
+    frames: int = Field(ge=1, lt=2**15)
+
+
+class DatasetEntry(_Entry):
+    """A data set with all distortions that it defines."""
+
+    sha256: Text
+    images: int = Field(ge=1, le=IMAGES)
+    collection: Text
+    classes: Count
+    labels: Annotated[LabelsEntry, BeforeValidator(_few)]
+    pixels: Text
+    size: int = Field(ge=1, le=2**16)
+    geometry: Text
+    distortions: list[DistortionEntry] = Field(min_length=1, max_length=CELLS)
+
+
+Entry = TypeVar("Entry", bound=_Entry)
+_DISTORTION = tuple(name for name in DistortionEntry.model_fields if name != "frames")
+
+
 def distortion_of(entry: Mapping[str, Any]) -> Distortion:
     """Return the distortion that an entry of a data set describes."""
-    return Distortion(**{key: entry[key] for key in DISTORTION if key != "frames"})
+    return Distortion(**{name: entry[name] for name in _DISTORTION})
 
 
 def with_kinds(content: Any) -> Any:
-    """Return the content of a `run.json`, whose earlier form gave distortions a `family`.
+    """Return the content of a `run.json` with today's entries in place of the earlier `family`.
 
-    Whatever else is wrong with it stays, for `check_form` to refuse.
+    Anything else that is wrong stays, for `check_run` to refuse.
     """
     datasets = content.get("datasets") if isinstance(content, dict) else None
     for dataset in datasets.values() if isinstance(datasets, dict) else ():
@@ -78,139 +192,74 @@ def _from_family(family: Any, name: Any) -> dict[str, Any]:
     return {"kind": "corruption", "group": family, "role": corruption_role(str(name))}
 
 
-def check_form(content: Mapping[str, Any]) -> None:
-    """Checks the content of a `run.json` as JSON gives it.
+def check_run(content: Mapping[str, Any]) -> None:
+    """Check the content of a `run.json`, as JSON gives it.
 
     Raises:
-        ValueError: something is missing, of another type, out of range, or cannot be measured;
-            names it.
+        ValueError: an entry is missing, of another type or out of range, or no metric can be
+            computed; names the entry.
     """
     if not _is_shallow(content, DEEPEST):
-        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
-    json.dumps(content, ensure_ascii=False).encode()  # halves of characters are no text
-    _check_entries("it", content, RUN)
-    for name, of in content["models"].items():
+        raise ValueError(f"nested more than {DEEPEST} levels deep")
+    json.dumps(content, ensure_ascii=False).encode()  # refuses half surrogate pairs
+    run = _checked(RunEntry, _few(content))
+    classes = 0
+    for name, model in run.models.items():
         _check_name("model", name, slashes=True)
-        _check_entries(f"model {name}", of, MODEL)
-    for name, of in content["datasets"].items():
+        classes = max(classes, _checked(ModelEntry, model, f"model {name}").classes)
+    for name, entry in run.datasets.items():
         _check_name("data set", name)
-        _check_entries(f"data set {name}", of, DATASET)
-        _check_entries(f"labels of data set {name}", of["labels"], LABELS)
-        _check_distortions(f"data set {name}", of["distortions"])
-        _check_size(f"data set {name}", content, of)
+        where = f"data set {name}"
+        dataset = _checked(DatasetEntry, entry, where)
+        _check_distortions(where, dataset.distortions)
+        _check_size(where, run, dataset, classes)
 
 
-def _whole(low: int, high: int = BEYOND - 1) -> Check:
-    # type() rather than isinstance(): true and false are ints to Python, not to a reader
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
-
-
-def _is_text_or_none(value: Any) -> bool:
-    return value is None or _is_text(value)
-
-
-def _is_command(value: Any) -> bool:
-    """Whether it is a command line of this program alone, as one is written to be typed again."""
-    if value is None:
-        return True
+def _checked(kind_of: type[Entry], content: Any, where: str = "") -> Entry:
+    """Return an entry of a schema; the first error becomes one line that names its place."""
     try:
-        words = shlex.split(value)
-    except (ValueError, AttributeError, TypeError):
-        return False
-    return words[:1] == ["robustbench-aa"] and shlex.join(words) == value
-
-
-def _is_table(of: Check) -> Check:
-    return lambda value: isinstance(value, dict) and all(map(of, value.values()))
-
-
-def _is_seconds(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < BEYOND
-
-
-RUN: Mapping[str, Check] = {
-    "suite": _is_text_or_none,
-    "baseline": _is_text_or_none,
-    "seed": _whole(-BEYOND),
-    "shard_size": _whole(1),
-    "models": lambda value: isinstance(value, dict) and len(value) > 0,
-    "datasets": lambda value: isinstance(value, dict) and len(value) > 0,
-    "environment": _is_table(lambda value: isinstance(value, str)),
-    "keep_ranking": lambda value: isinstance(value, bool),
-    "decoded": _is_table(lambda value: isinstance(value, str)),
-    "command": _is_command,
-    "profile": _is_table(_is_seconds),
-    "subset": lambda value: isinstance(value, bool),
-}
-MODEL: Mapping[str, Check] = {"parameters": _whole(0), "classes": _whole(1, 2**16)}
-DATASET: Mapping[str, Check] = {
-    "sha256": _is_text,
-    "images": _whole(1, IMAGES),
-    "collection": _is_text,
-    "classes": _whole(1, 2**31 - 1),
-    "labels": lambda value: isinstance(value, dict) and set(value) == set(LABELS),
-    "pixels": _is_text,
-    "size": _whole(1, 2**16),
-    "geometry": _is_text,
-    "distortions": lambda value: isinstance(value, list) and 0 < len(value) <= CELLS,
-}
-LABELS: Mapping[str, Check] = {"rule": _is_text, "present": _whole(1, 2**31 - 1)}
-DISTORTION: Mapping[str, Check] = {
-    "kind": lambda value: value in KINDS,
-    "name": _is_text,
-    "severity": lambda value: value is None or _whole(1, 5)(value),
-    "group": _is_text,
-    "role": lambda value: value in ROLES,
-    "compared_with": lambda value: value in COMPARED_WITH,
-    "version": lambda value: value is None or _whole(1)(value),
-    "source": _is_text,
-    "frames": _whole(1, 2**15 - 1),
-}
-OPTIONAL = ("keep_ranking", "decoded", "command", "profile", "subset")
-"""What may be left out."""
-
-
-def _check_entries(where: str, content: Any, form: Mapping[str, Check]) -> None:
-    if not isinstance(content, dict):
-        raise ValueError(f"{where} is not an object")
-    for key, fits in form.items():
-        if key not in content:
-            if key not in OPTIONAL:
-                raise ValueError(f"{where} lacks {key}")
-        elif not fits(content[key]):
-            raise ValueError(f"{where} has {key} {_told(content[key])}, which cannot be")
+        return kind_of.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        problem = "is missing"
+    elif first["type"] == "extra_forbidden":
+        problem = "is not a known entry"
+    elif first["type"] in ("model_type", "dict_type"):
+        problem = f"is {_shown(first['input'])}, but it should be an object"
+    else:
+        reason = first["msg"].removeprefix("Value error, ").removesuffix(" after validation, not 0")
+        reason = re.sub(r"^(Input|List|Dictionary)\b", "it", reason)
+        problem = f"is {_shown(first['input'])}, but {reason}"
+    raise ValueError(f"{': '.join(filter(None, (where, _cut(place))))} {problem}")
 
 
 def _check_name(noun: str, name: str, slashes: bool = False) -> None:
-    """Checks that a name is one that can be printed, and one folder's."""
-    fits = _is_text(name) and name == name.strip() and name
-    if not fits or len(folder_of(name)) > LONGEST_NAME:
-        raise ValueError(f"{_told(name)} is no name of a {noun}")
+    """Check that a name can be printed, and can be the name of one folder."""
+    valid = name and name.isprintable() and name == name.strip()
+    if not valid or len(folder_of(name)) > LONGEST_NAME:
+        raise ValueError(f"{_shown(name)} cannot be the name of a {noun}")
     if not slashes and (name.startswith(".") or "/" in name or "\\" in name):
-        raise ValueError(f"{_told(name)} is no name of a {noun}, but a path")
+        raise ValueError(f"{_shown(name)} cannot be the name of a {noun}, since it is a path")
 
 
-def _check_distortions(where: str, entries: Iterable[Any]) -> None:
-    """Checks that figures can be computed of them."""
+def _check_distortions(where: str, entries: Iterable[DistortionEntry]) -> None:
+    """Check that metrics can be computed with the distortions of a data set."""
     found: dict[Distortion, int] = {}
     names = set()
     for entry in entries:
-        _check_entries(f"a distortion of {where}", entry, DISTORTION)
-        _check_name("distortion", entry["name"])
-        cell = distortion_of(entry)
+        _check_name("distortion", entry.name)
+        cell = distortion_of(vars(entry))
         if str(cell) in names:
             raise ValueError(f"{where} has {cell} twice")
         graded = cell.kind == "corruption"
         if graded != (cell.severity is not None) or (cell.kind == "clean") != (cell == CLEAN):
-            raise ValueError(f"{where} has {cell} of the kind {cell.kind}, which cannot be")
+            raise ValueError(f"{where} has {cell} of the kind {cell.kind!r}")
         if graded and cell.role != corruption_role(cell.name):
-            raise ValueError(f"{where} has {cell} with the role {cell.role}, which cannot be")
+            raise ValueError(f"{where} has {cell} with the role {cell.role!r}")
         names.add(str(cell))
-        found[cell] = entry["frames"]
+        found[cell] = entry.frames
     kinds = {kind([cell]) for cell in found} - {"clean"}
     if len(kinds) > 1:
         raise ValueError(f"{where} mixes {' and '.join(sorted(kinds))}")
@@ -222,24 +271,26 @@ def _check_distortions(where: str, entries: Iterable[Any]) -> None:
 
 def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:
     if not {"circular", "crops"} & {cell.name for cell in found}:
-        raise ValueError(f"{where} has no shifts that are compared")
+        raise ValueError(f"{where} has no pairs of shifts to compare")
     if any(cell.name == "crops" and frames % 2 for cell, frames in found.items()):
-        raise ValueError(f"{where} has crops that are no pairs")
+        raise ValueError(f"{where} has crops that do not come in pairs")
 
 
 def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:
     severities: dict[str, dict[str, set[int | None]]] = {}
     for cell, frames in found.items():
         if cell.kind == "perturbation" and frames < 2:
-            raise ValueError(f"{where} has sequences of {cell} of a single frame")
+            raise ValueError(f"{where} has sequences of {cell} with a single frame")
         if cell.kind != "clean":
-            of = severities.setdefault(cell.role, {})
-            of.setdefault(cell.name, set()).add(cell.severity)
+            names = severities.setdefault(cell.role, {})
+            names.setdefault(cell.name, set()).add(cell.severity)
     ragged = any(
-        of != next(iter(part.values())) for part in severities.values() for of in part.values()
+        levels != next(iter(names.values()))
+        for names in severities.values()
+        for levels in names.values()
     )
     if ragged or set(severities) == {"holdout"}:
-        raise ValueError(f"{where} has no distortions at the same severities to take a mean of")
+        raise ValueError(f"{where} has no distortions at the same severities for a mean")
     counted = severities.get("counted", {})
     if any(cell.severity for cell in found) and counted and len(counted) < len(COUNTED_CORRUPTIONS):
         lacking = [name for name in COUNTED_CORRUPTIONS if name not in counted]
@@ -249,13 +300,19 @@ def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:
         )
 
 
-def _check_size(where: str, run: Mapping[str, Any], of: Mapping[str, Any]) -> None:
-    frames = max(entry["frames"] for entry in of["distortions"])
-    predictions = min(of["images"], run["shard_size"]) * frames
-    classes = max(model["classes"] for model in run["models"].values())
-    ranked = predictions * classes if run.get("keep_ranking") else 0
+def _check_size(where: str, run: RunEntry, dataset: DatasetEntry, classes: int) -> None:
+    """Check that a prediction file fits into memory.
+
+    Args:
+        classes: the largest number of classes of a model.
+    """
+    frames = max(entry.frames for entry in dataset.distortions)
+    predictions = min(dataset.images, run.shard_size) * frames
+    ranked = predictions * classes if run.keep_ranking else 0
     if predictions > PREDICTIONS or ranked > RANKED:
-        raise ValueError(f"{where} has {predictions:,} predictions in a file; use a shard_size")
+        raise ValueError(
+            f"{where} has {predictions:,} predictions in a file; use a smaller shard_size"
+        )
 
 
 def _is_shallow(value: Any, levels: int) -> bool:
@@ -265,6 +322,9 @@ def _is_shallow(value: Any, levels: int) -> bool:
     return levels > 0 and all(_is_shallow(one, levels - 1) for one in within)
 
 
-def _told(value: Any) -> str:
-    text = repr(value)
+def _shown(value: Any) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"

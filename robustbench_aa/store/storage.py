@@ -1,7 +1,7 @@
-"""Directories of runs: on a file system, or in object storage behind a URL, s3://bucket/run.
+"""The storage of a run: a directory on a disk, or in object storage such as s3://bucket/run.
 
-Both are used as paths. What differs between them is here: how a file appears under its name only
-when it is whole, how many are asked for at once, and what can be written on a disk alone.
+Other modules use both as paths. This module holds the differences: atomic writes, retries,
+parallel requests, locks, and folders that must be on a disk while they are written.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from robustbench_aa.support.optional import extra
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 ATTEMPTS = 6
-"""How often an object storage is asked before its failure is one."""
+"""The number of attempts before a request to an object storage fails."""
 LOCK = ".lock"
-"""The file that one writer of a run holds."""
+"""The lock file, held by the one process that writes to a run."""
 REQUESTS = 32
-"""How many answers of an object storage are waited for at a time; each takes some 50 ms."""
+"""The number of parallel requests to an object storage; each takes about 50 ms."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def open_directory(name: str | os.PathLike[str]) -> Path:
-    """The path of a directory, which need not be there.
+    """Return the path of a directory, which need not exist.
 
     Args:
-        name: of a folder, or a URL that fsspec knows; its options, such as credentials, come from
-            where each storage's own tools look for them.
+        name: a folder, or a URL that fsspec supports. Credentials and other options come from
+            the places where the storage's own tools look for them.
 
     Raises:
-        UsageError: the storage needs a package that is not there, or does not answer.
+        UsageError: the storage needs a package that is not installed, or cannot be reached.
     """
     text = str(name)
     if not URL.match(text):
         return Path(name)
     upath = extra("upath", "objects")
     try:
-        # other processes write too, so that no list of files is to be remembered
+        # other processes write as well, so lists of files must not be cached
         path: Path = upath.UPath(text, use_listings_cache=False)
         patiently(path, path.exists)
     except Exception as error:  # each storage's own
@@ -61,15 +61,18 @@ def open_directory(name: str | os.PathLike[str]) -> Path:
 
 
 def is_on_disk(path: Path) -> bool:
-    """Whether a path is a file system's, and not an object storage's."""
+    """Return whether a path lies on a disk rather than in an object storage."""
     return isinstance(path, Path)
 
 
 def readable(path: Path) -> Path | io.BytesIO | None:
-    """What pyarrow reads: the plain file at a path, or the object, whole; None if there is none.
+    """Return a source that pyarrow can read: the path of a plain file, or a whole object.
+
+    Returns:
+        The source, or None if there is no such file.
 
     Raises:
-        StoreError: the disk fails, or the object storage does not answer.
+        StoreError: the disk fails, or the object storage cannot be reached.
     """
     try:
         if is_on_disk(path):
@@ -82,19 +85,23 @@ def readable(path: Path) -> Path | io.BytesIO | None:
 
 
 def unreadable_now(path: Path, error: Exception) -> StoreError:
-    """Return the error of a file that may be whole, but cannot be read at the moment."""
+    """Return the error for a file that may be whole, but cannot be read at the moment."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else cause(error)
-    return StoreError(f"cannot read {path} ({why}); when that is mended, the same command resumes")
+    return StoreError(f"cannot read {path} ({why}); fix this, then run the same command again")
 
 
 def patiently(path: Path, ask: Callable[[], T]) -> T:
-    """Return an answer about a path; ask an object storage again where it fails for the moment.
+    """Return the result of a request, with retries if its path is in an object storage.
 
-    Waits twice as long before each further attempt. What is not there is an answer. A disk is asked
-    once: its errors do not pass by themselves.
+    The waiting time doubles with every attempt. A missing file is a result and is not retried, nor
+    is any error of a disk, since it does not pass by itself.
+
+    Args:
+        path: the path that the request is about.
+        ask: makes the request.
 
     Raises:
-        Exception: what the last attempt raised.
+        Exception: the error of the last attempt.
     """
     if is_on_disk(path):
         return ask()
@@ -109,24 +116,24 @@ def patiently(path: Path, ask: Callable[[], T]) -> T:
     return answer
 
 
-def each(of: Path, ask: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
-    """The answers in their order; several at once where a path's files are far away."""
-    if is_on_disk(of):
-        yield from map(ask, things)
+def each(directory: Path, ask: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield the result for each item in order, with parallel requests to an object storage."""
+    if is_on_disk(directory):
+        yield from map(ask, items)
         return
     with ThreadPoolExecutor(REQUESTS) as threads:
-        yield from threads.map(ask, things)
+        yield from threads.map(ask, items)
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes from writing to a run, also on other machines that share it.
+    """Lock a run, so that no other process on any machine with the same disk writes to it.
 
-    Whatever is written under the lock must have been read under it. Object storage knows no locks:
-    there, whoever starts two sees to it that they differ.
+    Read what you overwrite inside the lock. Object storage has no locks: there, users must not
+    start two sessions for the same cells.
 
     Raises:
-        RunError: another process is at work on it, or the directory cannot be written.
+        RunError: another process holds the lock, or the directory cannot be written.
     """
     if not is_on_disk(directory):
         yield
@@ -149,18 +156,19 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def unwritable(directory: Path, error: OSError) -> RunError:
-    """Return the error of a run that cannot be written to."""
+    """Return the error for a run's directory that cannot be written."""
     return RunError(f"cannot write to {directory} ({error.strerror}); choose another --output-dir")
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file so that it appears under its name whole and durable, or not at all.
+    """Write a file that appears under its name whole and durable, or not at all.
 
     Args:
-        write: is given another path, on a disk.
+        path: the file, on a disk or in an object storage.
+        write: writes the content to the path that it is given, on a disk.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     if is_on_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +183,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 def _write_beside(path: Path, write: Callable[[Path], Any]) -> None:
     beside = path.with_name(path.name + ".tmp")
     try:
-        beside.unlink(missing_ok=True)  # it may be a link, which would be written through
+        beside.unlink(missing_ok=True)  # writing would follow a link
         write(beside)
         _flush(beside)
         beside.replace(path)
@@ -195,7 +203,7 @@ def _flush(path: Path) -> None:
 
 
 def _upload(file: Path, to: Any) -> None:
-    """Puts a file into an object storage, where it appears when the last byte has arrived."""
+    """Upload a file to an object storage, where it appears after its last byte has arrived."""
     try:
         patiently(to, lambda: to.fs.put_file(os.fspath(file), to.path))
     except OSError:
@@ -206,15 +214,18 @@ def _upload(file: Path, to: Any) -> None:
 
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
-    """Give an empty folder, which takes the place of another one once all of it is written.
+    """Replace a folder by an empty one for the caller to fill, all at once at the end.
 
-    A process that is stopped, or a disk that is full, leaves the other one as it was.
+    After an interruption or a full disk, the old folder is unchanged.
 
     Args:
-        folder: on a disk; need not be there.
+        folder: a folder on a disk, which need not exist.
+
+    Yields:
+        The new folder, under a temporary name.
 
     Raises:
-        OSError: something cannot be written.
+        OSError: a file cannot be written.
     """
     new, old = (folder.with_name(f"{folder.name}.{age}") for age in ("new", "old"))
     restore(folder)
@@ -236,7 +247,7 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 
 def restore(folder: Path) -> None:
-    """Bring back a folder that was being replaced when its process was stopped."""
+    """Restore a folder whose replacement was interrupted."""
     old = folder.with_name(f"{folder.name}.old")
     if old.is_dir() and not old.is_symlink():
         if folder.exists():
@@ -247,10 +258,13 @@ def restore(folder: Path) -> None:
 
 @contextmanager
 def on_disk(folder: Path) -> Iterator[Path]:
-    """The folder, or a copy of one in an object storage, which becomes what is made of the copy.
+    """Give access to a folder on a disk; one in an object storage is copied there and back.
+
+    Yields:
+        The folder, or its copy, whose changes are uploaded at the end.
 
     Raises:
-        RunError: an object's name leads out of the folder.
+        RunError: the name of an object points outside the folder.
         OSError: an object cannot be written.
     """
     if is_on_disk(folder):
@@ -261,12 +275,12 @@ def on_disk(folder: Path) -> Iterator[Path]:
         before = _files(folder)
         for name, there in before.items():
             if ".." in name.split("/"):
-                raise RunError(f"{there} is no file of a run; delete it")
+                raise RunError(f"{there} is not a file of a run; delete it")
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             patiently(there, partial(there.fs.get_file, there.path, os.fspath(here / name)))
         yield here
         after = _files(here)
-        # the page comes last, so that it never shows what is not there yet
+        # the page is uploaded last, so that it never shows files that do not exist yet
         for name in sorted(after, key=lambda name: name == "index.html"):
             _upload(after[name], folder / name)
         for name in before.keys() - after:
@@ -274,7 +288,7 @@ def on_disk(folder: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> dict[str, Any]:
-    """By their names within a folder."""
+    """Return all files in a folder, by their names relative to it."""
     return {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
 
 
@@ -284,13 +298,13 @@ def files_in(folder: Path, pattern: str = "*") -> list[Path]:
     Raises:
         OSError: the folder cannot be listed.
     """
-    return patiently(folder, lambda: [of for of in folder.rglob(pattern) if of.is_file()])
+    return patiently(folder, lambda: [path for path in folder.rglob(pattern) if path.is_file()])
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is something at a path.
+    """Return whether a path exists.
 
     Raises:
-        OSError: the disk or the object storage does not say.
+        OSError: the disk fails, or the object storage cannot be reached.
     """
     return patiently(path, path.exists)

@@ -1,18 +1,17 @@
-"""Samples: what the models saw of a run's first image, a small picture a cell.
+"""Thumbnails: what the models saw of a run's first image, a small picture for each cell.
 
-They lie in `RUN/samples/<data set>/<distortion>.webp` and are there to be looked at: nothing is
-computed from them. A sequence is a strip of some of its frames.
+They lie in `RUN/samples/<data set>/<distortion>.webp` for people to look at; no metric depends on
+them. A sequence is shown as a strip of some of its frames.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -20,58 +19,56 @@ from PIL import Image
 from robustbench_aa.errors import DatasetError, cause, one_line
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import exists, patiently, write_whole
-from robustbench_aa.types import Shard
-
-if TYPE_CHECKING:
-    from robustbench_aa.datasets import Dataset
 
 FRAMES = 5
-"""How many of a sequence are shown."""
+"""The largest number of frames shown of a sequence."""
 SIDE = 112
 """The largest height and width of a frame, in pixels."""
-
 LARGEST = 2**20
-"""Bytes of a sample."""
+"""The largest size of a thumbnail file, in bytes."""
 
 _log = logging.getLogger(__name__)
 Samples = dict[str, dict[str, list[bytes]]]
-"""By data set and name of a distortion: WebP files, one a severity."""
+"""By data set and name of a distortion: WebP files, one for each severity."""
 
 
-def write_samples(directory: Path, cells: Iterable[Cell], datasets: Mapping[str, Dataset]) -> None:
-    """Writes the samples of some cells that a run does not have yet."""
-    import torch  # only here: reading needs none
+def write_samples(
+    directory: Path, cells: Iterable[Cell], first_frames: Callable[[Cell], np.ndarray]
+) -> None:
+    """Write the thumbnails of cells that do not have one yet.
 
+    Args:
+        directory: of the run.
+        cells: the cells to show.
+        first_frames: returns the frames of a cell's first image, [F, H, W, 3] uint8.
+    """
     for cell in cells:
         path = _path(directory, cell)
-        first = Shard(0, 1)
         try:
-            if exists(path) or path.is_symlink():  # a link would be written through
+            if exists(path) or path.is_symlink():  # writing would follow a link
                 continue
-            batches = datasets[cell.dataset].read(cell.distortion, first, 1, torch.device("cpu"))
-            frames = next(iter(batches)).frames[0].permute(0, 2, 3, 1).numpy()
-            strip = _strip(frames)
+            strip = _strip(first_frames(cell))
             write_whole(path, partial(Path.write_bytes, data=strip))
         except DatasetError:  # the cell has failed, and its failure names the cause
             continue
-        except Exception as error:  # a small picture is not worth a run
+        except Exception as error:  # a thumbnail must not stop a run
             _log.warning("%s is not written (%s)", path, cause(error))
 
 
 def read_samples(store: Store) -> Samples:
-    """The samples of a run, in the order of its data sets and their distortions."""
+    """Return the thumbnails of a run, in the order of its data sets and their distortions."""
     found: Samples = {}
     for dataset in store.manifest.datasets:
         for cell in store.cells(dataset):
             path = _path(store.directory, cell)
             if (strip := _read(path, store.directory)) is not None:
-                of = found.setdefault(dataset, {}).setdefault(cell.distortion.name, [])
-                of.append(strip)
+                strips = found.setdefault(dataset, {}).setdefault(cell.distortion.name, [])
+                strips.append(strip)
     return found
 
 
 def _read(path: Path, directory: Path) -> bytes | None:
-    """The file of a sample; None where none was written by a run: the page carries it away."""
+    """Return a thumbnail file; None if no run can have written it, since pages embed it."""
     with suppress(Exception):
         if not patiently(path, path.is_file):
             return None
@@ -81,7 +78,9 @@ def _read(path: Path, directory: Path) -> bytes | None:
             with Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
                 if picture.width <= FRAMES * SIDE and picture.height <= SIDE:
                     return content
-    _log.warning("%s is no sample of a run or cannot be read; it is left out", one_line(str(path)))
+    _log.warning(
+        "%s is not a thumbnail of a run or cannot be read; it is left out", one_line(str(path))
+    )
     return None
 
 
@@ -90,7 +89,7 @@ def _path(directory: Path, cell: Cell) -> Path:
 
 
 def _strip(frames: np.ndarray) -> bytes:
-    """Some frames [F, H, W, 3] side by side."""
+    """Return a WebP file with some frames, [F, H, W, 3] uint8, side by side."""
     chosen = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).astype(int)
     strip = Image.fromarray(np.ascontiguousarray(np.concatenate(frames[chosen], axis=1)))
     if strip.height > SIDE:

@@ -1,4 +1,4 @@
-"""Files from the network: resumed when cut off, checked, and whole or not there at all."""
+"""Downloads that resume after an interruption and check what they got."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from robustbench_aa.errors import DownloadError, cause
 
 CHUNK = 1 << 20
 TIMEOUT = 30.0
-"""Seconds without a byte after which a connection counts as lost."""
+"""Seconds without data after which a connection counts as lost."""
 HEADERS = {"User-Agent": "robustbench-aa"}
 RANGE_NOT_SATISFIABLE = 416
 
@@ -29,9 +29,9 @@ class Download:
     """A published file.
 
     Attributes:
-        url: where it is.
-        algorithm: of the checksum, as hashlib calls it.
-        digest: the checksum's hexadecimal digits, or as many of the first as are published.
+        url: the file's URL.
+        algorithm: the name of the checksum's algorithm in hashlib.
+        digest: the checksum in hexadecimal digits, or the published beginning of it.
     """
 
     url: str
@@ -39,13 +39,16 @@ class Download:
     digest: str
 
     def to(self, path: Path) -> Path:
-        """Brings the file to a path, unless it is there; what was cut off before is continued.
+        """Download the file to a path, unless it exists; an interrupted download is resumed.
 
-        The file grows as `<path>.part` and takes its name when its checksum is right. Several
-        processes may ask for it at once; one fetches it, the others wait.
+        The file grows as `<path>.part` and gets its name when its checksum is right. If several
+        processes ask for it, one downloads it and the others wait.
+
+        Returns:
+            The path.
 
         Raises:
-            DownloadError: it cannot be fetched or written, or it is not the published one.
+            DownloadError: the file cannot be downloaded or written, or is not the published one.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,19 +61,21 @@ class Download:
                     "download it again"
                 )
         except OSError as error:
-            raise DownloadError(f"{path} cannot be written ({cause(error)})") from error
+            raise DownloadError(
+                f"{path} cannot be written ({cause(error)}); check the disk and its permissions"
+            ) from error
         return path
 
     def length(self) -> int:
-        """How many bytes the server says that the file has.
+        """Return the file's size in bytes, as the server states it.
 
         Raises:
-            DownloadError: it does not say.
+            DownloadError: the server does not answer or states no size.
         """
         request = urllib.request.Request(self.url, headers=HEADERS)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                return int(answer.headers["Content-Length"])  # its body is not read
+                return int(answer.headers["Content-Length"])  # the body is not read
         except (OSError, HTTPException, TypeError, ValueError) as error:
             raise DownloadError(
                 f"{self.url} cannot be downloaded ({_reason(error)}); check the connection"
@@ -78,7 +83,7 @@ class Download:
 
     def _fetch(self, path: Path) -> None:
         if path.exists():
-            return  # another process had the lock before
+            return  # another process has downloaded it meanwhile
         part = path.with_name(f"{path.name}.part")
         try:
             self._complete(part)
@@ -90,7 +95,7 @@ class Download:
         part.replace(path)
 
     def _complete(self, part: Path) -> None:
-        """Asks for what is missing until nothing is, or until an answer brought nothing."""
+        """Request the rest of the file until it is complete, or an answer brings no data."""
         while True:
             before = _size(part)
             try:
@@ -100,7 +105,7 @@ class Download:
                 if getattr(error, "code", None) == RANGE_NOT_SATISFIABLE and before:
                     if self._is(part):
                         return
-                    part.unlink()  # it is as long as the file, and another
+                    part.unlink()  # as long as the file, but with other content
                 elif _size(part) <= before:
                     raise
 
@@ -130,7 +135,7 @@ class Download:
 
 
 def _copy(answer: HTTPResponse, file: IO[bytes], url: str) -> None:
-    """All of an answer's body, with a bar on a terminal.
+    """Copy the body of an answer to a file, with a progress bar on a terminal.
 
     Raises:
         IncompleteRead: the connection was lost before the end.
@@ -156,5 +161,5 @@ def _size(path: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    told = getattr(error, "reason", None)  # of an URLError, which wraps what it is about
-    return cause(told if isinstance(told, Exception) else error)
+    reason = getattr(error, "reason", None)  # a URLError wraps the actual error
+    return cause(reason if isinstance(reason, Exception) else error)

@@ -1,17 +1,18 @@
-"""Files that others made: read only if they are plain files, and no larger than they should be."""
+"""Files from any source: only plain files of limited size are read."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 from pathlib import Path
 from stat import S_ISREG
 
 
 def plain(path: Path) -> Path:
-    """The path, if a plain file lies there: a pipe or a device would be waited on for ever.
+    """Return a path after checking that it is a plain file; reading a pipe could block for ever.
 
     Raises:
-        OSError: there is nothing, or something else.
+        OSError: there is no file, or it is not a plain one.
     """
     if not S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a plain file", str(path))
@@ -19,20 +20,34 @@ def plain(path: Path) -> Path:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a plain file lies at a path, which may be no path at all."""
+    """Return whether a path is that of a plain file; any text is accepted as a path."""
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or has a zero in it
+    except (OSError, ValueError):  # the name is too long, or contains a null character
         return False
 
 
 def read_text(path: Path, most: int) -> str:
-    """The text of a file of at most so many bytes.
+    """Return the text of a file.
+
+    Args:
+        path: a plain file.
+        most: the largest size, in bytes.
 
     Raises:
         OSError: there is no such plain file, or it is larger.
-        ValueError: it is not UTF-8.
+        ValueError: the file is not UTF-8.
     """
     if plain(path).stat().st_size > most:
         raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
     return path.read_text(encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Packages that only some model sources or engines need."""
+"""Optional packages, which only some model sources, engines and storages need."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from robustbench_aa.errors import UsageError, cause
 
 
 def extra(package: str, name: str) -> ModuleType:
-    """Imports a package that the extra `name` of this one installs.
+    """Import an optional package.
+
+    Args:
+        package: the package to import.
+        name: the extra of this package that installs it.
 
     Raises:
-        UsageError: it cannot be imported; the text has the command that installs it.
+        UsageError: the package cannot be imported; the text has the command that installs it.
     """
     try:
         return import_module(package)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
@@ -18,9 +18,10 @@ def full_float32() -> Iterator[None]:
     # each kind of operation has a setting of its own since torch 2.9
     parts = [part for name in ("conv", "rnn") if (part := getattr(cudnn, name, None)) is not None]
     precisions = [part.fp32_precision for part in parts]
-    allowed = True
-    with suppress(RuntimeError):  # torch refuses to summarize settings that differ
+    try:
         allowed = cudnn.allow_tf32
+    except RuntimeError:  # it contradicts the settings of the operations
+        allowed = set(precisions) != {"tf32"}
     cudnn.allow_tf32 = False
     try:
         yield

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, plain lines elsewhere."""
+"""Progress display: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,21 +11,30 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 Advance = Callable[[object, int], None]
-"""Called with what was worked on, and how many things are done since it was called last."""
+"""Callback for a finished part: its item, shown as text, and its count of frames or images."""
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
 def progress(total: int, console: Console, noun: str = "frames") -> Iterator[Advance]:
-    """Shows how many of `total` things are done, at what rate, and the time left."""
+    """Show how many of `total` frames are done, the rate and the remaining time.
+
+    Args:
+        total: Frames to process.
+        console: Console to print on.
+        noun: Plural of the counted unit.
+
+    Yields:
+        A callback to call after each finished part.
+    """
     if console.is_terminal and total:
         with _bar(console) as bar:
             task = bar.add_task("", total=total, rate="")
 
-            def advance(what: object, count: int) -> None:
+            def advance(item: object, count: int) -> None:
                 speed = bar.tasks[0].speed or 0.0
                 bar.update(
-                    task, advance=count, description=str(what), rate=f"{speed:,.0f} {noun}/s"
+                    task, advance=count, description=str(item), rate=f"{speed:,.0f} {noun}/s"
                 )
 
             yield advance
@@ -46,14 +55,14 @@ def _bar(console: Console) -> Bar:
 
 
 class _Lines:
-    """A line every ten seconds, and one at the end."""
+    """Progress as a line every ten seconds and one at the end."""
 
     def __init__(self, total: int, console: Console, noun: str) -> None:
         self._total, self._console, self._noun = total, console, noun
         self._done = 0
         self._start = self._last = time.monotonic()
 
-    def advance(self, what: object, count: int) -> None:
+    def advance(self, item: object, count: int) -> None:
         self._done += count
         now = time.monotonic()
         if now - self._last < SECONDS_BETWEEN_LINES and self._done < self._total:
@@ -63,6 +72,6 @@ class _Lines:
         left = (self._total - self._done) / rate
         self._console.print(
             f"{self._done:,} of {self._total:,} {self._noun}, {rate:,.0f}/s, {left:.0f} s left "
-            f"({what})",
+            f"({item})",
             highlight=False,
         )

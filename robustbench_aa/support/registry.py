@@ -1,4 +1,4 @@
-"""Name → thing. A duplicate raises; a miss lists near names."""
+"""Registries: named objects of one kind, such as corruptions or data sets."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """The things of one kind that can be named, in the order in which they were registered.
+    """Named objects of one kind, in the order of registration; an unknown name raises.
 
     Args:
-        noun: what the things are called in messages: "corruption", "data set", …
+        noun: the kind in error messages, such as "corruption" or "data set".
     """
 
     def __init__(self, noun: str) -> None:
         self.noun = noun
-        self._things: dict[str, T] = {}
+        self._objects: dict[str, T] = {}
 
-    def register(self, name: str, thing: T) -> T:
-        """Adds a thing under a name of its own and returns it.
+    def register(self, name: str, value: T) -> T:
+        """Register an object under a new name and return the object.
 
         Raises:
-            ValueError: the name is taken.
+            ValueError: the name is already registered.
         """
-        if name in self._things:
+        if name in self._objects:
             raise ValueError(f"{self.noun} {name!r} is registered twice")
-        self._things[name] = thing
-        return thing
+        self._objects[name] = value
+        return value
 
     def __getitem__(self, name: str) -> T:
         try:
-            return self._things[name]
+            return self._objects[name]
         except KeyError:
             raise UnknownName(self.noun, name, self) from None
 
     def __contains__(self, name: object) -> bool:
-        return name in self._things
+        return name in self._objects
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._things)
+        return iter(self._objects)
 
     def __len__(self) -> int:
-        return len(self._things)
+        return len(self._objects)

@@ -1,8 +1,9 @@
-"""The profile of a session: what its time went to.
+"""Stage times: how long each part of an evaluation takes.
 
-`forward` is the models' own time. Beside a GPU, what reads ahead (`decode`, `copy`, `distort`) runs
-in a thread, so that the stages add up to more than the `wall` clock shows, and `waiting` is for
-what was not read in time; on a CPU they take turns. `commit` is always written behind.
+`forward` is the time of the models themselves. Beside a GPU, `decode`, `distort` and `copy` run in
+the thread that prefetches, so the stages add up to more than `wall`, and `waiting` is the time for
+which the models waited for that thread. On a CPU nothing is prefetched. `commit` always runs in a
+thread of its own.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ STAGES = ("decode", "distort", "copy", "forward", "commit", "waiting")
 
 
 class Profile:
-    """Seconds by stage, and of all together (`wall`)."""
+    """Seconds of each stage, and of the whole evaluation (`wall`)."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys([*STAGES, "wall"], 0.0)
         self._lock = threading.Lock()
 
     def add(self, name: str, seconds: float) -> None:
-        """Counts seconds towards a stage, from any thread."""
+        """Add seconds to a stage; may be called from any thread."""
         with self._lock:
             self.seconds[name] += seconds
 
@@ -33,7 +34,10 @@ _profile: Profile | None = None
 
 @contextmanager
 def profiled() -> Iterator[Profile]:
-    """Measures the stages within. A GPU is waited for after each, which slows it down a little."""
+    """Measure the stages within the block.
+
+    A GPU is synchronized after each stage, which slows the evaluation down a little.
+    """
     global _profile
     _profile = profile = Profile()
     start = time.perf_counter()
@@ -46,18 +50,18 @@ def profiled() -> Iterator[Profile]:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Counts the time within as a stage's, if a session is being profiled."""
+    """Add the time of the block to a stage, if the evaluation is being profiled."""
     profile = _profile
     if profile is None:
         yield
         return
     start = time.perf_counter()
     yield
-    _wait_for_device()
+    _synchronize()
     profile.add(name, time.perf_counter() - start)
 
 
-def _wait_for_device() -> None:
+def _synchronize() -> None:
     import torch
 
     if torch.cuda.is_initialized():

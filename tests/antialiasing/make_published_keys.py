@@ -1,6 +1,6 @@
-"""Writes what test_published.py compares with, by running the peer package:
+"""Write the keys that test_published.py compares with, by running the peer package.
 
-python tests/antialiasing/make_published_keys.py
+Usage: `python tests/antialiasing/make_published_keys.py`
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FIXTURE = Path(__file__).with_name("published_keys.json.gz")
 
 
 def main() -> None:
-    """Every form of every architecture → its state dict's keys, in order, with their shapes."""
+    """Write the state-dict keys of every form of every architecture, in order, with shapes."""
     import antialiased_cnns as peer
 
     warnings.simplefilter("ignore")

@@ -33,7 +33,7 @@ FAMILIES = {
     "inception_v3": 9,
     "convnext_tiny": 4,
 }
-"""One network of each of torchvision's families, and how often it downsamples."""
+"""A network of each family of torchvision → its number of downsamplings."""
 
 SMALL = Conversion(filter_size=3)
 
@@ -98,9 +98,9 @@ class Functional(nn.Module):
 
 
 def test_functional_calls_and_shared_pools_are_found() -> None:
-    told = [str(line) for line in replacements(convert(Functional(), SMALL, 64))]
+    found = [str(line) for line in replacements(convert(Functional(), SMALL, 64))]
     blur = "BlurPool(8, filter_size=3, stride=2)"
-    assert told == [
+    assert found == [
         f"pool: 2×2 max-pool of stride 2×2 → dense 2×2 max-pool, {blur}",
         f"max_pool2d: 3×3 max-pool of stride 2×2 → dense 3×3 max-pool, {blur}",
         f"second: 3×3 convolution of stride 2×2 → stride 1×1, {blur}",
@@ -141,8 +141,8 @@ def test_the_first_convolution_is_left_alone_unless_asked_for() -> None:
 
 def test_the_kernel_of_max_pools_can_be_the_published_one() -> None:
     model = torchvision_model("resnet18")
-    told = replacements(convert(model, Conversion(4, max_pool_kernel=2), 64))
-    assert told[1].now == "dense 2×2 max-pool, BlurPool(64, filter_size=4, stride=2)"
+    found = replacements(convert(model, Conversion(4, max_pool_kernel=2), 64))
+    assert found[1].now == "dense 2×2 max-pool, BlurPool(64, filter_size=4, stride=2)"
 
 
 def test_a_classifier_keeps_its_weights_and_gets_a_name() -> None:
@@ -150,7 +150,7 @@ def test_a_classifier_keeps_its_weights_and_gets_a_name() -> None:
     smooth = antialias(plain, filter_size=3)
     assert smooth.name == "digits:resnet@baseline+lpf3-seed1"
     assert smooth.parameters == plain.parameters
-    assert smooth.weights_sha256 != plain.weights_sha256  # it has filters of its own
+    assert smooth.weights_sha256 != plain.weights_sha256  # the filters count as weights
     assert len(replacements(smooth.module)) == 5
     assert antialias(dataclasses.replace(plain, name="a")).name == "a+lpf4"
 
@@ -164,7 +164,7 @@ class Branching(nn.Module):
         return x[:, :, :: self.step, :: self.step] if x.isfinite().all() else x
 
 
-def test_what_cannot_be_followed_stays_whole() -> None:
+def test_a_module_that_cannot_be_traced_stays_whole() -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Sequential(Branching(1)), nn.MaxPool2d(2)).eval()
     smooth = convert(model, SMALL, 32)
     x = torch.randn(1, 3, 32, 32)
@@ -172,20 +172,20 @@ def test_what_cannot_be_followed_stays_whole() -> None:
     torch.testing.assert_close(smooth(x), expected)
 
 
-def test_what_cannot_be_followed_and_downsamples_is_named() -> None:
+def test_a_module_that_cannot_be_traced_and_downsamples_is_named() -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Sequential(Branching(2)), nn.MaxPool2d(2))
-    told = r"the graph cannot be followed in 1\.0 \(Branching\): symbolically traced variables"
-    with pytest.raises(ConversionError, match=told):
+    message = r"the graph cannot be traced in 1\.0 \(Branching\): symbolically traced variables"
+    with pytest.raises(ConversionError, match=message):
         convert(model, SMALL, 32)
 
 
 def test_a_network_that_does_not_downsample_is_refused() -> None:
-    with pytest.raises(ConversionError, match="Sequential has no downsampling that could be bl"):
+    with pytest.raises(ConversionError, match="Sequential has no downsampling that can be bl"):
         convert(nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1)), SMALL, 32)
 
 
 def test_a_network_for_other_images_is_refused() -> None:
-    with pytest.raises(ConversionError, match="Sequential does not run: "):
+    with pytest.raises(ConversionError, match="Sequential fails on images of its input size: "):
         convert(nn.Sequential(nn.Conv2d(4, 3, 3, 2)), SMALL, 32)
 
 
@@ -199,19 +199,19 @@ def test_a_strided_convolution_that_is_called_twice_is_refused() -> None:
             result: Tensor = self.conv(self.conv(x))
             return result
 
-    with pytest.raises(ConversionError, match="conv is called twice; give each call a layer"):
+    with pytest.raises(ConversionError, match="conv is called twice; give each call its own layer"):
         convert(Twice(), Conversion(first_conv=True), 32)
 
 
-def test_what_no_rule_is_for_is_told() -> None:
+def test_downsampling_without_a_rule_is_listed() -> None:
     class Slicing(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return F.max_pool2d(x[:, :, ::2, ::2], 2)
 
-    told = replacements(convert(Slicing(), SMALL, 32))
-    assert str(told[0]) == "getitem: slicing with a step → left alone: no rule for it"
+    found = replacements(convert(Slicing(), SMALL, 32))
+    assert str(found[0]) == "getitem: slicing with a step → left alone: no rule for it"
 
 
 def test_only_converted_networks_have_replacements() -> None:
-    with pytest.raises(ValueError, match="Linear is no converted network"):
+    with pytest.raises(ValueError, match="Linear is not a converted network"):
         replacements(nn.Linear(1, 1))

@@ -22,7 +22,7 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_the_papers_example_of_what_max_pooling_loses() -> None:
+def test_the_papers_example_of_aliasing_in_a_max_pool() -> None:
     signal = torch.tensor(SIGNAL).expand(1, 1, 2, 8)
     pool = nn.MaxPool2d(2)
     assert pool(signal)[0, 0, 0].tolist() == [0, 1, 0, 1]
@@ -72,7 +72,7 @@ def test_equals_scipys_correlation(
 ) -> None:
     x = noise(2, 3, *size)
     line, mode = np.array(binomial(filter_size)), SCIPY_MODES[padding_mode]
-    # scipy pads by itself; one more pixel on every side is a wider picture
+    # scipy pads by itself; pad_off is a wider picture
     wide = np.pad(x.numpy(), [(0, 0), (0, 0), (8, 8), (8, 8)], NUMPY_MODES[padding_mode])
     expected = wide
     for axis in (2, 3):
@@ -83,7 +83,7 @@ def test_equals_scipys_correlation(
     rows, columns = (slice(first, 8 + length + pad_off) for length in size)
     expected = expected[..., rows, columns][..., ::down, ::right]
     layer = BlurPool(3, filter_size, stride, padding_mode, pad_off).double()  # type: ignore[arg-type]
-    for gradients in (True, False):  # each takes another way
+    for gradients in (True, False):  # these use different code
         with torch.set_grad_enabled(gradients):
             np.testing.assert_allclose(layer(x).numpy(), expected, atol=1e-12)
 
@@ -243,7 +243,7 @@ def test_conv_blur_pool_blurs_after_the_non_linearity() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "told"),
+    ("shape", "message"),
     [
         (
             (1, 4, 8, 8),
@@ -253,8 +253,8 @@ def test_conv_blur_pool_blurs_after_the_non_linearity() -> None:
         ((1, 3, 8, 2), r"shape \(1, 3, 8, 2\) is too small for reflect padding by 2; use repl"),
     ],
 )
-def test_an_input_that_does_not_fit_is_refused(shape: tuple[int, ...], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_an_input_that_does_not_fit_is_refused(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         BlurPool(3, 5)(torch.zeros(shape))
 
 
@@ -278,6 +278,6 @@ def test_another_filter_is_taken_at_once() -> None:
     layer(x.requires_grad_()).sum().backward()
 
 
-def test_it_prints_what_it_is() -> None:
+def test_the_printed_form_has_the_arguments() -> None:
     assert repr(BlurPool(3)) == "BlurPool(3, filter_size=4, stride=2)"
     assert "stride=(1, 2), padding_mode=zero" in repr(BlurPool(3, 2, (1, 2), "zero"))

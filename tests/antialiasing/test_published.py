@@ -15,7 +15,7 @@ from robustbench_aa.antialiasing.published import ARCHITECTURES
 FORMS: dict[str, dict[str, list[int]]] = json.loads(
     gzip.decompress(Path(__file__).with_name("published_keys.json.gz").read_bytes())
 )
-"""Every form of the official networks → keys and shapes; make_published_keys.py wrote them."""
+"""Form of an official network → keys and shapes, written by make_published_keys.py."""
 
 
 def form(described: str) -> tuple[str, dict[str, bool]]:
@@ -24,7 +24,7 @@ def form(described: str) -> tuple[str, dict[str, bool]]:
 
 
 def settled(network: nn.Module) -> nn.Module:
-    """Random weights everywhere, and norms whose statistics keep the activations near one."""
+    """Return the network with random weights and norms that keep activations near one."""
     for parameter in network.parameters():
         if parameter.ndim == 1:
             nn.init.uniform_(parameter, 0.5, 1.5)
@@ -52,7 +52,7 @@ def test_keys_and_shapes_are_the_official_ones(described: str) -> None:
 
 
 @pytest.mark.parametrize("described", FORMS)
-def test_a_state_dict_tells_its_form(described: str) -> None:
+def test_the_form_is_read_off_a_state_dict(described: str) -> None:
     name, chosen = form(described)
     with torch.device("meta"):
         state = ARCHITECTURES[name].build(3, classes=7, **chosen).state_dict()
@@ -62,7 +62,7 @@ def test_a_state_dict_tells_its_form(described: str) -> None:
 
 FAMILIES = ("vgg11", "vgg11_bn", "resnet18", "resnet50", "densenet121", "mobilenet_v2")
 RULED = [d for d in FORMS if form(d)[0] in FAMILIES] + ["alexnet pool_only=False"]
-"""The forms of each family; the other form of AlexNet lacks a ReLU, which is no rule."""
+"""The forms of each family; no rule makes the other form of AlexNet, which lacks a ReLU."""
 
 
 @pytest.mark.parametrize("described", RULED)
@@ -77,7 +77,7 @@ def test_a_converted_network_computes_what_the_published_one_does(
     own = iter(weights(plain).values())
     for tensor in weights(published).values():
         tensor.copy_(next(own))
-    how = Conversion(
+    conversion = Conversion(
         filter_size,
         first_conv=not chosen.get("pool_only", True),
         max_pool_kernel=2 if isinstance(plain, torchvision.models.ResNet) else None,
@@ -85,7 +85,7 @@ def test_a_converted_network_computes_what_the_published_one_does(
     x = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
         expected = published(x)
-        torch.testing.assert_close(convert(plain, how, 128)(x), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(convert(plain, conversion, 128)(x), expected, rtol=0, atol=1e-4)
     assert expected.std() > 0.01
 
 
@@ -95,7 +95,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("described", FORMS)
 def test_the_peer_computes_the_same(described: str) -> None:
-    """Its state dict fits, and the logits are its own."""
+    """Its state dict loads, and the logits agree."""
     peer = pytest.importorskip("antialiased_cnns")
     name, chosen = form(described)
     torch.manual_seed(1)
@@ -110,12 +110,12 @@ def test_the_peer_computes_the_same(described: str) -> None:
         assert expected.std() > 0.01
 
 
-def test_one_form_has_no_choice() -> None:
-    with pytest.raises(ValueError, match="vgg11 has one form; leave pool_only out"):
+def test_pool_only_is_refused_where_there_is_one_form() -> None:
+    with pytest.raises(ValueError, match="vgg11 has only one form; omit pool_only"):
         ARCHITECTURES["vgg11"].build(pool_only=True)
 
 
-def test_a_plain_state_dict_is_none_of_these() -> None:
+def test_a_plain_state_dict_is_refused() -> None:
     with torch.device("meta"):
         state = torchvision.models.resnet18(weights=None).state_dict()
     with pytest.raises(ValueError, match="no weights of an anti-aliased network"):

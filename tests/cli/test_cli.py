@@ -1,4 +1,4 @@
-"""The command as its users type it, in a process of its own."""
+"""The command line as users type it, in a separate process."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def assert_refused(result: subprocess.CompletedProcess[str], *told: str) -> None:
+def assert_refused(result: subprocess.CompletedProcess[str], *messages: str) -> None:
     assert result.returncode == 2, result.stderr
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1, result.stderr
-    for part in told:
-        assert part in result.stderr
+    for message in messages:
+        assert message in result.stderr
 
 
 def test_evaluate_prints_a_table_and_keeps_the_predictions(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_evaluate_prints_a_table_and_keeps_the_predictions(tmp_path: Path) -> No
     assert len(list(tmp_path.glob("runs/evaluate/predictions/*/*/*/*/*.parquet"))) == 3
 
 
-def test_evaluate_on_shifts_and_clean_images_prints_what_they_measure(tmp_path: Path) -> None:
+def test_evaluate_on_shifts_and_clean_images_prints_their_metric(tmp_path: Path) -> None:
     titles = {"digits-shift": "consistency on digits-shift", "digits": "clean_error"}
     for dataset, title in titles.items():
         result = run(
@@ -67,7 +67,7 @@ def test_evaluate_on_shifts_and_clean_images_prints_what_they_measure(tmp_path: 
         assert title in result.stdout
 
 
-def test_a_dry_run_says_what_remains_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_remaining_work_and_writes_nothing(tmp_path: Path) -> None:
     result = run("benchmark", "--limit", 10, "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     # 12 networks, 96 corrupted cells of 1 frame, ten sequences and one of 81 shifts, 10 images
@@ -87,7 +87,7 @@ def test_report_needs_only_the_predictions_and_takes_another_baseline(tmp_path: 
     folder = tmp_path / "runs" / "two" / "report"
     before = tree(folder)
     assert {"leaderboard.csv", "corruptions.csv", "consistency.csv"} <= before.keys()
-    # a model that was trained once has a row of its own, and no table of seeds
+    # a model with a single training seed is in no table of seeds
     assert "seeds.csv" not in before
     assert not any(c.startswith("mce") for c in pd.read_csv(folder / "leaderboard.csv"))
 
@@ -123,7 +123,7 @@ def test_report_reads_every_prediction_file_once(
     assert reads == Counter(folder.rglob("*.parquet"))
 
 
-def test_report_tells_of_a_damaged_prediction_file_once(tmp_path: Path) -> None:
+def test_report_warns_once_of_a_damaged_prediction_file(tmp_path: Path) -> None:
     model = "digits:resnet@lpf3-seed0"
     first = run("evaluate", "-m", model, "-d", "digits", "--limit", 5, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -150,12 +150,12 @@ def test_report_takes_published_rows_and_baselines_and_writes_latex(tmp_path: Pa
         *("evaluate", "-m", "digits:resnet@lpf3-seed0", "-d", "digits", "--limit", 5), cwd=tmp_path
     )
     assert evaluated.returncode == 0, evaluated.stderr
-    refused = "this run measures digits"
+    refused = "this run uses digits"
     for options in (("--baseline", "alexnet"), ("--baseline", "resnet50"), ("--with-published",)):
         assert_refused(run("report", "runs/evaluate", *options, cwd=tmp_path), refused)
 
 
-def test_compare_says_what_lies_between_two_models(tmp_path: Path) -> None:
+def test_compare_prints_the_differences_between_two_models(tmp_path: Path) -> None:
     models = ("digits:resnet@baseline-seed0", "digits:resnet@lpf2-seed0")
     result = run(
         *("evaluate", "-m", models[0], "-m", models[1], "-d", "digits-p", "--limit", 30),
@@ -167,13 +167,13 @@ def test_compare_says_what_lies_between_two_models(tmp_path: Path) -> None:
     assert "Of 10 perturbations, digits:resnet@baseline-seed0 is better under" in table.stdout
     rows = pd.read_csv(io.StringIO(run(*command, "--format", "csv", cwd=tmp_path).stdout))
     same = json.loads(run(*command, "--format", "json", cwd=tmp_path).stdout)
-    assert [row["of"] for row in same] == rows["of"].fillna("").tolist()
+    assert [row["distortion"] for row in same] == rows["distortion"].fillna("").tolist()
     assert len(same) == 11
     unknown = run("compare", "runs/evaluate", "digits:resnet@lpf3", models[0], cwd=tmp_path)
     assert_refused(unknown, "unknown model of the run 'digits:resnet@lpf3'", "did you mean")
 
 
-def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
+def test_models_and_datasets_are_listed(tmp_path: Path) -> None:
     models = run("models", "digits:*", cwd=tmp_path).stdout.split()
     assert "digits:resnet@baseline-seed0" in models
     assert len(models) == 21
@@ -190,7 +190,7 @@ def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["evaluate", "-m", "digts:resnet", "-d", "digits"], "did you mean digits?"),
         (["evaluate", "-m", "digits:resnet@lpf9", "-d", "digits"], "unknown weights"),
@@ -219,19 +219,19 @@ def test_models_and_datasets_list_what_can_be_named(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_use_is_told_in_one_line_with_status_2(
-    tmp_path: Path, arguments: list[str], told: str
+def test_wrong_usage_is_one_line_with_status_2(
+    tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert_refused(run(*arguments, cwd=tmp_path), told)
+    assert_refused(run(*arguments, cwd=tmp_path), message)
     assert tree(tmp_path) == {"file": b""}
 
 
-def test_a_checkpoint_that_does_not_fit_tells_which_keys(tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_names_the_keys(tmp_path: Path) -> None:
     torch.save({"0.weight": torch.zeros(16, 3, 3, 3), "head": torch.zeros(1)}, tmp_path / "a.pth")
     result = run("evaluate", "-m", "digits:resnet@a.pth", "-d", "digits", cwd=tmp_path)
-    told = "a.pth does not fit ResNet (", "missing: 1.weight, ", "1 unexpected: head"
-    assert_refused(result, *told)
+    messages = "a.pth does not fit ResNet (", "missing: 1.weight, ", "1 unexpected: head"
+    assert_refused(result, *messages)
 
 
 def test_a_converted_network_can_be_written_and_evaluated(tmp_path: Path) -> None:
@@ -254,32 +254,32 @@ def test_a_converted_network_can_be_written_and_evaluated(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--filter-size", "9", "-o", "a.safetensors"], "filter size 9 does not exist"),
         (["-o", "a.pth"], "a.pth does not end in .safetensors"),
         (["-o", "no/a.safetensors"], "cannot write no/a.safetensors"),
     ],
 )
-def test_a_conversion_that_cannot_be_done_is_refused(
-    tmp_path: Path, arguments: list[str], told: str
+def test_an_impossible_conversion_is_refused(
+    tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    assert_refused(run("antialias", "digits:resnet", *arguments, cwd=tmp_path), told)
+    assert_refused(run("antialias", "digits:resnet", *arguments, cwd=tmp_path), message)
     assert not tree(tmp_path)
 
 
-def test_verify_tells_what_is_wrong_with_status_1(tmp_path: Path) -> None:
+def test_verify_lists_problems_with_status_1(tmp_path: Path) -> None:
     folder = tmp_path / "val" / "n01440764"
     folder.mkdir(parents=True)
     Image.new("RGB", (300, 300)).save(folder / "a.JPEG")
     command = ("verify", "-d", "image-folder", "--data-dir", "val")
     result = run(*command, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "nothing is wrong" in result.stdout
+    assert "no problems found" in result.stdout
     (folder / "b.JPEG").write_text("no picture")
     result = run(*command, cwd=tmp_path)
     assert result.returncode == 1
-    assert "wrong: val: n01440764/b.JPEG cannot be read" in result.stdout
+    assert "problem: val: n01440764/b.JPEG cannot be read" in result.stdout
     assert "1 problems" not in result.stdout
     assert_refused(run("verify", "-d", "digits", "--data-dir", ".", cwd=tmp_path), "unknown data")
     assert_refused(run("verify", "-d", "imagenet-c", "--data-dir", "no", cwd=tmp_path), "no folder")
@@ -317,13 +317,27 @@ def test_a_directory_of_another_suite_is_refused(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_the_help_comes_before_torch(tmp_path: Path) -> None:
+def test_no_help_imports_torch_or_pandas() -> None:
     code = (
-        "import sys, contextlib\nfrom robustbench_aa.cli.main import main\n"
-        "sys.argv[1:] = ['--help']\n"
-        "with contextlib.suppress(SystemExit): main()\nassert 'torch' not in sys.modules"
+        "import sys\n"
+        "from robustbench_aa.cli.main import commands\n"
+        "for name in ('', *commands.commands):\n"
+        "    commands.main([*name.split(), '--help'], standalone_mode=False)\n"
+        "print('imported:', *({'torch', 'pandas', 'pyarrow'} & sys.modules.keys()))\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("Usage: ") == 1 + len(cli.commands.commands)
+    assert result.stdout.splitlines()[-1] == "imported:"
+
+
+def test_every_command_is_described_by_a_sentence_that_fits_its_line() -> None:
+    listed = CliRunner().invoke(cli.commands, ["--help"]).output.partition("Commands:\n")[2]
+    described = dict(line.split(maxsplit=1) for line in listed.splitlines())
+    assert described.keys() == cli.commands.commands.keys()
+    for name, text in described.items():
+        assert text.endswith("."), name
+        assert not text.endswith("..."), name
 
 
 @pytest.mark.parametrize("seed", [0], ids="seed={}".format)
@@ -362,13 +376,13 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path, seed:
 
 
 def csv_files(folder: Path) -> dict[str, bytes]:
-    """But for the file that tells the commands, which differ."""
+    """Return the CSV files but provenance.csv, which has the commands and they differ."""
     files = {name: content for name, content in tree(folder).items() if name.endswith(".csv")}
     del files["provenance.csv"]
     return files
 
 
-def test_runs_are_merged_and_what_they_mix_is_told(tmp_path: Path) -> None:
+def test_runs_are_merged_and_a_mixed_environment_is_reported(tmp_path: Path) -> None:
     models = ("digits:resnet@lpf3-seed0", "digits:resnet@lpf2-seed0")
     for folder, model in zip("ab", models, strict=True):
         command = ("evaluate", "-m", model, "-d", "digits", "--limit", 5, "--output-dir", folder)
@@ -377,13 +391,14 @@ def test_runs_are_merged_and_what_they_mix_is_told(tmp_path: Path) -> None:
     made_elsewhere(tmp_path / "b", libjpeg="libjpeg 9")
     result = run("merge", "a", "b", "-o", "c", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == "predictions are in c; robustbench-aa report c\n"
+    assert result.stdout == "predictions are in c; next: robustbench-aa report c\n"
     result = run("report", "c", cwd=tmp_path)
     assert result.returncode == 0
-    (told,) = result.stderr.splitlines()
-    assert told.startswith("warning: libjpeg differs between predictions: libjpeg-turbo ")
-    assert f"libjpeg 9 ({models[1]}); delete those of {models[1]} and evaluate them" in told
-    commands = pd.read_csv(tmp_path / "c/report/provenance.csv").set_index("what").loc["command"]
+    (warning,) = result.stderr.splitlines()
+    assert warning.startswith("warning: libjpeg differs between predictions: libjpeg-turbo ")
+    assert f"libjpeg 9 ({models[1]}); delete those of {models[1]} and evaluate them" in warning
+    provenance = pd.read_csv(tmp_path / "c/report/provenance.csv").set_index("property")
+    commands = provenance.loc["command"]
     evaluate = "robustbench-aa evaluate -m {} -d digits --limit 5 --output-dir {}"
     assert set(commands["value"]) == {
         "robustbench-aa merge a b -o c",
@@ -403,22 +418,22 @@ def committed(folder: Path) -> dict[Path, int]:
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "said"),
+    ("number", "status", "event"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_a_signal_says_how_to_go_on(
-    tmp_path: Path, number: signal.Signals, status: int, said: str
+def test_a_signal_ends_with_a_line_on_how_to_resume(
+    tmp_path: Path, number: signal.Signals, status: int, event: str
 ) -> None:
     command = [*BASE, "benchmark", "--output-dir", "out"]
-    # a shell's background commands are born to ignore it, and so would this one be
+    # the background commands of a shell ignore SIGINT, and so would this process
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not committed(tmp_path / "out"):
         time.sleep(0.05)
     os.kill(process.pid, number)
-    _, told = process.communicate()
+    _, output = process.communicate()
     assert process.returncode == status
-    assert told.splitlines()[-1] == f"error: {said}; the same command resumes"
+    assert output.splitlines()[-1] == f"error: {event}; the same command resumes"
 
 
 def test_a_second_run_on_a_directory_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
@@ -491,19 +506,19 @@ def test_a_model_that_ends_the_program_does_not_end_it_with_status_0(tmp_path: P
     (tmp_path / "ending.py").write_text(ENDING)
     result = run("evaluate", "-m", "python:ending:make", "-d", "digits", "--limit", 3, cwd=tmp_path)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("error: ended by SystemExit(0)")
+    assert result.stderr.splitlines()[-1] == "error: a model or data set raised SystemExit(0)"
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "status", "said"),
+    ("first", "second", "status", "event"),
     [
         (signal.SIGINT, signal.SIGTERM, 130, "interrupted"),
         (signal.SIGTERM, signal.SIGINT, 143, "terminated"),
         (signal.SIGINT, signal.SIGINT, 130, "interrupted"),
     ],
 )
-def test_of_signals_in_a_row_the_first_one_counts(
-    tmp_path: Path, first: signal.Signals, second: signal.Signals, status: int, said: str
+def test_the_first_of_several_signals_decides_the_status(
+    tmp_path: Path, first: signal.Signals, second: signal.Signals, status: int, event: str
 ) -> None:
     code = (
         "import os, signal, time, click\n"
@@ -523,14 +538,14 @@ def test_of_signals_in_a_row_the_first_one_counts(
         capture_output=True,
         text=True,
         check=False,
-        # a background command of a shell is born to ignore it
+        # the background commands of a shell ignore SIGINT
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert result.returncode == status
-    assert result.stderr.strip() == f"error: {said}; the same command resumes"
+    assert result.stderr.strip() == f"error: {event}; the same command resumes"
 
 
-def test_too_little_memory_is_told_in_a_line(tmp_path: Path) -> None:
+def test_too_little_memory_is_an_error_of_one_line(tmp_path: Path) -> None:
     command = f"ulimit -v 1500000; exec {sys.executable} -m robustbench_aa evaluate "
     command += "-m digits:resnet@lpf3-seed0 -d digits --limit 3"
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""The options of `benchmark` and `evaluate` are those of a suite's fields."""
+"""The options of `benchmark` and `evaluate` follow the fields of a suite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robustbench_aa.errors import SuiteError
 from robustbench_aa.suite import FIELDS, Suite, read_suite
 
 REQUIRED = {"models": ("a",), "datasets": ("b",)}
-OTHER: dict[str, tuple[list[str], object]] = {  # an option that is not the default, and its value
+OTHER: dict[str, tuple[list[str], object]] = {  # options that change the default, and their value
     "baseline": (["--baseline", "a"], "a"),
     "seed": (["--seed", "7"], 7),
     "limit": (["--limit", "3"], 3),
@@ -35,7 +35,7 @@ OTHER: dict[str, tuple[list[str], object]] = {  # an option that is not the defa
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Suite]:
-    """The suites that commands would evaluate."""
+    """Return a list that collects the suites which commands would evaluate."""
     suites: list[Suite] = []
     monkeypatch.setattr(run, "_evaluate", lambda suite, *_, **__: suites.append(suite))
     return suites
@@ -57,7 +57,7 @@ def test_an_option_of_evaluate_sets_its_field(field: str, asked: list[Suite]) ->
 
 
 @pytest.mark.parametrize("field", OTHER)
-def test_an_option_of_benchmark_replaces_what_the_suite_says(
+def test_an_option_of_benchmark_replaces_the_value_of_the_suite(
     field: str, asked: list[Suite], tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.toml"
@@ -86,8 +86,10 @@ def test_an_option_that_makes_no_sense_is_refused_as_in_a_file() -> None:
         invoke("evaluate", "-m", "a", "-d", "b", "--limit", "x")
 
 
-@pytest.mark.parametrize("name", ["benchmark", "evaluate"])
-def test_every_option_has_a_help_text_of_its_own(name: str) -> None:
-    texts = [p.help for p in commands.commands[name].params if isinstance(p, click.Option)]
-    assert all(text and text[0].isupper() and text.endswith(".") for text in texts)
-    assert len({*texts}) == len(texts)
+@pytest.mark.parametrize("name", commands.commands)
+def test_every_option_has_a_help_sentence(name: str) -> None:
+    for option in commands.commands[name].params:
+        if isinstance(option, click.Option):
+            text = option.help or ""
+            assert text[:1].isupper(), option.opts
+            assert text.endswith("."), option.opts

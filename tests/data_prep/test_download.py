@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep import download
+from robustbench_aa.datasets import DATASETS
 from robustbench_aa.errors import DownloadError, UnknownName, UsageError
+from robustbench_aa.support.download import Download
 
 
 class Server(NamedTuple):
@@ -26,9 +29,13 @@ class Server(NamedTuple):
     def publish(self, monkeypatch: pytest.MonkeyPatch, port: int, archive: bytes) -> None:
         (self.folder / "noise.tar").write_bytes(archive)
         md5 = hashlib.md5(archive).hexdigest()
-        published = download.Published(1, {"noise": ("noise", md5)})
-        monkeypatch.setitem(download.DATASETS, "imagenet-c", published)
-        monkeypatch.setattr(download, "ZENODO", f"http://127.0.0.1:{port}/{{file}}.tar")
+        noise = Download(f"http://127.0.0.1:{port}/noise.tar", "md5", md5)
+        publish(monkeypatch, "imagenet-c", {"noise": noise})
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, name: str, archives: Mapping[str, Download]) -> None:
+    entry = dataclasses.replace(DATASETS[name], archives=archives)
+    monkeypatch.setitem(DATASETS._things, name, entry)
 
 
 @pytest.fixture
@@ -138,7 +145,7 @@ def test_a_disk_that_is_too_small_is_told_of_before_the_download(
     serving = server(tar(("a", b"x" * 10**6)))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1_500_000))
-    with pytest.raises(UsageError, match=r"has 0\.0 GB free, noise\.tar takes 0\.0 GB"):
+    with pytest.raises(UsageError, match=r"has 0\.0 GB free, noise\.tar needs 0\.0 GB"):
         run("imagenet-c", "--to", str(tmp_path / "to"))
     assert serving.asked == ["/noise.tar"]
     assert not (tmp_path / "to" / "noise.tar").exists()
@@ -152,14 +159,18 @@ def test_what_is_not_published_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "ZENODO", "http://127.0.0.1:9/{file}.tar")
+    nowhere = Download("http://127.0.0.1:9/CIFAR-10-C.tar", "md5", "0")
+    publish(monkeypatch, "cifar10-c", {"all": nowhere})
     with pytest.raises(DownloadError, match=r"http://127.0.0.1:9/CIFAR-10-C.tar cannot be downl"):
         run("cifar10-c", "--to", str(tmp_path))
 
 
 def test_the_published_archives_are_named_in_full() -> None:
-    urls = [of.download(family).url for of in download.DATASETS.values() for family in of.archives]
+    archives = [archive for entry in DATASETS.values() for archive in entry.archives.values()]
+    urls = {archive.url for archive in archives}
     assert "https://zenodo.org/records/2235448/files/noise.tar" in urls
-    assert len(set(urls)) == 11
-    digests = [md5 for of in download.DATASETS.values() for _, md5 in of.archives.values()]
-    assert all(len(md5) == 32 and int(md5, 16) for md5 in digests)
+    assert len(urls) == len(archives) == 11
+    for archive in archives:
+        assert archive.algorithm == "md5"
+        assert len(archive.digest) == 32
+        assert int(archive.digest, 16)

@@ -9,9 +9,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from data_prep import make_imagenet_c
-from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.pictures import wnids
-from robustbench_aa.datasets.verify import verify
+from robustbench_aa.datasets import Request, open_dataset, verify_dataset
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.types import Distortion, Shard
 
@@ -71,7 +70,7 @@ def test_what_is_missing_is_written_again(source: Path, tmp_path: Path) -> None:
 
 def test_a_whole_set_is_complete(source: Path, tmp_path: Path) -> None:
     make(source, tmp_path / "c")
-    table, problems = verify("imagenet-c", tmp_path / "c")
+    table, problems = verify_dataset("imagenet-c", tmp_path / "c")
     assert problems == []
     assert len(table) == 95
     assert not open_dataset("imagenet-c", Request(data_dir=str(tmp_path / "c"))).missing

@@ -144,7 +144,7 @@ def test_class_folders_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RobustbenchError, match="2 class folders that are not CIFAR-10's"):
         open_dataset("cifar10-c-live", Request(data_dir=str(tmp_path)))
     (tmp_path / "cat").mkdir()
-    with pytest.raises(UsageError, match="apple is not one of the 10 classes"):
+    with pytest.raises(UsageError, match="apple is not one of the 10 known classes"):
         open_dataset("cifar10-c-live", Request(data_dir=str(tmp_path)))
 
 

@@ -17,13 +17,13 @@ from torch import nn
 
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.content import Digest, of_frames
-from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.errors import RunError, UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import Session, prepare
+from robustbench_aa.evaluation.sources import compare_sources
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
-from robustbench_aa.store.sources import compare_sources
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier, Shard
 from tests.conftest import PLAIN, made_elsewhere, make_classifier
@@ -261,10 +261,10 @@ def test_frames_that_differ_by_rounding_are_told(corrupted: Path, tmp_path: Path
     run = tmp_path / "run"
     evaluated(corrupted, run, network("a"))
     opened = evaluated(corrupted, run, network("b"))
-    assert not any("differ in rounding" in warning for warning in opened.tables().warnings)
+    assert not any("differ by rounding" in warning for warning in opened.tables().warnings)
     made_elsewhere(run / "predictions" / "b", frames_sha256="0" * 64)
     warnings = Run(run).tables().warnings
-    assert any("frames that differ in rounding" in warning for warning in warnings)
+    assert any("that differ by rounding" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 3}])

@@ -9,7 +9,8 @@ import torchvision
 from PIL import Image
 
 from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, Geometry, Labels, decode, wnids
+from robustbench_aa.datasets.labels import Labels, wnids
+from robustbench_aa.datasets.pictures import AS_MADE, STORED, Geometry, decode
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions.jpeg import through_jpeg
 from robustbench_aa.errors import DatasetError, UsageError
@@ -98,7 +99,7 @@ def test_numbers_with_gaps_are_refused_unless_they_are_declared(
 def test_a_number_of_classes_is_for_numbered_folders_alone(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     picture(0).save(tmp_path / "cat" / "a.png")
-    with pytest.raises(UsageError, match="classes 5 is for folders that are numbers"):
+    with pytest.raises(UsageError, match="--classes 5 needs numbered class folders"):
         open_dataset("image-folder", Request(data_dir=str(tmp_path), classes=5))
     (tmp_path / "cat").rename(tmp_path / "07")
     numbered(tmp_path, 7)
@@ -191,7 +192,7 @@ def test_a_class_that_one_cell_lacks_is_named(tmp_path: Path) -> None:
         folder = tmp_path / "fog" / str(severity) / wnid
         folder.mkdir(parents=True)
         picture(0, 224, 224).save(folder / "a.png")
-    with pytest.raises(UsageError, match=rf"fog/1 has a class {wnids()[6]} and .*fog/3 has not"):
+    with pytest.raises(UsageError, match=rf"fog/1 has a class {wnids()[6]} and .*fog/3 does not"):
         open_dataset("imagenet-c", Request(data_dir=str(tmp_path)))
 
 
@@ -280,7 +281,7 @@ def test_folders_that_are_not_what_they_should_be(
 
 def test_a_folder_that_is_no_wnid_among_wnids(validation: Path) -> None:
     (validation / "n99999999").mkdir()
-    with pytest.raises(UsageError, match=r"n99999999 is not one of the 1000 classes .*; take"):
+    with pytest.raises(UsageError, match=r"n99999999 is not one of the 1000 known classes.*; move"):
         open_dataset("image-folder", Request(data_dir=str(validation)))
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from data_prep import make_imagenet_p
 from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.pictures import wnids
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.videos import decode_video, encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import DatasetError, UnknownName, UsageError

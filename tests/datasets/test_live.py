@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from robustbench_aa.datasets import Request, open_dataset
+from robustbench_aa.datasets.labels import Labels
 from robustbench_aa.datasets.live import Clean, LiveDataset
-from robustbench_aa.datasets.pictures import Labels
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.errors import DatasetError
 from robustbench_aa.types import CLEAN, Shard

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from robustbench_aa.datasets.pictures import wnids
-from robustbench_aa.datasets.verify import verify
+from robustbench_aa.datasets import verify_dataset
+from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import corruptions_at, perturbations_at
 from robustbench_aa.errors import UnknownName, UsageError
@@ -41,12 +41,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_whole_is_told_to_be(whole: Path) -> None:
-    table, problems = verify("imagenet-c", whole)
+    table, problems = verify_dataset("imagenet-c", whole)
     assert problems == []
     assert table["cell"].tolist() == [str(cell) for cell in COUNTED]
     assert (table[["images", "classes", "decoded"]] == [6, 3, 6]).all(axis=None)
     assert set(table["images_a_class"]) == {"2 to 2"}
-    table, _ = verify("imagenet-c", whole, sample=2)
+    table, _ = verify_dataset("imagenet-c", whole, sample=2)
     assert set(table["decoded"]) == {2}
 
 
@@ -120,7 +120,7 @@ def test_what_is_wrong_is_named(
             (tmp_path / folder.name).symlink_to(folder)
     cell = tmp_path / "fog" / "3"
     spoil(cell)
-    table, problems = verify("imagenet-c", tmp_path)
+    table, problems = verify_dataset("imagenet-c", tmp_path)
     assert len(problems) == len(told)
     for problem, beginning in zip(problems, told, strict=True):
         assert problem.startswith(f"{cell}: {beginning}")
@@ -132,11 +132,11 @@ def test_clean_photographs(tmp_path: Path) -> None:
     write(tmp_path / CLASSES[0] / "a.JPEG", 300)
     write(tmp_path / CLASSES[1] / "b.JPEG", 100)
     for name in ("image-folder", "imagenet-c-live"):
-        table, problems = verify(name, tmp_path)
+        table, problems = verify_dataset(name, tmp_path)
         assert problems == []
         assert table[["cell", "images", "classes"]].to_numpy().tolist() == [["clean", 2, 2]]
     (tmp_path / CLASSES[1] / "b.JPEG").write_text("no picture")
-    (problem,) = verify("image-folder", tmp_path)[1]
+    (problem,) = verify_dataset("image-folder", tmp_path)[1]
     assert f"{CLASSES[1]}/b.JPEG cannot be read" in problem
 
 
@@ -146,7 +146,7 @@ def test_arrays(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
     np.save(tmp_path / "labels.npy", np.zeros(10, int))
     np.save(tmp_path / "snow.npy", array[:9])
-    table, problems = verify("cifar10-c", tmp_path)
+    table, problems = verify_dataset("cifar10-c", tmp_path)
     assert table.set_index("corruption")["images"].loc[["frost", "snow", "fog"]].tolist() == [
         *(10, 0, 0)
     ]
@@ -154,7 +154,9 @@ def test_arrays(tmp_path: Path) -> None:
         *("snow.npy", "fog.npy")
     ]
     (tmp_path / "labels.npy").unlink()
-    assert any("labels.npy cannot be read" in line for line in verify("cifar10-c", tmp_path)[1])
+    assert any(
+        "labels.npy cannot be read" in line for line in verify_dataset("cifar10-c", tmp_path)[1]
+    )
 
 
 def test_sequences(tmp_path: Path) -> None:
@@ -164,29 +166,29 @@ def test_sequences(tmp_path: Path) -> None:
             video = tmp_path / cell.name / CLASSES[0] / f"{place}.mp4"
             video.parent.mkdir(parents=True, exist_ok=True)
             encode_video(torch.full((4, 3, 224, 224), 9, dtype=torch.uint8), video, {})
-    table, problems = verify("imagenet-p", tmp_path)
+    table, problems = verify_dataset("imagenet-p", tmp_path)
     assert problems == []
     assert table["cell"].tolist() == [str(cell) for cell in counted]
     long, cut, text = (tmp_path / "tilt" / CLASSES[0] / f"{place}.mp4" for place in range(3))
     encode_video(torch.zeros(5, 3, 224, 224, dtype=torch.uint8), long, {})
     (tmp_path / "snow" / CLASSES[0] / "1.mp4").unlink()
-    problems = verify("imagenet-p", tmp_path)[1]
+    problems = verify_dataset("imagenet-p", tmp_path)[1]
     assert len(problems) == 2
     assert problems[0].endswith(f"snow: lacks 1 file ({CLASSES[0]}/1.mp4) that other cells have")
     assert problems[1].endswith(f"{CLASSES[0]}/0.mp4 is 5 frames long, not 4 frames long")
     cut.write_bytes(cut.read_bytes()[:300])
     text.write_text("no video")
-    problems = verify("imagenet-p", tmp_path)[1]
+    problems = verify_dataset("imagenet-p", tmp_path)[1]
     assert sum("cannot be read" in problem for problem in problems) == 2
 
 
 def test_what_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="unknown data set of files 'digits-c'"):
-        verify("digits-c", tmp_path)
+        verify_dataset("digits-c", tmp_path)
     with pytest.raises(UsageError, match=r"no folder .*nowhere"):
-        verify("imagenet-c", tmp_path / "nowhere")
+        verify_dataset("imagenet-c", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="sample 0 decodes nothing"):
-        verify("imagenet-c", tmp_path, 0)
+        verify_dataset("imagenet-c", tmp_path, 0)
 
 
 def test_classes_without_pictures_are_counted(whole: Path, tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_classes_without_pictures_are_counted(whole: Path, tmp_path: Path) -> No
     shutil.copytree(whole, root)
     shutil.rmtree(root / "fog" / "1" / CLASSES[0])
     (root / "fog" / "1" / CLASSES[0]).mkdir()
-    table, problems = verify("imagenet-c", root, sample=1)
+    table, problems = verify_dataset("imagenet-c", root, sample=1)
     row = table.set_index("cell").loc["fog/1"]
     assert (row["classes"], row["images_a_class"]) == (3, "0 to 2")
     assert any("1 class (" in problem and "without files" in problem for problem in problems)

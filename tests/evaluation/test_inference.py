@@ -1,4 +1,4 @@
-"""Every way through a model gives the same predictions, also where memory is short."""
+"""All inference settings give the same predictions, also when memory runs out."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(
     assert not session.run(Inference(64)).failures
     module = of.module
     assert isinstance(module, Small)
-    assert [len(str(of)) > 0 for of in caplog.messages] == [True] * 4  # 64 → 32 → 16 → 8 → 4
+    assert len(caplog.messages) == 4  # 64 → 32 → 16 → 8 → 4
     assert caplog.messages[-1] == "small: out of memory with 8 frames; going on with 4"
     assert module.calls.count(4) > 50  # and it stays at four
     whole = prepare(Suite([make_classifier("small")], ["digits-shift"], limit=3), tmp_path / "all")
@@ -196,21 +196,21 @@ def test_memory_that_runs_out_while_images_are_distorted(
 
 
 def test_a_profile_tells_where_the_time_went(tmp_path: Path) -> None:
-    said = CliRunner().invoke(
+    result = CliRunner().invoke(
         commands,
         [
             *("evaluate", "-m", "digits:resnet@lpf3-seed0", "-d", "digits-c", "--limit", "20"),
             *("--corruption", "fog", "--profile", "--output-dir", str(tmp_path)),
         ],
     )
-    assert said.exit_code == 0, said.output
-    assert "waiting" in said.output
+    assert result.exit_code == 0, result.output
+    assert "waiting" in result.output
     seconds = json.loads((tmp_path / "run.json").read_text())["profile"]
     assert list(seconds) == [*STAGES, "wall"]
     assert 0 < seconds["distort"] < seconds["wall"]
     assert seconds["forward"] + seconds["waiting"] <= seconds["wall"]
     table = rb.Run(tmp_path).tables().provenance
-    told = table[table["of"] == "profile"].set_index("what")["value"]
+    told = table[table["subject"] == "profile"].set_index("property")["value"]
     assert told["wall"] == f"{seconds['wall']:.1f} s"
 
 
@@ -220,17 +220,17 @@ def test_the_switches_are_recorded_and_a_mixture_is_told_of(tmp_path: Path) -> N
         *("--channels-last", "--workers", "1"),
     ]
     for model, more in (("lpf3-seed0", ["--amp"]), ("lpf3-seed1", [])):
-        said = CliRunner().invoke(commands, [*command, "-m", f"digits:resnet@{model}", *more])
-        assert said.exit_code == 0, said.output
+        result = CliRunner().invoke(commands, [*command, "-m", f"digits:resnet@{model}", *more])
+        assert result.exit_code == 0, result.output
     assert "amp_dtype differs between predictions: bfloat16 (digits:resnet@lpf3-seed0)" in (
-        said.output
+        result.output
     )
     environment = json.loads((tmp_path / "run.json").read_text())["environment"]
     assert (environment["amp_dtype"], environment["channels_last"]) == ("none", "True")
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "said"),
+    ("flag", "value", "message"),
     [
         ("--amp-dtype", "half", "unknown amp dtype 'half'"),
         ("--workers", "0", "workers 0 are too few"),
@@ -238,10 +238,10 @@ def test_the_switches_are_recorded_and_a_mixture_is_told_of(tmp_path: Path) -> N
     ],
 )
 def test_wrong_switches_are_refused_before_anything_is_written(
-    tmp_path: Path, flag: str, value: str, said: str
+    tmp_path: Path, flag: str, value: str, message: str
 ) -> None:
     command = ["evaluate", "-m", "digits:resnet@lpf3", "-d", "digits", flag, value]
     found = CliRunner().invoke(commands, [*command, "--output-dir", str(tmp_path / "run")])
     assert isinstance(found.exception, UsageError)
-    assert said in str(found.exception)
+    assert message in str(found.exception)
     assert not (tmp_path / "run").exists()

@@ -35,7 +35,7 @@ DATASETS = ["digits-c", "digits-shift"]
 def carry_out(
     folder: Path, models: list[Classifier], batch_size: int = 256, **suite: object
 ) -> dict[str, pd.DataFrame]:
-    """All predictions by model, data set and distortion, whatever the shards."""
+    """Return all predictions by model, data set and distortion."""
     given = {"datasets": DATASETS, "limit": 12} | suite
     session = prepare(Suite(models, **given), folder, "cpu")  # type: ignore[arg-type]
     run = session.run(Inference(batch_size))
@@ -161,7 +161,7 @@ def test_pixels_reach_the_module_as_the_preprocessing_says() -> None:
 
 
 class Broken(nn.Module):
-    """Returns what it is told to, from the second batch on."""
+    """A module that returns a given result, or raises a given error."""
 
     def __init__(self, result: object) -> None:
         super().__init__()
@@ -260,9 +260,9 @@ def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> Non
 
 def test_progress_counts_every_frame_once(tmp_path: Path) -> None:
     session = prepare(Suite([make_classifier("a")], DATASETS, limit=3), tmp_path, "cpu")
-    told: list[int] = []
-    session.run(Inference(2), progress=lambda cell, frames: told.append(frames))
-    assert sum(told) == sum(item.passes for item in session.work) == 3 * 96 + 3 * 81
+    counts: list[int] = []
+    session.run(Inference(2), progress=lambda cell, frames: counts.append(frames))
+    assert sum(counts) == sum(item.passes for item in session.work) == 3 * 96 + 3 * 81
 
 
 def test_a_plan_of_a_finished_run_is_empty(tmp_path: Path) -> None:
@@ -300,15 +300,15 @@ def test_whole_rankings_are_kept_when_asked_for(tmp_path: Path) -> None:
 
 
 EXCEPTIONS = [
-    of
-    for of in vars(builtins).values()
-    if isinstance(of, type) and issubclass(of, Exception) and not issubclass(of, Warning)
+    error
+    for error in vars(builtins).values()
+    if isinstance(error, type) and issubclass(error, Exception) and not issubclass(error, Warning)
     # these need arguments of their own
-    if not issubclass(of, UnicodeError | BaseExceptionGroup)
+    if not issubclass(error, UnicodeError | BaseExceptionGroup)
 ]
 
 
-@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda of: of.__name__)
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda error: error.__name__)
 def test_whatever_a_model_raises_is_told_and_the_others_go_on(
     tmp_path: Path, kind: type[Exception]
 ) -> None:

@@ -1,4 +1,4 @@
-"""What is refused before any work starts."""
+"""Requests that are refused before any work starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A = make_classifier("a")
 
 
 @pytest.mark.parametrize(
-    ("suite", "told"),
+    ("suite", "message"),
     [
         ({"models": ["digit:resnet"]}, r"unknown model source 'digit'; did you mean digits\?"),
         ({"models": ["resnet50"]}, r"'resnet50' is not of the form SOURCE:NAME\[@WEIGHTS\]"),
@@ -45,10 +45,10 @@ A = make_classifier("a")
     ],
 )
 def test_a_request_that_cannot_be_met_is_told_in_a_line(
-    tmp_path: Path, suite: dict[str, object], told: str
+    tmp_path: Path, suite: dict[str, object], message: str
 ) -> None:
     given = {"models": [A], "datasets": ["digits-c"]} | suite
-    with pytest.raises(UsageError, match=told) as error:
+    with pytest.raises(UsageError, match=message) as error:
         prepare(Suite(**given), tmp_path / "run")  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
@@ -149,7 +149,7 @@ def test_photographs_are_seen_as_the_models_ask_for(
     session = prepare(suite, tmp_path / "run", "cpu")
     assert session.datasets["image-folder"].geometry == "Resize 40 bilinear, CenterCrop 32"
     assert session.store.manifest.datasets["image-folder"]["geometry"].startswith("Resize 40")
-    for models, told in (
+    for models, message in (
         ([sized("a", 32, None)], "a does not say how its pictures are resized; leave out --own-"),
         ([A, sized("b", 32, 40)], "a does not say"),
         (
@@ -158,7 +158,7 @@ def test_photographs_are_seen_as_the_models_ask_for(
         ),
         ([sized("a", 64, 80), sized("b", 32, 80)], "a asks for .* CenterCrop 64, b for"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             prepare(Suite(models, ["image-folder"], **own), tmp_path / "run2")
     suite = Suite([sized("a", 32, 40)], ["image-folder"], data_dir=photographs_folder)
     with pytest.raises(UsageError, match=r"images of 224 px; leave one .* or use --own-prepro"):
@@ -177,8 +177,8 @@ def test_cells_that_are_not_there_are_named_before_a_model_is_loaded(tmp_path: P
         folder.mkdir(parents=True)
         Image.new("RGB", (224, 224)).save(folder / "a.png")
     how = {"datasets": ["imagenet-c"], "data_dir": str(tmp_path / "c")}
-    told = r"imagenet-c has no .*gaussian_noise/1 nor 72 more; fetch what is missing or name"
-    with pytest.raises(UsageError, match=told):
+    message = r"imagenet-c has no .*gaussian_noise/1 nor 72 more; fetch what is missing or name"
+    with pytest.raises(UsageError, match=message):
         prepare(Suite(["file:nothing@there"], **how), tmp_path / "run")  # type: ignore[arg-type]
     model = make_classifier("a", classes=1000, input_size=224)
     with pytest.raises(UsageError, match=r"imagenet-c has no .*fog/3 nor 2 more"):
@@ -199,8 +199,8 @@ def test_two_kinds_of_images_do_not_share_a_leaderboard(tmp_path: Path) -> None:
     prepare(Suite([A], ["digits-shift"], limit=2), run, "cpu").run()
     other = make_classifier("b", input_size=224, classes=1)
     suite = Suite([other], ["image-folder"], data_dir=str(pictures(tmp_path / "val")))
-    told = r"digits-shift has digits of 10 classes and image-folder has photographs of 1 classes"
-    with pytest.raises(SuiteError, match=f"{told}, which cannot share a leaderboard; give them"):
+    message = r"digits-shift has digits of 10 classes and image-folder has photographs of 1 classes"
+    with pytest.raises(SuiteError, match=f"{message}, which cannot share a leaderboard; give them"):
         prepare(suite, run, "cpu")
     assert "image-folder" not in (run / "run.json").read_text()
 

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.reliability.coverage import FLIP_SIZES, flips, mean_size, of_mean
 from robustbench_aa.metrics.bootstrap import (
     LEVEL,
     PAIRED_RESAMPLES,
@@ -66,13 +65,26 @@ def test_an_error_is_in_its_interval_as_often_as_promised(images: int, p: float)
     assert covered >= 0.92
 
 
-@pytest.mark.parametrize("sizes", FLIP_SIZES)
-def test_rare_flips_of_any_size_are_in_their_interval(sizes: str) -> None:
-    def draw(random: np.random.Generator, trials: int, n: int) -> np.ndarray:
-        return flips(sizes, [0.1], random, trials, n)
+FRAMES = np.arange(1, 31)
 
-    found = of_mean("", 50, 0.1 * mean_size(sizes), draw)
-    assert found["coverage"] >= 0.92
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param(FRAMES == 1, id="one frame"),
+        pytest.param(0.5**FRAMES, id="few frames"),
+        pytest.param(np.ones(30), id="uniform"),
+        pytest.param(1 / np.sqrt(FRAMES * (31.0 - FRAMES)), id="few or nearly all frames"),
+        pytest.param(np.select([FRAMES == 1, FRAMES == 30], [0.8, 0.2]), id="one frame or all"),
+    ],
+)
+def test_rare_flips_of_any_size_are_in_their_interval(weights: np.ndarray) -> None:
+    """A tenth of 50 sequences flip, in as many frames as the weights say."""
+    random = np.random.default_rng(0)
+    sizes = random.choice(FRAMES / 30, size=(2000, 50), p=weights / weights.sum())
+    truth = 0.1 * np.average(FRAMES / 30, weights=weights)
+    intervals = np.array([mean_interval(row) for row in sizes * (random.random(sizes.shape) < 0.1)])
+    assert np.mean((intervals[:, 0] <= truth) & (truth <= intervals[:, 1])) >= 0.92
 
 
 @settings(deadline=None)
@@ -138,7 +150,7 @@ def test_the_spread_is_the_binomial_standard_error() -> None:
     assert means.std() == pytest.approx(np.sqrt(0.25 * 0.75 / 800), rel=0.1)
 
 
-def test_the_same_draws_serve_every_figure() -> None:
+def test_the_same_draws_serve_every_metric() -> None:
     values = np.random.default_rng(0).random(100)
     np.testing.assert_allclose(resampled_means(values) + 1, resampled_means(values + 1), rtol=1e-6)
 
@@ -147,7 +159,7 @@ def test_a_biased_bootstrap_is_corrected() -> None:
     ordered = np.arange(1.0, RESAMPLES + 1)
     plain = bootstrap_interval(500.5, ordered)
     assert plain == pytest.approx((25.5, 975.5), abs=1)
-    # two thirds of the resamples lie above the figure
+    # two thirds of the resamples lie above the metric
     bias = stats.norm.ppf(1 / 3)
     expected = stats.norm.cdf([2 * bias - 1.96, 2 * bias + 1.96]) * RESAMPLES
     assert bootstrap_interval(333.5, ordered) == pytest.approx(expected, abs=1.5)

@@ -12,12 +12,12 @@ from robustbench_aa.metrics.bootstrap import LEVEL
 from robustbench_aa.metrics.comparison import (
     COLUMNS,
     compare,
-    exact_test,
+    format_points,
     holm,
-    in_points,
-    in_words,
+    sign_test,
+    summarise,
 )
-from robustbench_aa.metrics.per_image import ByKind, Outcomes
+from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
 CELLS = [Distortion("corruption", name, s) for name in COUNTED_CORRUPTIONS for s in (1, 2)]
@@ -26,10 +26,10 @@ TILT = Distortion("perturbation", "tilt")
 
 def test_mcnemar_on_a_known_table() -> None:
     # of 25 discordant pairs, 20 on one side: 2 · P(X ≥ 20), X ~ B(25, 1/2)
-    assert exact_test(5, 20) == pytest.approx(0.0040773, abs=1e-7)
-    assert exact_test(20, 5) == exact_test(5, 20)
-    assert exact_test(0, 0) == exact_test(3, 3) == 1.0
-    assert exact_test(0, 1) == 1.0
+    assert sign_test(5, 20) == pytest.approx(0.0040773, abs=1e-7)
+    assert sign_test(20, 5) == sign_test(5, 20)
+    assert sign_test(0, 0) == sign_test(3, 3) == 1.0
+    assert sign_test(0, 1) == 1.0
 
 
 def test_holms_correction_by_hand() -> None:
@@ -40,7 +40,7 @@ def test_holms_correction_by_hand() -> None:
     assert all((holm([0.05 / count] * count) == LEVEL).all() for count in range(1, 100))
 
 
-def models(shift: float, images: int = 400, seed: int = 0) -> tuple[ByKind, ByKind]:
+def models(shift: float, images: int = 400, seed: int = 0) -> tuple[OutcomesByKind, OutcomesByKind]:
     """Two models that are wrong on 30% and on 30% + shift of the same images, mostly."""
     random = np.random.default_rng(seed)
     a: dict[Distortion, np.ndarray] = {}
@@ -60,7 +60,7 @@ def test_a_difference_that_is_there_is_found() -> None:
     a, b = models(0.1)
     whole = compare(a, b)
     assert list(whole) == list(COLUMNS)
-    table = whole.set_index(["figure", "of"])
+    table = whole.set_index(["metric", "distortion"])
     mean = table.loc[("mean_error", "")]
     assert mean["difference"] == pytest.approx(mean["a"] - mean["b"])
     assert mean["low"] < mean["difference"] < mean["high"] < 0
@@ -73,15 +73,15 @@ def test_a_difference_that_is_there_is_found() -> None:
         for of in (a, b)
     )
     assert (fog["a_better"], fog["b_better"]) == ((ours < theirs).sum(), (ours > theirs).sum())
-    assert fog["p_sign"] == exact_test(int(fog["a_better"]), int(fog["b_better"]))
-    words = in_words(whole, "one", "other")
+    assert fog["p_sign"] == sign_test(int(fog["a_better"]), int(fog["b_better"]))
+    words = summarise(whole, "one", "other")
     assert words.startswith("one fails less often than other (corrupted images): -")
     assert (
         "Of 15 corruptions, one is better under 15 and worse under 0 (paired bootstrap of the "
         "mean, p_holm < 0.05); under 0 these images cannot tell." in words
     )
     assert "Of 1 perturbations, one is better under 0 and worse under 0" in words
-    assert in_words(compare(b, a), "other", "one").startswith("other fails more often than one")
+    assert summarise(compare(b, a), "other", "one").startswith("other fails more often than one")
 
 
 def test_a_model_cannot_be_told_from_itself() -> None:
@@ -92,7 +92,7 @@ def test_a_model_cannot_be_told_from_itself() -> None:
     assert (table["p_sign"].dropna() == 1).all()
     assert (table["low"] < 0).all()
     assert (table["high"] > 0).all()
-    words = in_words(table, "a", "b")
+    words = summarise(table, "a", "b")
     assert "These images cannot tell whether a or b fails more often" in words
     assert ": 0.0 points" in words
 
@@ -100,7 +100,7 @@ def test_a_model_cannot_be_told_from_itself() -> None:
 def test_differences_that_are_not_there_are_found_as_rarely_as_promised() -> None:
     found = outside = 0
     for seed in range(60):
-        table = compare(*models(0.0, 200, seed)).set_index(["figure", "of"])
+        table = compare(*models(0.0, 200, seed)).set_index(["metric", "distortion"])
         found += (table.loc["error"]["p_holm"] < 0.05).any()
         mean = table.loc[("mean_error", "")]
         outside += not mean["low"] <= 0 <= mean["high"]
@@ -114,11 +114,11 @@ def test_many_small_gains_do_not_outvote_a_few_large_losses() -> None:
     ours[:30] = 1.0
     a, b = ({"corruption": Outcomes(dict.fromkeys(CELLS, of))} for of in (ours, theirs))
     table = compare(a, b)
-    of_fog = table[table["of"] == "fog"].iloc[0]
+    of_fog = table[table["distortion"] == "fog"].iloc[0]
     assert (of_fog["a_better"], of_fog["b_better"]) == (70, 30)
     assert of_fog["p_sign"] < 0.0001
     assert of_fog["low"] > 0
-    words = in_words(table, "a", "b")
+    words = summarise(table, "a", "b")
     assert "a fails more often than b" in words
     assert "a is better under 0 and worse under 15" in words
 
@@ -138,7 +138,7 @@ OUTCOMES = (0.0, 1 / 3, 0.5, 1.0, 0.01, 0.99)
 
 
 @st.composite
-def outcomes(draw: st.DrawFn) -> tuple[ByKind, ByKind]:
+def outcomes(draw: st.DrawFn) -> tuple[OutcomesByKind, OutcomesByKind]:
     """Two models on a few images, of any outcomes or with many small gains and few large losses."""
     images = draw(st.integers(2, 30))
 
@@ -164,18 +164,20 @@ def outcomes(draw: st.DrawFn) -> tuple[ByKind, ByKind]:
 
 @settings(deadline=None, max_examples=60)
 @given(outcomes())
-def test_no_sentence_contradicts_the_test_beside_it(pair: tuple[ByKind, ByKind]) -> None:
+def test_no_sentence_contradicts_the_test_beside_it(
+    pair: tuple[OutcomesByKind, OutcomesByKind],
+) -> None:
     table = compare(*pair)
-    words = in_words(table, "A", "B")
+    words = summarise(table, "A", "B")
     assert not re.search(r"[+-]0\.0+\b", words)
-    told = list(SENTENCE.finditer(words))
+    sentences = list(SENTENCE.finditer(words))
     counted = list(COUNTS.finditer(words))
-    assert " ".join(of.group() for of in (*told, *counted)) == words
-    means = table[table["figure"].isin(["mean_error", "mean_flip_probability"])]
-    for sentence, row in zip(told, means.to_dict("records"), strict=True):
+    assert " ".join(of.group() for of in (*sentences, *counted)) == words
+    means = table[table["metric"].isin(["mean_error", "mean_flip_probability"])]
+    for sentence, row in zip(sentences, means.to_dict("records"), strict=True):
         check_sentence(sentence, row)
-    for count, figure in zip(counted, ("error", "flip_probability"), strict=True):
-        of = table[table["figure"] == figure]
+    for count, metric in zip(counted, ("error", "flip_probability"), strict=True):
+        of = table[table["metric"] == metric]
         apart = of[of["p_holm"] < LEVEL]
         better, worse = (apart["difference"] < 0).sum(), (apart["difference"] > 0).sum()
         expected = [len(of), better, worse, len(of) - better - worse]
@@ -202,7 +204,9 @@ def check_sentence(sentence: re.Match[str], row: dict[str, object]) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(outcomes())
-def test_exchanging_the_models_changes_the_signs_alone(pair: tuple[ByKind, ByKind]) -> None:
+def test_exchanging_the_models_changes_the_signs_alone(
+    pair: tuple[OutcomesByKind, OutcomesByKind],
+) -> None:
     ours, theirs = compare(*pair), compare(*pair[::-1])
     np.testing.assert_allclose(ours["difference"], -theirs["difference"], atol=1e-12)
     np.testing.assert_allclose(ours["low"], -theirs["high"], atol=1e-11)
@@ -212,19 +216,19 @@ def test_exchanging_the_models_changes_the_signs_alone(pair: tuple[ByKind, ByKin
 
 
 def test_points_have_as_many_decimals_as_they_need() -> None:
-    assert in_points(0.0123, 0.0004, 0.03, apart=True) == ["+1.23", "+0.04", "+3.00"]
-    assert in_points(-0.123, -0.2, -0.01, apart=True) == ["-12.3", "-20.0", "-1.0"]
-    assert in_points(0.0001, -0.0004, 0.0, apart=False) == ["0.0", "0.0", "0.0"]
-    assert in_points(0.001, -0.001, 0.02, apart=False) == ["+0.1", "-0.1", "+2.0"]
+    assert format_points(0.0123, 0.0004, 0.03, significant=True) == ["+1.23", "+0.04", "+3.00"]
+    assert format_points(-0.123, -0.2, -0.01, significant=True) == ["-12.3", "-20.0", "-1.0"]
+    assert format_points(0.0001, -0.0004, 0.0, significant=False) == ["0.0", "0.0", "0.0"]
+    assert format_points(0.001, -0.001, 0.02, significant=False) == ["+0.1", "-0.1", "+2.0"]
 
 
 def test_a_missing_cell_has_no_row_and_its_aggregates_no_interval() -> None:
     a, b = models(0.1)
     lost = next(cell for cell in CELLS if cell.name == "fog")
     wrong = dict(a["corruption"].wrong) | {lost: np.full(400, np.nan)}
-    table = compare({"corruption": Outcomes(wrong)}, b).set_index(["figure", "of"])
+    table = compare({"corruption": Outcomes(wrong)}, b).set_index(["metric", "distortion"])
     mean = table.loc[("mean_error", "")]
     assert mean[["difference", "low", "high", "p"]].isna().all()
     assert set(table.loc["error"].index) == set(COUNTED_CORRUPTIONS) - {"fog"}
-    words = in_words(compare({"clean": Outcomes({CLEAN: wrong[CLEAN]})}, {}), "a", "b")
-    assert words == "a and b have no complete figure in common."
+    words = summarise(compare({"clean": Outcomes({CLEAN: wrong[CLEAN]})}, {}), "a", "b")
+    assert words == "a and b have no complete metric in common."

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from robustbench_aa.metrics.consistency import (
-    among_correct,
     circular_consistency,
+    consistency_among_correct,
     crop_consistency,
 )
 
@@ -55,5 +55,5 @@ def test_crops_are_compared_pair_by_pair() -> None:
 
 def test_among_correct_leaves_out_what_is_always_wrong() -> None:
     agreement, wrong = np.array([1.0, 0.5, 0.8]), np.array([1.0, 0.5, 0.0])
-    assert among_correct(agreement, wrong) == pytest.approx(0.65)
-    assert np.isnan(among_correct(agreement[:1], wrong[:1]))
+    assert consistency_among_correct(agreement, wrong) == pytest.approx(0.65)
+    assert np.isnan(consistency_among_correct(agreement[:1], wrong[:1]))

@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as arrays
 
 from robustbench_aa.metrics.corruption_error import (
     corruption_error,
+    mean_corruption_error,
     mean_error,
-    mean_of,
     relative_corruption_error,
 )
 
@@ -24,7 +24,7 @@ def test_worked_example_by_hand() -> None:
     assert mean_error(OURS) == pytest.approx((0.3 + 0.2) / 2)
     ce = corruption_error(OURS, BASE)
     assert ce == pytest.approx([100 * 0.6 / 1.2, 100 * 0.4 / 0.4])
-    assert mean_of(ce) == pytest.approx(75)
+    assert mean_corruption_error(ce) == pytest.approx(75)
     relative = relative_corruption_error(OURS, ONE, BASE, TWO)
     assert relative == pytest.approx([100 * 0.4 / 0.9, 100 * 0.2 / 0.1])
 
@@ -32,8 +32,10 @@ def test_worked_example_by_hand() -> None:
 @given(tables)
 def test_a_model_is_at_100_percent_of_itself(table: np.ndarray) -> None:
     zero = np.array(0.0)
-    assert mean_of(corruption_error(table, table)) == pytest.approx(100)
-    assert mean_of(relative_corruption_error(table, zero, table, zero)) == pytest.approx(100)
+    assert mean_corruption_error(corruption_error(table, table)) == pytest.approx(100)
+    assert mean_corruption_error(
+        relative_corruption_error(table, zero, table, zero)
+    ) == pytest.approx(100)
 
 
 @given(tables, tables, st.permutations(range(3)), st.permutations(range(5)))
@@ -42,8 +44,8 @@ def test_the_order_of_corruptions_and_severities_does_not_matter(
 ) -> None:
     shuffled, base_shuffled = (of[rows][:, columns] for of in (ours, base))
     assert mean_error(shuffled) == pytest.approx(mean_error(ours))
-    assert mean_of(corruption_error(shuffled, base_shuffled)) == pytest.approx(
-        mean_of(corruption_error(ours, base))
+    assert mean_corruption_error(corruption_error(shuffled, base_shuffled)) == pytest.approx(
+        mean_corruption_error(corruption_error(ours, base))
     )
 
 
@@ -68,7 +70,7 @@ def test_a_missing_cell_empties_the_mean_rather_than_shrinking_it() -> None:
     ce = corruption_error(holed, BASE)
     assert np.isnan(ce[0])
     assert ce[1] == pytest.approx(100)
-    assert np.isnan(mean_of(ce))
+    assert np.isnan(mean_corruption_error(ce))
 
 
 def test_a_share_of_nothing_is_not_a_number() -> None:

@@ -7,14 +7,14 @@ import pytest
 
 from robustbench_aa.metrics import estimates
 from robustbench_aa.metrics.aggregates import (
-    Figures,
-    Means,
-    ModelMeans,
-    normalised,
-    relative_figures,
+    Aggregates,
+    CellMeans,
+    MeansByKind,
+    normalised_aggregates,
+    normalised_by_distortion,
 )
 from robustbench_aa.metrics.bootstrap import mean_interval
-from robustbench_aa.metrics.estimates import Sample, figure_intervals, relative_intervals
+from robustbench_aa.metrics.estimates import Sample, aggregate_intervals, normalised_intervals
 from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion
 
@@ -40,7 +40,7 @@ def sample(error: float, images: int = 60, seed: int = 0, flipping: float = 0.2)
 
 def test_intervals_of_means_over_images() -> None:
     of = sample(0.3)
-    found = figure_intervals(of)
+    found = aggregate_intervals(of)
     wrong = of.outcomes["corruption"].wrong
     expected = {
         "clean_error": wrong[CLEAN],
@@ -49,21 +49,21 @@ def test_intervals_of_means_over_images() -> None:
         "consistency_crops": of.outcomes["shift"].agreement[CROPS],
     }
     assert list(found) == list(expected)
-    for figure, values in expected.items():
-        assert found[figure] == pytest.approx(mean_interval(values))
+    for metric, values in expected.items():
+        assert found[metric] == pytest.approx(mean_interval(values))
 
 
 def test_a_figure_that_is_no_mean_over_images_has_a_bootstrap_interval(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def worst(model: ModelMeans, baselines: Mapping[str, ModelMeans]) -> Figures:
+    def worst(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
         cells = [model["corruption"].wrong[cell] for cell in CELLS]
         return {"worst_error": np.max(cells, axis=0)}
 
-    monkeypatch.setattr(estimates, "figures", worst)
+    monkeypatch.setattr(estimates, "aggregates", worst)
     of = sample(0.3)
-    value = float(worst(of.whole, {})["worst_error"])
-    low, high = figure_intervals(of)["worst_error"]
+    value = float(worst(of.means, {})["worst_error"])
+    low, high = aggregate_intervals(of)["worst_error"]
     spread = np.std(worst(of.resampled, {})["worst_error"])
     assert low < value < high
     assert 2 * spread < high - low < 6 * spread
@@ -73,30 +73,30 @@ def test_a_missing_cell_has_no_interval() -> None:
     of = sample(0.3)
     wrong = dict(of.outcomes["corruption"].wrong) | {CELLS[4]: np.full(60, np.nan)}
     lacking = Sample({**of.outcomes, "corruption": Outcomes(wrong)})
-    assert np.isnan(figure_intervals(lacking)["mean_error"]).all()
-    assert not np.isnan(figure_intervals(lacking)["clean_error"]).any()
+    assert np.isnan(aggregate_intervals(lacking)["mean_error"]).all()
+    assert not np.isnan(aggregate_intervals(lacking)["clean_error"]).any()
     for pair in ((lacking, of), (of, lacking)):
-        found = relative_intervals(*pair, normalised)
+        found = normalised_intervals(*pair, normalised_by_distortion)
         lost = CELLS[4].name
         missing = {of for (_, of), bounds in found.items() if np.isnan(bounds).all()}
         assert lost in missing
-        assert {of for (figure, of) in found if figure in ("ce", "fr")} - missing
-        assert np.isnan(relative_intervals(*pair, relative_figures)["mce"]).all()
+        assert {of for (metric, of) in found if metric in ("ce", "fr")} - missing
+        assert np.isnan(normalised_intervals(*pair, normalised_aggregates)["mce"]).all()
 
 
 def test_a_model_relative_to_itself_has_no_interval() -> None:
     of = sample(0.3)
-    for compute in (normalised, relative_figures):
-        found = relative_intervals(of, of, compute)
+    for compute in (normalised_by_distortion, normalised_aggregates):
+        found = normalised_intervals(of, of, compute)
         assert found
         assert np.isnan([*found.values()]).all()
 
 
 def test_intervals_relative_to_a_model() -> None:
     ours, theirs = sample(0.3), sample(0.5, seed=1)
-    for compute in (normalised, relative_figures):
-        values = compute(ours.whole, theirs.whole)
-        found = relative_intervals(ours, theirs, compute)
+    for compute in (normalised_by_distortion, normalised_aggregates):
+        values = compute(ours.means, theirs.means)
+        found = normalised_intervals(ours, theirs, compute)
         assert list(found) == list(values)
         for key, (low, high) in found.items():
             assert low < float(values[key]) < high
@@ -104,8 +104,8 @@ def test_intervals_relative_to_a_model() -> None:
 
 def test_relative_to_constants_it_is_the_interval_of_a_mean() -> None:
     ours = sample(0.3)
-    constants = {"perturbation": Means({}, {}, {TILT: np.array(0.4)}, {TILT: np.array(6.0)})}
-    found = relative_intervals(ours, constants, relative_figures)
+    constants = {"perturbation": CellMeans({}, {}, {TILT: np.array(0.4)}, {TILT: np.array(6.0)})}
+    found = normalised_intervals(ours, constants, normalised_aggregates)
     values = ours.outcomes["perturbation"].flips[TILT]
     low, high = mean_interval(values)
     assert found["mfr"] == pytest.approx((100 * low / 0.4, 100 * high / 0.4))
@@ -116,9 +116,9 @@ def test_relative_to_constants_it_is_the_interval_of_a_mean() -> None:
 def test_no_interval_has_no_width(flipping: float) -> None:
     ours, theirs = sample(0.0, flipping=flipping), sample(0.5, seed=1)
     intervals = [
-        *figure_intervals(ours).values(),
-        *relative_intervals(ours, theirs, relative_figures).values(),
-        *relative_intervals(ours, theirs, normalised).values(),
+        *aggregate_intervals(ours).values(),
+        *normalised_intervals(ours, theirs, normalised_aggregates).values(),
+        *normalised_intervals(ours, theirs, normalised_by_distortion).values(),
     ]
     widths = [high - low for low, high in intervals if not np.isnan([low, high]).any()]
     assert len(widths) > 30
@@ -132,7 +132,7 @@ def test_the_clean_error_may_be_of_other_images() -> None:
         wrong = dict(of.outcomes["corruption"].wrong)
         clean = Outcomes({CLEAN: np.r_[wrong.pop(CLEAN), np.zeros(7)]})
         apart.append(Sample({"clean": clean, "corruption": Outcomes(wrong)}))
-    found = relative_intervals(*apart, relative_figures)
-    value = float(relative_figures(apart[0].whole, apart[1].whole)["relative_mce"])
+    found = normalised_intervals(*apart, normalised_aggregates)
+    value = float(normalised_aggregates(apart[0].means, apart[1].means)["relative_mce"])
     low, high = found["relative_mce"]
     assert low < value < high

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_aa.metrics.baselines import alexnet_p
+from robustbench_aa.metrics.baselines import alexnet_flips
 from robustbench_aa.metrics.flip_rate import (
-    compared,
+    compared_frames,
     flip_probability,
     mean_rate,
     top5_distance,
@@ -45,43 +45,37 @@ def test_the_published_vectors(sigma: list[int], top5: int, zipf: float | None) 
         assert zipf_distance(ranking, noise=False)[0] == pytest.approx(zipf, abs=1e-6)
 
 
-def plain(ranking: np.ndarray, noise: bool, difficulty: int) -> tuple[list[float], ...]:
+def plain(ranking: np.ndarray, noise: bool) -> tuple[list[float], ...]:
     """Flip probability, top-5 and Zipf distance of each sequence, frame by frame."""
     results: tuple[list[float], ...] = ([], [], [])
     for sequence in ranking:
         found: tuple[list[float], ...] = ([], [], [])
-        for start in range(1 if noise else difficulty):
-            chain = sequence[start :: 1 if noise else difficulty]
-            for position in range(1, len(chain)):
-                before = chain[0] if noise else chain[position - 1]
-                sigma = [int(np.flatnonzero(chain[position] == c)[0]) + 1 for c in before]
-                found[0].append(float(before[0] != chain[position][0]))
-                found[1].append(sum(abs(min(i, 5) - min(sigma[i] - 1, 5)) for i in range(5)))
-                found[2].append(
-                    sum(abs(1 / (i + 1) - 1 / s) / (i + 1) for i, s in enumerate(sigma))
-                )
+        for position in range(1, len(sequence)):
+            before = sequence[0] if noise else sequence[position - 1]
+            sigma = [int(np.flatnonzero(sequence[position] == c)[0]) + 1 for c in before]
+            found[0].append(float(before[0] != sequence[position][0]))
+            found[1].append(sum(abs(min(i, 5) - min(sigma[i] - 1, 5)) for i in range(5)))
+            found[2].append(sum(abs(1 / (i + 1) - 1 / s) / (i + 1) for i, s in enumerate(sigma)))
         for result, values in zip(results, found, strict=True):
             result.append(float(np.mean(values)))
     return results
 
 
-@given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(1, 3), st.integers(5, 9))
-def test_random_predictions(seed: int, noise: bool, difficulty: int, frames: int) -> None:
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(2, 9))
+def test_random_predictions(seed: int, noise: bool, frames: int) -> None:
     random = np.random.default_rng(seed)
     ranking = np.array([[random.permutation(8) for _ in range(frames)] for _ in range(3)])
-    difficulty = 1 if noise else difficulty
-    flips, top5, zipf = plain(ranking, noise, difficulty)
-    np.testing.assert_allclose(flip_probability(ranking[..., 0], noise, difficulty), flips)
-    np.testing.assert_allclose(top5_distance(ranking[..., :5], noise, difficulty), top5)
-    np.testing.assert_allclose(zipf_distance(ranking, noise, difficulty), zipf)
+    flips, top5, zipf = plain(ranking, noise)
+    np.testing.assert_allclose(flip_probability(ranking[..., 0], noise), flips)
+    np.testing.assert_allclose(top5_distance(ranking[..., :5], noise), top5)
+    np.testing.assert_allclose(zipf_distance(ranking, noise), zipf)
 
 
 def test_noise_is_compared_with_the_first_frame() -> None:
     top1 = np.array([[0, 1, 1, 1], [0, 1, 0, 1]])
     assert flip_probability(top1, noise=True).tolist() == [1.0, 2 / 3]
     assert flip_probability(top1, noise=False).tolist() == [1 / 3, 1.0]
-    assert flip_probability(top1, noise=False, difficulty=2).tolist() == [0.5, 0.0]
-    assert list(compared(4, noise=False, difficulty=2)) == [(0, 2), (1, 3)]
+    assert list(compared_frames(4, noise=False)) == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_lists_of_fewer_classes_are_as_long_as_they_are() -> None:
@@ -90,16 +84,16 @@ def test_lists_of_fewer_classes_are_as_long_as_they_are() -> None:
 
 
 def test_sequences_that_are_too_short_are_refused() -> None:
-    for frames, difficulty in ((1, 1), (3, 3), (4, 0)):
-        with pytest.raises(ValueError, match=f"{frames} frames have none that are {difficulty}"):
-            flip_probability(np.zeros((1, frames), int), noise=False, difficulty=difficulty)
+    for frames in (0, 1):
+        with pytest.raises(ValueError, match=f"{frames} frames cannot be compared"):
+            flip_probability(np.zeros((1, frames), int), noise=False)
 
 
 def test_alexnet_is_a_hundred_percent_of_itself() -> None:
-    constants = alexnet_p()
+    constants = alexnet_flips()
     assert len(constants) == 14
-    for figure in ("flip_probability", "top5_distance"):
-        values = constants[figure].to_numpy()
+    for metric in ("flip_probability", "top5_distance"):
+        values = constants[metric].to_numpy()
         assert mean_rate(values, values) == pytest.approx(100.0, abs=1e-12)
     assert constants.loc["snow"].tolist() == [0.11928, 2.42]
 

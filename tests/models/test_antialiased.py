@@ -76,7 +76,7 @@ def test_published_weights_come_from_torchs_cache(
 def test_a_host_that_is_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(antialiased, "URL", "http://127.0.0.1:9/")
-    told = r"cad66808\.pth cannot be downloaded .* or name your file: antialiased:resnet50@PATH"
+    told = r"cad66808\.pth cannot be downloaded .* or give your file as antialiased:resnet50@PATH"
     with pytest.raises(DownloadError, match=told):
         load("antialiased:resnet50")
 

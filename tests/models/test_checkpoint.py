@@ -28,7 +28,7 @@ class Payload:
 
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     torch.save({"weight": Payload()}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=r"a\.pth carries code \(posix\.system\), not just"):
+    with pytest.raises(CheckpointError, match=r"a\.pth contains code \(posix\.system\), not just"):
         read_state_dict(tmp_path / "a.pth")
     assert not Path("/tmp/robustbench_aa_payload").exists()
 

@@ -56,7 +56,7 @@ def test_what_is_no_model_of_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no model at .*lost\.onnx; check the path"):
         load(f"onnx:{tmp_path}/lost.onnx")
     (tmp_path / "text.onnx").write_text("text")
-    with pytest.raises(CheckpointError, match=r"text\.onnx is no ONNX file with its weights ins"):
+    with pytest.raises(CheckpointError, match=r"text\.onnx is not an ONNX file with its weigh"):
         load(f"onnx:{tmp_path}/text.onnx")
     with pytest.raises(UsageError, match="does not map images"):
         load(write(tmp_path / "grey.onnx", "N", channels=1))

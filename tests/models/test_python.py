@@ -7,7 +7,7 @@ import pytest
 
 from robustbench_aa import load
 from robustbench_aa.errors import UsageError
-from robustbench_aa.store.manifest import model_identity
+from robustbench_aa.evaluation.identity import model_identity
 
 CODE = """
 from torch import nn

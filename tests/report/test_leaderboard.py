@@ -1,4 +1,4 @@
-"""Every figure computed again, by an independent few lines, from the prediction files."""
+"""Every metric, recomputed from the prediction files by a few independent lines."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
         defined = (base_rates[:, 0] > 0).all()
         expected["mfr_base"] = 100 * (rates[:, 0] / base_rates[:, 0]).mean() if defined else np.nan
         expected["mt5d_base"] = 100 * (rates[:, 1] / base_rates[:, 1]).mean()
-        for figure, value in expected.items():
-            assert row[figure] == pytest.approx(value, abs=1e-5, nan_ok=True), (name, figure)
+        for metric, value in expected.items():
+            assert row[metric] == pytest.approx(value, abs=1e-5, nan_ok=True), (name, metric)
         assert row["images"] == IMAGES
         assert row["complete"]
     assert board.loc["base", "mce_base"] == 100
-    for figure in ("clean_error", "mean_error", "mce_base", "consistency_circular"):
-        assert board.loc["mine", figure] == pytest.approx(seeds[figure].mean(), abs=1e-5)
-        assert board.loc["mine", f"{figure}_std"] == pytest.approx(seeds[figure].std(), abs=1e-5)
+    for metric in ("clean_error", "mean_error", "mce_base", "consistency_circular"):
+        assert board.loc["mine", metric] == pytest.approx(seeds[metric].mean(), abs=1e-5)
+        assert board.loc["mine", f"{metric}_std"] == pytest.approx(seeds[metric].std(), abs=1e-5)
     assert board["seeds"].to_dict() == {"mine": 3, "base": 1, "digits:resnet@lpf3-seed0": 1}
     assert np.isnan(board.loc["base", "mean_error_std"])
 
@@ -166,8 +166,8 @@ def test_every_perturbation_is_what_the_predictions_say(folder: Path) -> None:
     assert len(table) == 3 * 10
     for row in table[table["model"] == "mine"].to_dict("records"):
         found = np.array([flips(folder, seed, row["perturbation"]) for seed in SEEDS])
-        told = [row["flip_probability"], row["top5_distance"]]
-        assert told == pytest.approx(found.mean(axis=0), abs=1e-5)
+        values = [row["flip_probability"], row["top5_distance"]]
+        assert values == pytest.approx(found.mean(axis=0), abs=1e-5)
         assert row["flip_probability_std"] == pytest.approx(found[:, 0].std(ddof=1), abs=1e-5)
 
 
@@ -191,7 +191,9 @@ def test_consistency_is_what_the_predictions_say(folder: Path) -> None:
 
 
 def test_normalised_figures_are_what_the_predictions_say(folder: Path) -> None:
-    table = pd.read_csv(folder / "report" / "normalised.csv").set_index(["model", "figure", "of"])
+    table = pd.read_csv(folder / "report" / "normalised.csv").set_index(
+        ["model", "metric", "distortion"]
+    )
     assert set(table["baseline"]) == {"base"}
     name = "digits:resnet@lpf3-seed0"
     own, base = errors(folder, name), errors(folder, "base")
@@ -206,7 +208,7 @@ def test_normalised_figures_are_what_the_predictions_say(folder: Path) -> None:
             assert relative == pytest.approx(100 * loss[place] / base_loss[place], abs=1e-4)
     for perturbation in PERTURBED:
         ours, theirs = (np.array(flips(folder, of, perturbation)) for of in (name, "base"))
-        rates = [table.loc[(name, figure, perturbation), "value"] for figure in ("fr", "t5d")]
+        rates = [table.loc[(name, metric, perturbation), "value"] for metric in ("fr", "t5d")]
         expected = 100 * ours / np.where(theirs > 0, theirs, np.nan)
         assert rates == pytest.approx(expected, abs=1e-4, nan_ok=True)
 
@@ -215,11 +217,11 @@ def test_intervals_are_of_the_figures_of_the_leaderboard(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "intervals.csv")
     board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
     for row in table.to_dict("records"):
-        shown = board.loc[row["model"], row["figure"]]
+        shown = board.loc[row["model"], row["metric"]]
         assert row["value"] == pytest.approx(shown, abs=1e-6, nan_ok=True)
         if not np.isnan(row["low"]):
             assert row["low"] <= row["value"] <= row["high"]
-    mean = table[table["figure"] == "mean_error"].set_index("model")
+    mean = table[table["metric"] == "mean_error"].set_index("model")
     assert mean["low"].to_dict() == board["mean_error_low"].to_dict()
 
 
@@ -299,7 +301,7 @@ def test_photographs_are_measured_by_crops_and_say_what_classes_they_are_of(tmp_
     # photographs of one of ImageNet's classes are not what was published
     assert not [column for column in row if column.endswith("_alexnet")]
     assert (row["classes"], row["classes_present"]) == (1000, 1)
-    assert any("images of 1 of its 1000 classes" in warning for warning in tables.warnings)
+    assert any("images of only 1 of its 1000 classes" in warning for warning in tables.warnings)
     crops = pd.concat(
         pd.read_parquet(f) for f in tmp_path.glob("run/predictions/a/imagenet-shift/shift/crops/*")
     )

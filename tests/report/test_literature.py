@@ -1,4 +1,4 @@
-"""Published rows and published baselines beside a run's own figures, on forged predictions."""
+"""Published rows and published baselines and a run's own, on forged predictions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.console import Console
 from robustbench_aa.datasets.pictures import AS_MADE, STORED
 from robustbench_aa.errors import UsageError
 from robustbench_aa.evaluation.session import prepare
-from robustbench_aa.metrics.baselines import GEOMETRIES, is_comparable, published
+from robustbench_aa.metrics.baselines import GEOMETRIES, is_comparable, published_table
 from robustbench_aa.metrics.per_image import read_models
-from robustbench_aa.report.leaderboard import Board
+from robustbench_aa.report.leaderboard import Leaderboard
 from robustbench_aa.report.page import render_page
 from robustbench_aa.report.terminal import leaderboard_table
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Distortion
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion
 from tests.conftest import make_classifier
 from tests.forged import forge
 
@@ -48,13 +48,13 @@ def test_published_rows_follow_ones_own_and_have_no_rank(run: Run) -> None:
     run.report()
     own = (run.directory / "report" / "leaderboard.csv").read_text().splitlines()
     assert text[: len(own)] == [own[0] + ",source", *(line + "," for line in own[1:])]
-    assert len(text) == len(own) + len(published("leaderboard"))
+    assert len(text) == len(own) + len(published_table("leaderboard"))
     board = run.tables(with_published=True).leaderboard
     rows = board[board["source"].notna()]
     shared = ["clean_error", "mean_error", *BY_ALEXNET, "consistency_crops"]
     pd.testing.assert_frame_equal(
         rows[["model", *shared, "source"]].reset_index(drop=True),
-        published("leaderboard")[["model", *shared, "source"]],
+        published_table("leaderboard")[["model", *shared, "source"]],
         check_dtype=False,
     )
     assert rows.drop(columns=["model", *shared, "source"]).isna().all(axis=None)
@@ -66,8 +66,8 @@ def test_only_rows_and_columns_that_the_run_has_too(tmp_path: Path) -> None:
     board = Run(folder).tables(with_published=True).leaderboard
     rows = board[board["source"].notna()]
     assert len(rows) == 9 * 5 + 23
-    figures = rows.drop(columns=["model", "source"])
-    assert [of for of in figures if figures[of].notna().any()] == ["consistency_crops"]
+    metrics = rows.drop(columns=["model", "source"])
+    assert [name for name in metrics if metrics[name].notna().any()] == ["consistency_crops"]
     assert rows["consistency_crops"].notna().all()
 
 
@@ -79,9 +79,11 @@ def test_a_mean_over_other_corruptions_does_not_stand_beside_published_ones(
     columns = set(Run(folder).leaderboard())
     assert "mean_error_other" in columns
     assert not [of for of in columns if of == "mean_error" or of.startswith("mce_")]
-    with pytest.raises(UsageError, match=r"nothing was published of what .* on imagenet-c; leave"):
+    with pytest.raises(
+        UsageError, match=r"no published results for the metrics of this run on imagenet-c; leave"
+    ):
         Run(folder).tables(with_published=True)
-    with pytest.raises(UsageError, match="baseline resnet50 is published for"):
+    with pytest.raises(UsageError, match="baseline resnet50 is published only for"):
         Run(folder).tables("resnet50")
 
 
@@ -104,8 +106,10 @@ def test_the_geometries_are_those_of_the_data_sets() -> None:
 def test_other_photographs_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     folder = forge(tmp_path / "run", ["mine"], ["image-folder"], **changes)
     value = next(iter(changes.values()))
-    told = next(str(of) for of in (value.values() if isinstance(value, dict) else [value]))
-    with pytest.raises(UsageError, match=rf"image-folder \(.*{told}.*\); leave out --with-publ"):
+    described = next(str(of) for of in (value.values() if isinstance(value, dict) else [value]))
+    with pytest.raises(
+        UsageError, match=rf"image-folder \(.*{described}.*\); leave out --with-publ"
+    ):
         Run(folder).tables(with_published=True)
 
 
@@ -140,8 +144,8 @@ def test_digits_are_refused_by_name(digits: Run) -> None:
         with pytest.raises(UsageError) as refusal:
             digits.tables(name)
         assert str(refusal.value) == (
-            f"baseline {name} is published for the distortions of ImageNet-C and ImageNet-P "
-            "alone, and this run measures digits-c, digits-p; name a model of the run: mine"
+            f"baseline {name} is published only for the distortions of ImageNet-C and ImageNet-P, "
+            "and this run uses digits-c, digits-p; name a model of the run: mine"
         )
 
 
@@ -154,24 +158,24 @@ def test_the_published_resnet50_is_a_baseline_on_request(run: Run) -> None:
     row = asked.leaderboard.set_index("model").loc["other"]
     errors = plain.corruptions[plain.corruptions["model"] == "other"]
     errors = errors[errors["group"] != "extra"].groupby("corruption", sort=False)["error"].sum()
-    constants = published("corruptions").groupby("corruption")["error"].sum()
-    table = published("normalised").set_index(["model", "figure"]).loc["ResNet-50"]
-    ce = table.loc["ce"].set_index("of")["value"]
+    constants = published_table("corruptions").groupby("corruption")["error"].sum()
+    table = published_table("normalised").set_index(["model", "metric"]).loc["ResNet-50"]
+    ce = table.loc["ce"].set_index("distortion")["value"]
     base = (ce / 100 * constants)[errors.index]
     assert row["mce_resnet50"] == pytest.approx(100 * (errors / base).mean())
     loss, base_loss = errors - 5 * row["clean_error"], base - 5 * 0.239
     assert row["relative_mce_resnet50"] == pytest.approx(100 * (loss / base_loss).mean())
     rates = plain.perturbations.set_index(["model", "perturbation"]).loc["other"]
-    of_alexnet = published("perturbations").set_index("perturbation")
-    for figure, part, column in (
+    of_alexnet = published_table("perturbations").set_index("perturbation")
+    for metric, part, column in (
         ("mfr", "fr", "flip_probability"),
         ("mt5d", "t5d", "top5_distance"),
     ):
-        share = table.loc[part].set_index("of")["value"] / 100
+        share = table.loc[part].set_index("distortion")["value"] / 100
         expected = 100 * (rates[column] / (share * of_alexnet[column])[rates.index]).mean()
-        assert row[f"{figure}_resnet50"] == pytest.approx(expected)
+        assert row[f"{metric}_resnet50"] == pytest.approx(expected)
     assert set(asked.normalised["baseline"]) == {"resnet50", "alexnet"}
-    assert {f"{of}_resnet50" for of in ("mce", "mfr")} < set(asked.intervals["figure"])
+    assert {f"{of}_resnet50" for of in ("mce", "mfr")} < set(asked.intervals["metric"])
 
 
 def test_relative_figures_need_clean_images_of_any_data_set(run: Run, tmp_path: Path) -> None:
@@ -183,11 +187,11 @@ def test_relative_figures_need_clean_images_of_any_data_set(run: Run, tmp_path: 
 
 def test_a_board_serves_every_baseline(run: Run) -> None:
     store = Store.of_run(run.directory)
-    board = Board(read_models(store), store.kinds(), store.manifest.datasets)
+    board = Leaderboard(read_models(store), store.kinds(), store.manifest.datasets)
     assert board.baselines == ("mine", "other", "alexnet", "resnet50")
     for baseline in (None, *board.baselines):
         tables = run.tables(baseline)
-        pd.testing.assert_frame_equal(board.leaderboard(baseline), tables.leaderboard)
+        pd.testing.assert_frame_equal(board.table(baseline), tables.leaderboard)
         pd.testing.assert_frame_equal(board.intervals(baseline), tables.intervals)
         pd.testing.assert_frame_equal(board.normalised(baseline), tables.normalised)
         pd.testing.assert_frame_equal(board.seeds(baseline), tables.seeds)
@@ -209,7 +213,7 @@ def test_a_terminal_marks_published_rows(run: Run) -> None:
     console.print(leaderboard_table(run.tables(with_published=True)))
     title, *lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert title == "leaderboard; †: published, with its source in leaderboard.csv"
-    assert sum(" † " in line for line in lines) == len(published("leaderboard"))
+    assert sum(" † " in line for line in lines) == len(published_table("leaderboard"))
     (row,) = [line.split() for line in lines if "Stylized ImageNet" in line]
     assert row[:7] == ["–", "ResNet-50", "Stylized", "ImageNet", "†", "0.2541", "–"]
     (own,) = [line.split() for line in lines if " other " in line]
@@ -217,10 +221,19 @@ def test_a_terminal_marks_published_rows(run: Run) -> None:
 
 
 def test_the_page_says_which_constants_are_unverified(tmp_path: Path) -> None:
-    for dataset, told in (("imagenet-p", True), ("imagenet-c", False)):
+    for dataset, unverified in (("imagenet-p", True), ("imagenet-c", False)):
         run = Run(forge(tmp_path / dataset, ["mine"], [dataset]))
         page = render_page("a run", run.tables(), {}, {})
-        assert ("constants of AlexNet that are unverified" in page) == told
+        assert ("unverified constants of AlexNet" in page) == unverified
+
+
+CELLS = {
+    "image-folder": CLEAN,
+    "imagenet-c": Distortion("corruption", "fog", 1),
+    "imagenet-p": Distortion("perturbation", "tilt"),
+    "imagenet-shift": Distortion("shift", "crops"),
+    "digits-c": Distortion("corruption", "fog", 1),
+}
 
 
 @pytest.mark.parametrize(
@@ -243,4 +256,6 @@ def test_published_metrics_are_of_the_released_data_or_of_what_equals_it(
 ) -> None:
     described = {"classes": 1000, "size": 224, "geometry": str(AS_MADE), "pixels": pixels}
     described["labels"] = {"rule": "ImageNet wnids", "present": 1000}
-    assert is_comparable(dataset, described) == fits
+    described["collection"] = "digits" if dataset == "digits-c" else PHOTOGRAPHS
+    described["distortions"] = [{**asdict(CELLS[dataset.removesuffix("-live")]), "frames": 1}]
+    assert is_comparable(described) == fits

@@ -103,7 +103,7 @@ def test_every_number_is_the_csv_files(browser: Browser, run: Run) -> None:
     assert {"rank", "clean_error", "mean_error", "mean_flip_probability", "ece"} <= set(shown)
     for name in shown:
         assert opened.column(name) == list(board[name]), name
-    told = opened.page.eval_on_selector_all(
+    shown_values = opened.page.eval_on_selector_all(
         "table.heat:not(#consistency *) tbody td[data-order]:not([data-order=''])",
         "cells => cells.map(cell => cell.dataset.order)",
     )
@@ -119,7 +119,7 @@ def test_every_number_is_the_csv_files(browser: Browser, run: Run) -> None:
         for value in pd.read_csv(run.directory / "report" / f"{name}.csv", dtype=str)[column]
         if isinstance(value, str)
     ]
-    assert sorted(told) == sorted(expected)
+    assert sorted(shown_values) == sorted(expected)
 
 
 def test_a_header_sorts_by_mouse_and_by_keyboard(browser: Browser, run: Run) -> None:
@@ -143,20 +143,20 @@ def test_a_filter_leaves_the_rows_that_match(browser: Browser, run: Run) -> None
 
 
 @pytest.mark.parametrize("baseline", MODELS)
-def test_another_baseline_shows_the_figures_of_a_report_with_it(
+def test_another_baseline_shows_the_values_of_a_report_with_it(
     browser: Browser, run: Run, baseline: str
 ) -> None:
     opened = Opened(browser, run)
     opened.page.select_option("#baseline", baseline)
     board = run.leaderboard(baseline).set_index("model").loc[opened.models()]
-    for figure in ("mce", "relative_mce", "mfr", "mt5d"):
+    for metric in ("mce", "relative_mce", "mfr", "mt5d"):
         cells = opened.page.eval_on_selector_all(
-            f'#board [data-relative="{figure}"]', "cells => cells.map(c => c.dataset.order)"
+            f'#board [data-relative="{metric}"]', "cells => cells.map(c => c.dataset.order)"
         )
-        expected = board[f"{figure}_{baseline}"]
-        assert cells == ["" if pd.isna(v) else f"{v:.6f}" for v in expected], figure
+        expected = board[f"{metric}_{baseline}"]
+        assert cells == ["" if pd.isna(v) else f"{v:.6f}" for v in expected], metric
         titles = opened.page.locator("#board thead").inner_text()
-        assert f"{figure}_{baseline}" in titles
+        assert f"{metric}_{baseline}" in titles
     opened.page.click(opened.header("mfr_"))
     opened.page.wait_for_selector(f"{opened.header('mfr_')}[aria-sort=ascending]")
     shown = opened.page.eval_on_selector_all(
@@ -168,7 +168,7 @@ def test_another_baseline_shows_the_figures_of_a_report_with_it(
 
 def test_the_errors_of_a_chosen_model_are_shown(browser: Browser, run: Run) -> None:
     opened = Opened(browser, run)
-    opened.page.select_option("#of-corruptions", HOSTILE)
+    opened.page.select_option("#model-corruptions", HOSTILE)
     shown = opened.page.locator("#corruptions table:visible")
     assert shown.count() == 1
     assert shown.locator("caption").inner_text() == HOSTILE
@@ -225,12 +225,12 @@ def test_what_is_missing_is_said_with_the_way_to_fill_it(run: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("command", "subset", "told", "shown"),
+    ("command", "subset", "explanation", "shown"),
     [
         (
             "robustbench-aa evaluate -m a -d digits-c",
             False,
-            "The command that started the run fills them in",
+            "The command that started the run evaluates them",
             "robustbench-aa evaluate -m a -d digits-c",
         ),
         (
@@ -242,13 +242,13 @@ def test_what_is_missing_is_said_with_the_way_to_fill_it(run: Run, tmp_path: Pat
         (
             "robustbench-aa benchmark mine.toml",
             True,
-            "Take corruptions, severities and perturbations out of its suite",
+            "Remove corruptions, severities and perturbations from its suite",
             "robustbench-aa benchmark mine.toml",
         ),
     ],
 )
 def test_the_page_advises_a_command_that_fills_in_what_is_missing(
-    run: Run, command: str, subset: bool, told: str, shown: str
+    run: Run, command: str, subset: bool, explanation: str, shown: str
 ) -> None:
     missing = pd.DataFrame(
         [{"model": "a", "dataset": "digits-c", "distortion": "snow/1", "shards": 1, "missing": 1}]
@@ -256,5 +256,5 @@ def test_the_page_advises_a_command_that_fills_in_what_is_missing(
     tables = replace(run.tables(), missing=missing, command=command, subset=subset)
     page = render_page("a run", tables, {}, {})
     part = page[page.index('id="missing"') : page.index("<nav")]
-    assert told in part
+    assert explanation in part
     assert f"<pre><code>{shown}</code></pre>" in part

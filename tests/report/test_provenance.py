@@ -40,7 +40,7 @@ def folder(evaluated: Path, tmp_path: Path) -> Path:
 def values(folder: Path, of: str, what: str) -> list[str]:
     store = Store.of_run(folder)
     table = provenance(store, read_origins(store))
-    return table.loc[(table["of"] == of) & (table["what"] == what), "value"].tolist()
+    return table.loc[(table["subject"] == of) & (table["property"] == what), "value"].tolist()
 
 
 def test_provenance_names_all_that_run_json_does(folder: Path) -> None:
@@ -48,18 +48,18 @@ def test_provenance_names_all_that_run_json_does(folder: Path) -> None:
     assert manifest is not None
     assert Run(folder).report()
     table = pd.read_csv(folder / "report" / "provenance.csv", dtype=str)
-    assert list(table) == ["of", "what", "value"]
-    assert not table.duplicated(["of", "what"]).any()
-    told = table.set_index(["of", "what"])["value"]
-    assert told["run", "seed"] == "0"
-    assert told["run", "shard_size"] == "10"
+    assert list(table) == ["subject", "property", "value"]
+    assert not table.duplicated(["subject", "property"]).any()
+    properties = table.set_index(["subject", "property"])["value"]
+    assert properties["run", "seed"] == "0"
+    assert properties["run", "shard_size"] == "10"
     for what, value in manifest.environment.items():
-        assert told.get(("run", what), "") == value
+        assert properties.get(("run", what), "") == value
     for dataset, identity in manifest.datasets.items():
-        assert told[dataset, "sha256"] == identity["sha256"]
-        assert told[dataset, "decoded_sha256"] == manifest.decoded[dataset]
+        assert properties[dataset, "sha256"] == identity["sha256"]
+        assert properties[dataset, "decoded_sha256"] == manifest.decoded[dataset]
     for model, identity in manifest.models.items():
-        assert told[model, "weights_sha256"] == identity["weights_sha256"]
+        assert properties[model, "weights_sha256"] == identity["weights_sha256"]
     assert Run(folder).tables().warnings == []
     assert not (folder / "report" / "missing.csv").exists()
 
@@ -74,7 +74,7 @@ def test_what_differs_has_a_row_for_each_value_and_model(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "value", "told"),
+    ("what", "value", "shown"),
     [
         ("libjpeg", "libjpeg 9", "libjpeg 9"),
         ("libjpeg", None, "not recorded"),
@@ -87,13 +87,13 @@ def test_what_differs_has_a_row_for_each_value_and_model(folder: Path) -> None:
     ],
 )
 def test_models_made_under_other_conditions_are_warned_of(
-    folder: Path, what: str, value: str | None, told: str
+    folder: Path, what: str, value: str | None, shown: str
 ) -> None:
     (here,) = values(folder, "run", what)
     made_elsewhere(folder / "predictions" / NETWORK, **{what: value})
     assert mixtures(read_origins(Store.of_run(folder))) == [
-        f"{what} differs between predictions: {here} (mine-seed0, mine-seed1), {told} ({NETWORK}); "
-        f"delete those of {NETWORK} and evaluate them again where it is {here}"
+        f"{what} differs between predictions: {here} (mine-seed0, mine-seed1), {shown} "
+        f"({NETWORK}); delete those of {NETWORK} and evaluate them again where it is {here}"
     ]
 
 
@@ -128,7 +128,7 @@ def test_a_run_without_predictions_has_a_provenance(folder: Path) -> None:
     shutil.rmtree(folder / "predictions")
     tables = Run(folder).tables()
     assert tables.warnings == []
-    assert set(tables.provenance["of"]) == {"run", "digits-c", "digits-shift", *MODELS}
+    assert set(tables.provenance["subject"]) == {"run", "digits-c", "digits-shift", *MODELS}
     assert len(tables.missing) == 3 * (1 + 75 + 1)
     assert (tables.missing["missing"] == 2).all()
 

@@ -138,7 +138,7 @@ def positive(values: Any) -> Any:
 
 
 def parts(own: Means, base: Means, perturbed: list[str]) -> dict[tuple[str, str], Any]:
-    """CE, relative CE, FR and T5D in percent, by figure and distortion."""
+    """CE, relative CE, FR and T5D in percent, by metric and distortion."""
     found = {}
     for corruption in COUNTED:
         ours, theirs = (
@@ -147,13 +147,13 @@ def parts(own: Means, base: Means, perturbed: list[str]) -> dict[tuple[str, str]
         loss, base_loss = ours - 5 * own["wrong", "clean"], theirs - 5 * base["wrong", "clean"]
         found["ce", corruption] = 100 * ours / positive(theirs)
         found["relative_ce", corruption] = 100 * loss / positive(base_loss)
-    for figure, of in (("fr", "flips"), ("t5d", "top5")):
+    for metric, of in (("fr", "flips"), ("t5d", "top5")):
         for name in perturbed:
-            found[figure, name] = 100 * own[of, name] / positive(base[of, name])
+            found[metric, name] = 100 * own[of, name] / positive(base[of, name])
     return found
 
 
-def figures(own: Means, baselines: Mapping[str, Means], perturbed: list[str]) -> Row:
+def aggregates(own: Means, baselines: Mapping[str, Means], perturbed: list[str]) -> Row:
     def mean_over(corruptions: list[str]) -> Any:
         cells = product(corruptions, SEVERITIES)
         return np.mean([own["wrong", f"{corruption}/{s}"] for corruption, s in cells], axis=0)
@@ -174,7 +174,7 @@ AGGREGATES = {"mce": "ce", "relative_mce": "relative_ce", "mfr": "fr", "mt5d": "
 def with_aggregates(each: Mapping[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
     found = dict(each)
     for aggregate, part in AGGREGATES.items():
-        those = [values for (figure, _), values in each.items() if figure == part]
+        those = [values for (metric, _), values in each.items() if metric == part]
         found[aggregate, ""] = np.mean(those, axis=0)
     return found
 
@@ -246,8 +246,8 @@ def difference_interval(differences: np.ndarray) -> tuple[float, float]:
     return means[98], means[-99]
 
 
-def bounds(found: tuple[float, float], figure: str = "") -> Row:
-    return {f"{figure}_low".lstrip("_"): found[0], f"{figure}_high".lstrip("_"): found[1]}
+def bounds(found: tuple[float, float], metric: str = "") -> Row:
+    return {f"{metric}_low".lstrip("_"): found[0], f"{metric}_high".lstrip("_"): found[1]}
 
 
 def means(outcomes: Outcomes, mean: Callable[[np.ndarray], Any]) -> Means:
@@ -265,7 +265,7 @@ class Report:
         folder: of the run.
         datasets: by what they measure.
         perturbed: the perturbations that count.
-        own_baseline: a model of the run that figures are relative to, if any.
+        own_baseline: baseline of the normalised metrics, a model of the run, if any.
         published: by name, the means of networks that they are relative to as well.
     """
 
@@ -302,9 +302,9 @@ class Report:
         return {
             "leaderboard": (["model"], self.leaderboard()),
             "seeds": (["model"], {(of,): self.row(of, self.seeds[of]) for of in self.seeds}),
-            "intervals": (["model", "figure"], self.intervals()),
-            "normalised": (["model", "baseline", "figure", "of"], self.normalised()),
-            "relative": (["model", "baseline", "figure"], self.relative()),
+            "intervals": (["model", "metric"], self.intervals()),
+            "normalised": (["model", "baseline", "metric", "distortion"], self.normalised()),
+            "relative": (["model", "baseline", "metric"], self.relative()),
             "corruptions": (["model", "corruption", "severity"], self.corruptions()),
             "perturbations": (["model", "perturbation"], self.perturbations()),
             "consistency": (["model", "protocol"], self.consistency()),
@@ -318,12 +318,12 @@ class Report:
             for model in MODELS
         ]
 
-    def estimate(self, figure: str, cell: Cell, model: str, largest: float = 1.0) -> Row:
+    def estimate(self, metric: str, cell: Cell, model: str, largest: float = 1.0) -> Row:
         """A mean with its interval over images and its spread over training seeds."""
         values = self.models[model][cell]
         spread = np.std([self.seeds[network][cell].mean() for network in MODELS[model]], ddof=1)
-        row = {figure: values.mean(), f"{figure}_std": spread}
-        return row | bounds(wilson(values, largest), figure)
+        row = {metric: values.mean(), f"{metric}_std": spread}
+        return row | bounds(wilson(values, largest), metric)
 
     def ece(self, outcomes: Outcomes, severity: int | None = None) -> float:
         severities = [severity] if severity else SEVERITIES
@@ -331,21 +331,21 @@ class Report:
         return float(np.mean([outcomes["ece", f"{corruption}/{s}"] for corruption, s in cells]))
 
     def row(self, network: str, outcomes: Outcomes) -> Row:
-        found = figures(means(outcomes, np.mean), self.baselines, self.perturbed)
-        told = {"images": len(outcomes["wrong", "clean"]), "params_m": self.parameters(network)}
-        return found | told | {"ece": self.ece(outcomes), "complete": True}
+        found = aggregates(means(outcomes, np.mean), self.baselines, self.perturbed)
+        known = {"images": len(outcomes["wrong", "clean"]), "params_m": self.parameters(network)}
+        return found | known | {"ece": self.ece(outcomes), "complete": True}
 
     def parameters(self, network: str) -> float:
         file = next((self.folder / "predictions" / network).rglob("*.parquet"))
-        told = json.loads(pq.read_metadata(file).metadata[b"robustbench_aa"])
-        return float(told["identity"]["model"]["parameters"] / 1e6)
+        known = json.loads(pq.read_metadata(file).metadata[b"robustbench_aa"])
+        return float(known["identity"]["model"]["parameters"] / 1e6)
 
     def by_image(self, model: str) -> Row:
-        """A model's figures of every image, without those relative to a baseline."""
-        return figures(means(self.models[model], lambda values: values), {}, self.perturbed)
+        """Return a model's metrics on every image, without normalised ones."""
+        return aggregates(means(self.models[model], lambda values: values), {}, self.perturbed)
 
     def relative_to(self, model: str, baseline: str) -> dict[tuple[str, str], Row]:
-        """A model's figures relative to a baseline with their intervals; means have no name."""
+        """Return a model's normalised metrics with their intervals; means have no name."""
         own, constant = self.models[model], baseline in self.published
         base = self.published[baseline] if constant else means(self.models[baseline], np.mean)
         clean = {("wrong", "clean"): own["wrong", "clean"].mean()}
@@ -379,8 +379,8 @@ class Report:
         for model, outcomes, seeds in self.each():
             row = self.row(MODELS[model][0], outcomes)
             rows = [self.row(MODELS[model][0], seed) for seed in seeds]
-            for figure in row.keys() - {"images", "params_m", "complete"}:
-                row[f"{figure}_std"] = np.std([of[figure] for of in rows], ddof=1)
+            for metric in row.keys() - {"images", "params_m", "complete"}:
+                row[f"{metric}_std"] = np.std([of[metric] for of in rows], ddof=1)
             row |= bounds(wilson(self.by_image(model)["mean_error"]), "mean_error")
             found[(model,)] = row | {"seeds": len(seeds)}
         ranked = sorted(found, key=lambda key: float(found[key]["mean_error"]))
@@ -395,8 +395,8 @@ class Report:
     def intervals(self) -> Table:
         found: Table = {}
         for model in self.models:
-            for figure, values in self.by_image(model).items():
-                found[model, figure] = {"value": values.mean()} | bounds(wilson(values))
+            for metric, values in self.by_image(model).items():
+                found[model, metric] = {"value": values.mean()} | bounds(wilson(values))
             for baseline in self.baselines:
                 for aggregate in AGGREGATES:
                     ratio = self.ratios[model, baseline][aggregate, ""]
@@ -405,9 +405,9 @@ class Report:
 
     def normalised(self) -> Table:
         return {
-            (model, baseline, figure, of): row
+            (model, baseline, metric, of): row
             for model, baseline in product(self.models, self.baselines)
-            for (figure, of), row in self.ratios[model, baseline].items()
+            for (metric, of), row in self.ratios[model, baseline].items()
             if of
         }
 
@@ -421,10 +421,10 @@ class Report:
                     with_aggregates(parts(means(seed, np.mean), base, self.perturbed))
                     for seed in seeds
                 ]
-                for figure in AGGREGATES:
-                    spread = np.std([seed[figure, ""] for seed in of_seeds], ddof=1)
-                    ratio = self.ratios[model, baseline][figure, ""]
-                    found[model, baseline, figure] = ratio | {"std": spread}
+                for metric in AGGREGATES:
+                    spread = np.std([seed[metric, ""] for seed in of_seeds], ddof=1)
+                    ratio = self.ratios[model, baseline][metric, ""]
+                    found[model, baseline, metric] = ratio | {"std": spread}
         return found
 
     def corruptions(self) -> Table:
@@ -434,9 +434,9 @@ class Report:
         for model, outcomes, _ in self.each():
             for cell, corruption, severity, group in cells:
                 kind = "corruption" if severity else "clean"
-                told = {"dataset": self.datasets[kind], "group": group}
-                told |= {"images": len(outcomes["wrong", cell])}
-                row = told | self.estimate("error", ("wrong", cell), model)
+                known = {"dataset": self.datasets[kind], "group": group}
+                known |= {"images": len(outcomes["wrong", cell])}
+                row = known | self.estimate("error", ("wrong", cell), model)
                 found[model, corruption, severity] = row
         return found
 
@@ -473,9 +473,9 @@ class Report:
         return found
 
     def diagonal(self) -> Table:
-        told = {"dataset": self.datasets["shift"]}
+        known = {"dataset": self.datasets["shift"]}
         return {
-            (model, offset): told
+            (model, offset): known
             | {"images": len(outcomes["wrong", "crops"]), "label_probability": probability}
             for model, outcomes, _ in self.each()
             for offset, probability in enumerate(outcomes.get(("diagonal", ""), []))
@@ -485,18 +485,18 @@ class Report:
         found = {}
         clean = self.datasets["clean"] == self.datasets["corruption"]
         for model, outcomes, seeds in self.each():
-            told = {
+            known = {
                 "dataset": self.datasets["corruption"],
                 "images": len(outcomes["wrong", "clean"]),
             }
             for severity in SEVERITIES:
                 of_seeds = [self.ece(seed, severity) for seed in seeds]
                 row = {"ece": np.mean(of_seeds), "ece_std": np.std(of_seeds, ddof=1)}
-                found[model, severity] = told | row
+                found[model, severity] = known | row
             if clean:
                 of_seeds = [float(seed["ece", "clean"]) for seed in seeds]
                 row = {"ece": np.mean(of_seeds), "ece_std": np.std(of_seeds, ddof=1)}
-                found[model, 0] = told | row
+                found[model, 0] = known | row
         return found
 
 
@@ -507,7 +507,7 @@ def published_means() -> dict[str, Means]:
     found: dict[str, Means] = {}
     for name, network, clean in (("alexnet", "AlexNet", 0.435), ("resnet50", "ResNet-50", 0.239)):
         of_network = normalised[normalised["model"] == network]
-        share = of_network.set_index(["figure", "of"])["value"] / 100
+        share = of_network.set_index(["metric", "distortion"])["value"] / 100
         means: dict[Cell, Any] = {("wrong", "clean"): clean}
         for row in read["corruptions"].itertuples():
             if row.corruption in COUNTED:
@@ -563,5 +563,5 @@ def test_every_number_of_every_table(report: Report) -> None:
                 if isinstance(value, str):
                     assert shown[column] == value, (name, index, column)
                 else:
-                    told = pytest.approx(float(value), rel=1e-6, abs=1e-6, nan_ok=True)
-                    assert float(shown[column]) == told, (name, index, column)
+                    wanted = pytest.approx(float(value), rel=1e-6, abs=1e-6, nan_ok=True)
+                    assert float(shown[column]) == wanted, (name, index, column)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_aa.report.rounding import in_full, rounded
+from robustbench_aa.report.rounding import format_full, format_rounded
 from robustbench_aa.report.tables import Tables
 
 
@@ -23,12 +23,12 @@ from robustbench_aa.report.tables import Tables
     ],
 )
 def test_numbers_for_people(value: float, column: str, text: str) -> None:
-    assert rounded(value, column) == text
+    assert format_rounded(value, column) == text
 
 
 def test_numbers_in_files_have_no_sign_where_they_are_zero(tmp_path: Path) -> None:
-    assert in_full(-1e-9) == in_full(-0.0) == "0.000000"
-    assert in_full(np.nan) == ""
+    assert format_full(-1e-9) == format_full(-0.0) == "0.000000"
+    assert format_full(np.nan) == ""
     board = pd.DataFrame({"model": ["a"], "value": [-1e-9], "low": [-0.25], "high": [np.nan]})
     Tables(leaderboard=board).write(tmp_path)
     text = (tmp_path / "leaderboard.csv").read_text()

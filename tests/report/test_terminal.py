@@ -52,7 +52,7 @@ def test_the_leaderboard_shows_spread_and_holes() -> None:
     assert second == ["–", "other", "–", "–", "False"]
 
 
-def test_a_narrow_terminal_folds_headers_but_no_names_or_figures() -> None:
+def test_a_narrow_terminal_folds_headers_but_neither_names_nor_values() -> None:
     text = " ".join(" ".join(line) for line in printed(leaderboard_table(TABLES), 75))
     assert "digits:resnet@baseline" in text
     assert "0.1235 ± 0.0100" in text

@@ -20,9 +20,9 @@ from tests.forged import forge
 def run(tmp_path: Path) -> Run:
     made = Run(forge(tmp_path / "run", ["a"], ["image-folder"]))
     made.report()
-    features = made.directory / "report" / "features"
-    features.mkdir()
-    (features / "note.txt").write_text("kept")
+    notes = made.directory / "report" / "notes"
+    notes.mkdir()
+    (notes / "note.txt").write_text("kept")
     return made
 
 
@@ -38,9 +38,9 @@ def test_what_is_no_reports_stays_and_old_tables_go(run: Run) -> None:
     written = run.report()
     after = tree(report)
     assert set(before) - set(after) == {"seeds.csv", "figures/old.png"}
-    assert after["features/note.txt"] == b"kept"
+    assert after["notes/note.txt"] == b"kept"
     assert {path.relative_to(report).as_posix() for path in written} == {
-        *after.keys() - {"features/note.txt"}
+        *after.keys() - {"notes/note.txt"}
     }
     assert sorted(path.name for path in run.directory.iterdir()) == [
         *("predictions", "report", "run.json")

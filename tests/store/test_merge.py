@@ -15,10 +15,9 @@ import robustbench_aa as rb
 from robustbench_aa.datasets import open_dataset
 from robustbench_aa.errors import RunError, SuiteError
 from robustbench_aa.evaluation.session import prepare
-from robustbench_aa.run import Run
+from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.store import merge as merge_module
 from robustbench_aa.store.manifest import Manifest
-from robustbench_aa.store.merge import merge_runs
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
@@ -195,7 +194,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
     one, two = evaluate(tmp_path / "one", [A]), evaluate(tmp_path / "two", [B])
     file = two / "predictions/b/digits/clean/10-20.parquet"
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(RunError, match=f"damaged prediction file {file}; delete it, or evaluate"):
+    with pytest.raises(RunError, match=f"damaged prediction file {file}; delete the file, or"):
         merge_runs([one, two], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from robustbench_aa.errors import RunError, StoreError
-from robustbench_aa.store import shards as store_module
-from robustbench_aa.store import storage
+from robustbench_aa.store import predictions, storage
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.store.shards import Cell, Store
@@ -123,7 +122,7 @@ def test_a_file_of_another_run_is_never_mixed_in(
 ) -> None:
     stranger = Store(store.directory, manifest(**other))
     assert not stranger.has(MODEL, CELL, SHARDS[0])
-    assert "is of another run" in caplog.text
+    assert "belongs to another run" in caplog.text
 
 
 def test_a_commit_that_breaks_off_leaves_nothing_under_the_name(
@@ -168,10 +167,10 @@ def test_a_full_disk_leaves_nothing_behind_and_is_named(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module.pq, "write_table", half)
+        patch.setattr(predictions.pq, "write_table", half)
         with pytest.raises(StoreError) as found:
             store.commit(MODEL, CELL, SHARDS[1], rows(SHARDS[1]))
-    assert str(found.value).startswith(f"cannot write {lost} (No space left on device); when that")
+    assert str(found.value).startswith(f"cannot write {lost} (No space left on device); fix this")
     assert found.value.exit_status == 1
     assert not store.has(MODEL, CELL, SHARDS[1])
     assert not list(store.directory.rglob("*.tmp"))
@@ -205,8 +204,8 @@ def test_a_file_that_cannot_be_read_now_is_no_damaged_one(
         raise OSError(error, os.strerror(error))
 
     for name in ("ParquetFile", "read_metadata"):
-        monkeypatch.setattr(store_module.pq, name, fail)
-    told = r"cannot read .*0-3\.parquet \(.+\); when that is mended, the same command resumes"
+        monkeypatch.setattr(predictions.pq, name, fail)
+    told = r"cannot read .*0-3\.parquet \(.+\); fix this, then run the same command again"
     for ask in (store.read_shard, store.content, store.origin):
         with pytest.raises(StoreError, match=told):
             ask(MODEL, CELL, SHARDS[0])

@@ -18,8 +18,7 @@ import pytest
 
 from robustbench_aa.errors import RunError, StoreError, UsageError
 from robustbench_aa.evaluation.session import Session, prepare
-from robustbench_aa.run import Run
-from robustbench_aa.store.merge import merge_runs
+from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.store.storage import on_disk, open_directory, readable
 from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier, tree
@@ -87,14 +86,14 @@ def test_runs_are_merged_from_there_and_to_there(tmp_path: Path, memory: str) ->
         assert reported(merged) == reported(whole)
 
 
-def test_a_report_keeps_feature_maps_and_drops_what_is_old(memory: str) -> None:
+def test_a_report_keeps_notes_and_drops_what_is_old(memory: str) -> None:
     run = planned(memory, A).run()
     report = run.directory / "report"
-    for name in ("features/of/somebody.txt", "figures/old.svg"):
+    for name in ("notes/of/somebody.txt", "figures/old.svg"):
         (report / name).parent.mkdir(parents=True, exist_ok=True)
         (report / name).write_text("text")
     run.report(latex=True)
-    assert (report / "features/of/somebody.txt").read_text() == "text"
+    assert (report / "notes/of/somebody.txt").read_text() == "text"
     assert (report / "leaderboard.tex").is_file()
     assert not (report / "figures/old.svg").exists()
     run.report()
@@ -115,7 +114,7 @@ def test_an_object_with_the_name_of_a_file_elsewhere_is_refused(memory: str) -> 
     (folder / "a.txt").write_text("text")
     store = MemoryFileSystem.store
     store["/bucket/run/report/../out.txt"] = store.pop("/bucket/run/report/a.txt")
-    with pytest.raises(RunError, match=r"out\.txt is no file of a run"), on_disk(folder):
+    with pytest.raises(RunError, match=r"out\.txt is not a file of a run"), on_disk(folder):
         pass
 
 
@@ -253,7 +252,7 @@ def test_an_object_storage_is_asked_again(error: OSError) -> None:
     assert isinstance(content, io.BytesIO)
     assert content.read() == b"whole"
     path = Failing(*[error] * 6)
-    with pytest.raises(StoreError, match="when that is mended, the same command"):
+    with pytest.raises(StoreError, match="fix this, then run the same command again"):
         readable(path)  # type: ignore[arg-type]
     assert not path.failures
 

@@ -10,10 +10,10 @@ from robustbench_aa.antialiasing.published.vgg import blur_max_pools
 
 
 def blur_alexnet(network: AlexNet, blur: Blur, pool_only: bool) -> None:
-    """Blurs the max-pools, and half of the first convolution's stride unless `pool_only`.
+    """Blur the max-pools and, unless `pool_only`, half of the first convolution's stride.
 
-    With `pool_only` the published network also lacks the ReLU after the first convolution; the
-    checkpoints of that kind were trained without it.
+    With `pool_only` the published network has no ReLU after the first convolution, and the
+    published checkpoints were trained without it.
     """
     blur_max_pools(network, blur)
     first, relu, *others = network.features

@@ -11,7 +11,7 @@ from robustbench_aa.antialiasing.layers import Blur, DenseMaxPool
 
 
 def blur_densenet(network: DenseNet, blur: Blur, pool_only: bool) -> None:
-    """Blurs all pools, and the first convolution unless `pool_only`."""
+    """Blur all pools and, unless `pool_only`, the first convolution."""
     stem = network.features.conv0
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for name, layer in network.features.named_children():

@@ -10,14 +10,14 @@ from robustbench_aa.antialiasing.layers import Blur
 
 
 def blur_mobilenet(network: MobileNetV2, blur: Blur) -> None:
-    """Blurs behind every depthwise convolution of stride 2; the first convolution keeps its own.
+    """Blur after every depthwise convolution of stride 2; the first convolution keeps its stride.
 
-    The published classifier has no dropout, which moves its linear layer to index 0.
+    The published classifier has no dropout, so its linear layer has index 0.
     """
     for block in network.features:
         if isinstance(block, InvertedResidual) and block.stride == 2:
             expansion, depthwise, *projection = block.conv
             depthwise[0].stride = (1, 1)
-            behind = blur(depthwise[0].out_channels)
-            block.conv = nn.Sequential(expansion, depthwise, behind, *projection)
+            smooth = blur(depthwise[0].out_channels)
+            block.conv = nn.Sequential(expansion, depthwise, smooth, *projection)
     network.classifier = nn.Sequential(network.classifier[-1])

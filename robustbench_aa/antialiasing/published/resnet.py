@@ -12,9 +12,9 @@ from robustbench_aa.antialiasing.layers import Blur, DenseMaxPool
 
 
 def blur_resnet(network: ResNet, blur: Blur, pool_only: bool) -> None:
-    """Blurs the max-pool and the blocks of stride 2, and the first convolution unless `pool_only`.
+    """Blur the max-pool, the blocks of stride 2 and, unless `pool_only`, the first convolution.
 
-    The published max-pool has a kernel of 2, torchvision's one of 3.
+    The kernel size of the published max-pool is 2; torchvision's is 3.
     """
     channels = network.conv1.out_channels
     pool = (DenseMaxPool(2), blur(channels))
@@ -28,11 +28,11 @@ def blur_resnet(network: ResNet, blur: Blur, pool_only: bool) -> None:
 
 
 def _blur_block(block: BasicBlock | Bottleneck, blur: Blur) -> None:
-    """The convolution behind the strided one and its ReLU takes the blur in front of it."""
+    """Put a blur in front of the convolution that follows the strided one and its ReLU."""
     strided, next_one = ("conv2", "conv3") if isinstance(block, Bottleneck) else ("conv1", "conv2")
-    conv, behind = getattr(block, strided), getattr(block, next_one)
+    conv, following = getattr(block, strided), getattr(block, next_one)
     conv.stride = (1, 1)
-    setattr(block, next_one, nn.Sequential(blur(behind.in_channels), behind))
+    setattr(block, next_one, nn.Sequential(blur(following.in_channels), following))
     shortcut, norm = cast(Any, block.downsample)
     shortcut.stride = (1, 1)
     block.downsample = nn.Sequential(blur(shortcut.in_channels), shortcut, norm)

@@ -9,7 +9,7 @@ from robustbench_aa.antialiasing.layers import Blur, DenseMaxPool
 
 
 def blur_max_pools(network: VGG | AlexNet, blur: Blur) -> None:
-    """Every max-pool of `features` becomes two layers, which moves the indices behind it."""
+    """Replace every max-pool of `features` by two layers, which shifts the indices after it."""
     layers: list[nn.Module] = []
     channels = 3
     for layer in network.features:

@@ -23,7 +23,7 @@ _GROUPS = (noise, blur, weather, digital, spatter)  # importing a file registers
 
 
 def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> Tensor:
-    """Corrupts 8-bit images as ImageNet-C's generation scripts do.
+    """Corrupt 8-bit images as ImageNet-C's generation scripts do.
 
     Args:
         images: [B, 3, H, W], uint8, RGB, square and of a size with published severities.
@@ -32,11 +32,12 @@ def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> T
         draws: a source of random numbers for these images.
 
     Returns:
-        [B, 3, H, W], uint8: clamped to [0, 1], scaled by 255 and truncated, as the originals do.
+        [B, 3, H, W], uint8: clamped to [0, 1], scaled by 255 and truncated, as published.
 
     Raises:
-        UnknownName: no such corruption.
-        UsageError: the images are not uint8; no such severity, or no severities for this size.
+        UnknownName: there is no such corruption.
+        UsageError: the images are not uint8, the severity is not 1 to 5, or no severities were
+            published for this size.
     """
     check_bytes(images)
     corruption = CORRUPTIONS[name]

@@ -1,4 +1,4 @@
-"""Blur: every pixel becomes an average over a neighbourhood."""
+"""Blur: each pixel becomes an average over its neighbourhood."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from robustbench_aa.distortions.corruptions.displacement import (
 from robustbench_aa.distortions.corruptions.gaussian import gaussian
 
 AT_ONCE = 16
-"""Images that a CPU zooms at once."""
+"""Images that are zoomed at once on a CPU."""
 
 
 @corruption("blur")
 def glass_blur(
     images: Tensor, draws: RandomNumbers, sigma: float, reach: int, passes: int
 ) -> Tensor:
-    """A Gaussian blur, a shuffling of neighbours at most `reach` pixels apart, and another blur.
+    """Blur, shuffle neighbours that are at most `reach` pixels apart, and blur again.
 
     The blurred image is truncated to 8 bits before it is shuffled, as in the originals.
     """
@@ -47,17 +47,17 @@ def glass_blur(
 
 @corruption("blur")
 def motion_blur(images: Tensor, draws: RandomNumbers, radius: int, sigma: float) -> Tensor:
-    """Half a Gaussian along a line of −45 to 45 degrees, in ImageMagick's 8 bits."""
+    """Blur by half a Gaussian along a line of −45 to 45 degrees, in ImageMagick's 8 bits."""
     degrees = draws.uniform().mul(90.0).sub(45.0)
     return through_magick(blur_along(images, radius, sigma, degrees))
 
 
 @corruption("blur")
 def zoom_blur(images: Tensor, _draws: RandomNumbers, stop: float, step: float) -> Tensor:
-    """The mean of the image and of its zooms by 1, 1 + step, … below `stop`."""
+    """Average the image and its zooms by 1, 1 + step, … below `stop`."""
     factors = np.arange(1.0, stop, step)
     means = []
-    # a CPU takes a few images at a time, which fit its cache
+    # few enough at a time to fit into a CPU's cache
     for part in images.split(AT_ONCE) if images.device.type == "cpu" else (images,):
         planes = side_by_side(part)
         total = planes.clone()
@@ -69,13 +69,13 @@ def zoom_blur(images: Tensor, _draws: RandomNumbers, stop: float, step: float) -
 
 @corruption("extra")
 def gaussian_blur(images: Tensor, _draws: RandomNumbers, sigma: float) -> Tensor:
-    """A Gaussian of standard deviation `sigma` pixels, cut off at 4 sigma, edges replicated."""
+    """Blur by a Gaussian of standard deviation `sigma` pixels; edges are replicated."""
     return gaussian(images, sigma)
 
 
 @corruption("blur")
 def defocus_blur(images: Tensor, _draws: RandomNumbers, radius: float, alias: float) -> Tensor:
-    """A disk of `radius` pixels whose rim is softened by a Gaussian of deviation `alias`.
+    """Blur by a disk of `radius` pixels that a Gaussian of deviation `alias` softens.
 
     Edges are mirrored without repeating the border pixel.
     """
@@ -89,12 +89,12 @@ def defocus_blur(images: Tensor, _draws: RandomNumbers, radius: float, alias: fl
 
 
 def _fast_length(length: int) -> int:
-    """The next multiple of a power of two by 1, 3, 5, 9 or 15: short Fourier transforms."""
+    """Return the next length with a fast Fourier transform: 2ⁿ times 1, 3, 5, 9 or 15."""
     return min(odd << max(0, (-(-length // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15))
 
 
 def _disk(radius: float, alias: float) -> np.ndarray:
-    """A filled disk of sum 1, softened; odd height and width, no empty border."""
+    """Return a softened disk of sum 1, of odd height and width and without an empty border."""
     reach = max(8, math.ceil(radius))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disk: np.ndarray = (x**2 + y**2 <= radius**2).astype(np.float64)

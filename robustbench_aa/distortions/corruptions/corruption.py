@@ -1,4 +1,4 @@
-"""What a corruption is, and where all of them are listed."""
+"""The record of a corruption, and the registry of all corruptions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from robustbench_aa.support.registry import Registry
 
 
 class RandomNumbers(Protocol):
-    """Where a corruption takes its randomness from: seeded streams, or a test's prepared arrays."""
+    """A source of random numbers: seeded streams, or prepared arrays in a test."""
 
     def uniform(self, *shape: int) -> Tensor:
-        """[B, *shape] float32, uniform on [0, 1)."""
+        """Return [B, *shape] float32, uniform on [0, 1)."""
 
     def normal(self, *shape: int) -> Tensor:
-        """[B, *shape] float32, standard normal."""
+        """Return [B, *shape] float32, standard normal."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,16 @@ class Corruption:
     """A corruption of ImageNet-C.
 
     Attributes:
-        name: as published.
-        group: its published group: `noise`, `blur`, `weather`, `digital`, or `extra` for the
+        name: the published name.
+        group: the published group: `noise`, `blur`, `weather`, `digital`, or `extra` for the
             hold-out corruptions that no mean error counts.
         function: (images [B, 3, H, W] float32 in [0, 1], draws, *parameters of the severity) →
             images of the same shape, not yet clamped.
         in_bytes: whether the function takes and returns uint8 instead.
-        version: of the definition, which a run's identity holds. A change that moves pixels needs
-            a new one; `tests/distortions/test_golden_pixels.py` proves that the old pixels stay.
-        source: SHA-256 of the file that defines it, empty for the package's own.
+        version: the version of the definition, which is part of a run's identity. A change of
+            pixels needs a new version; `tests/distortions/test_golden_pixels.py` proves that the
+            pixels of a version stay.
+        source: the SHA-256 of the file that defines it; empty for the package's own.
     """
 
     name: str
@@ -51,15 +52,14 @@ class Corruption:
 
 
 PACKAGE = Path(__file__).parents[2]
-"""Where this package lies."""
 
 
 def source_of(function: Callable[..., Any]) -> str:
     """Return the SHA-256 of the file that defines a function; empty for this package's own.
 
-    The package's definitions are known by their versions. Those of a user's script may change
-    without one, so the whole file is part of a run's identity. A function without a file, such as
-    one typed into an interpreter, is known by its bytecode.
+    The package's definitions are identified by their versions. A definition in a user's script may
+    change without a new version, so the whole file is part of a run's identity. A function without
+    a file, such as one typed into an interpreter, is identified by its bytecode.
     """
     try:
         path = Path(inspect.getfile(inspect.unwrap(function)))
@@ -85,12 +85,12 @@ def check_bytes(images: Tensor | Sequence[Tensor]) -> None:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """[0, 1] → uint8 as the originals do it: clamped, scaled by 255 and truncated."""
+    """Convert [0, 1] to uint8 as the published code does: clamp, scale by 255 and truncate."""
     return images.clamp(0.0, 1.0).mul_(255.0).byte()
 
 
 def through_magick(images: Tensor) -> Tensor:
-    """[0, 1] → multiples of 1/255 as ImageMagick gives them: rounded to 16 bits, cut to 8."""
+    """Round [0, 1] to multiples of 1/255 as ImageMagick does: to 16 bits, then cut to 8."""
     return images.mul(65535.0).add_(0.5).floor_().div_(257.0).floor_().div_(255.0)
 
 
@@ -100,7 +100,7 @@ CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 def corruption(
     group: str, in_bytes: bool = False, version: int = 1
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Register a function as the corruption of its own name."""
+    """Return a decorator that registers a function as the corruption with the function's name."""
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         name = function.__name__

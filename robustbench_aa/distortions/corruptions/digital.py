@@ -1,4 +1,4 @@
-"""Digital: what processing, scaling and storing do to a picture."""
+"""Digital: the effects of processing, scaling and storing a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustbench_aa.distortions.corruptions.jpeg import through_jpeg
 
 @corruption("digital")
 def contrast(images: Tensor, _draws: RandomNumbers, factor: float) -> Tensor:
-    """(x − mean of the channel) · factor + mean of the channel."""
+    """Scale the contrast: (x − mean of the channel) · factor + mean of the channel."""
     mean = images.mean(dim=(-2, -1), keepdim=True)
     return (images - mean) * factor + mean
 
@@ -26,7 +26,7 @@ def contrast(images: Tensor, _draws: RandomNumbers, factor: float) -> Tensor:
 def elastic_transform(
     images: Tensor, draws: RandomNumbers, strength: float, sigma: float, jitter: float
 ) -> Tensor:
-    """An affine map that moves three points by at most `jitter` pixels, then smooth displacements.
+    """Apply an affine map that moves three points by at most `jitter` pixels, then bend smoothly.
 
     The displacements are uniform noise, blurred by a Gaussian of `sigma` pixels cut off at three,
     times `strength` pixels. Both samplings are bilinear and mirror the image at its edges.
@@ -45,15 +45,15 @@ def elastic_transform(
 
 @corruption("digital", in_bytes=True)
 def jpeg_compression(images: Tensor, _draws: RandomNumbers, quality: int) -> Tensor:
-    """Encodes as JPEG with chroma of half the size, and decodes."""
+    """Encode as JPEG with chroma of half the size, and decode."""
     return through_jpeg(images, quality)
 
 
 @corruption("digital", in_bytes=True)
 def pixelate(images: Tensor, _draws: RandomNumbers, scale: float) -> Tensor:
-    """Box-averages down to `scale` times the size and box-samples back up, in 8-bit steps.
+    """Average down to `scale` times the size and repeat back up, in 8-bit steps.
 
-    Equal to Pillow's BOX resizing to the last bit.
+    The result equals Pillow's BOX resizing to the last bit.
     """
     height, width = images.shape[-2:]
     small = _box_resize(images.float(), int(height * scale), int(width * scale))
@@ -62,7 +62,7 @@ def pixelate(images: Tensor, _draws: RandomNumbers, scale: float) -> Tensor:
 
 @corruption("extra")
 def saturate(images: Tensor, _draws: RandomNumbers, factor: float, offset: float) -> Tensor:
-    """The saturation S of HSV becomes clip(S · factor + offset, 0, 1); hue and value stay.
+    """Change the saturation S of HSV to clip(S · factor + offset, 0, 1); keep hue and value.
 
     S is the depth of the other channels below the largest, so they move along that depth. Grey
     has no hue; the originals' conversion gives it hue 0, so an offset tints it red.
@@ -78,12 +78,12 @@ def saturate(images: Tensor, _draws: RandomNumbers, factor: float, offset: float
 
 
 def _affine(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """[B, H, W] each: the (y, x) that every pixel comes from.
+    """Return the (y, x) that every pixel comes from, [B, H, W] each.
 
     Args:
-        moves: [B, 3, 2], (x, y): how far three points around the middle are moved.
+        moves: [B, 3, 2], the (x, y) by which three points around the middle move.
     """
-    middle = torch.tensor([height // 2, width // 2], dtype=torch.float64)  # whole, as published
+    middle = torch.tensor([height // 2, width // 2], dtype=torch.float64)  # rounded, as published
     third = min(height, width) // 3
     corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
     points = middle + corners * third
@@ -101,8 +101,8 @@ def _affine(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _box_resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Pillow's BOX filter on whole numbers 0…255 held as floats: columns first, then rows."""
-    across, down = _Box.of(images.shape[-1], width), _Box.of(images.shape[-2], height)
+    """Apply Pillow's BOX filter to whole numbers 0 … 255 held as floats."""
+    across, down = _Box.between(images.shape[-1], width), _Box.between(images.shape[-2], height)
     if across.single and down.single:
         columns, rows = across.first.to(images.device), down.first.to(images.device)
         return images.index_select(-1, columns).index_select(-2, rows)
@@ -111,19 +111,19 @@ def _box_resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _mean(sums: Tensor, count: Tensor) -> Tensor:
-    """Whole sums over their counts, halves upwards; exact, since their quotients are in float32."""
+    """Divide whole sums by their counts and round halves up; exact in float32."""
     return sums.add_(count / 2).div_(count).floor_()
 
 
 @dataclass(frozen=True)
 class _Box:
-    """Which pixels of an axis Pillow's BOX filter covers from each place of the result.
+    """The pixels of an axis that Pillow's BOX filter covers for each place of the result.
 
     Attributes:
         covered: [places, pixels], 0 or 1.
         count: [places], how many pixels each covers.
-        first: [places], the first of them.
-        single: whether no place covers more than one.
+        first: [places], the first pixel that each covers.
+        single: whether each place covers exactly one pixel.
     """
 
     covered: Tensor
@@ -133,8 +133,8 @@ class _Box:
 
     @classmethod
     @lru_cache(maxsize=64)
-    def of(cls, size: int, places: int) -> _Box:
-        """From `size` pixels to so many places."""
+    def between(cls, size: int, places: int) -> _Box:
+        """Return the box for a change from `size` pixels to `places`."""
         step = size / places
         reach = max(step, 1.0) / 2.0
         covered = np.zeros((places, size), dtype=np.float32)

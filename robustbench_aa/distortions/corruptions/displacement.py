@@ -1,4 +1,4 @@
-"""Moving pixels: sampling between them, along a line, and from a shuffled neighbourhood."""
+"""Displacement: samples between pixels, along a line, and from a shuffled neighbourhood."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 VECTOR = 16
-"""Values that a CPU interpolates at once; of a smaller rest, the last bit may be another."""
+"""Values that a CPU interpolates at once; in a smaller remainder the last bit may differ."""
 
 
 def side_by_side(images: Tensor) -> Tensor:
-    """The planes of images [B, C, H, W] as channels of one, whose values at a place lie together.
+    """Return the planes of images [B, C, H, W] as channels of one image, channels last.
 
-    Torch interpolates them fastest so, and only so with the same result on any number of threads.
+    In this layout torch interpolates fastest, and with the same result on any number of threads.
 
     Returns:
-        [1, N, H, W] with N, a multiple of 16, at least B · C; the last planes are empty.
+        [1, N, H, W], where N is B · C rounded up to a multiple of 16; the last planes are empty.
     """
     planes = images.flatten(0, 1)
     missing = -len(planes) % VECTOR
@@ -27,15 +27,15 @@ def side_by_side(images: Tensor) -> Tensor:
 
 
 def apart(planes: Tensor, images: Tensor) -> Tensor:
-    """What lies side by side as images again, in the shape of those that it was."""
+    """Undo `side_by_side`: return planes in the shape of the images that they came from."""
     return planes[0, : images.shape[0] * images.shape[1]].contiguous().view(images.shape)
 
 
 def zoom(planes: Tensor, factor: float) -> Tensor:
-    """Enlarges the middle of planes that lie side by side, bilinearly and corner to corner.
+    """Enlarge the middle of planes from `side_by_side`, bilinearly and corner to corner.
 
-    What is cut out is rounded up to whole pixels, so the result may be larger than the image and
-    is trimmed around the middle (as ImageNet-C's scripts do with `scipy.ndimage.zoom`).
+    The middle is rounded up to whole pixels, so the result may be larger than the image. It is
+    trimmed, as in ImageNet-C's scripts with `scipy.ndimage.zoom`.
     """
     sizes = planes.shape[-2:]
     cuts = [math.ceil(size / factor) for size in sizes]
@@ -52,12 +52,12 @@ def zoom(planes: Tensor, factor: float) -> Tensor:
 
 
 def sample(images: Tensor, y: Tensor, x: Tensor, *, repeat_border: bool) -> Tensor:
-    """Bilinear samples of mirrored images.
+    """Sample mirrored images bilinearly.
 
     Args:
         images: [B, C, H, W].
         y, x: [B, H', W'], in pixels; the middle of the first pixel is 0.
-        repeat_border: whether the mirror lies outside the border pixel or on its middle.
+        repeat_border: whether the mirror lies outside the border pixel (True) or on its middle.
     """
     places = []
     for place, size in ((x, images.shape[-1]), (y, images.shape[-2])):
@@ -73,13 +73,14 @@ def sample(images: Tensor, y: Tensor, x: Tensor, *, repeat_border: bool) -> Tens
 
 
 def blur_along(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> Tensor:
-    """A motion blur: half a Gaussian along a line through every pixel, edges replicated.
+    """Blur by half a Gaussian along a line from every pixel; edges are replicated.
 
-    The 2 · radius + 1 samples lie at whole pixels, as in ImageMagick.
+    The 2 · radius + 1 samples are at whole pixels, as in ImageMagick.
 
     Args:
         images: [B, C, H, W].
-        sigma: of the Gaussian, in pixels.
+        radius: half the length of the line, in pixels.
+        sigma: the standard deviation of the Gaussian, in pixels.
         degrees: [B], the direction of each image's line; 0 is to the right, 90 down.
     """
     taps = 2 * int(radius) + 1
@@ -97,21 +98,21 @@ def blur_along(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> 
 
 
 def copied_from(offsets: Tensor, height: int, width: int, reach: int) -> Tensor:
-    """Where the pixels of a locally shuffled image come from.
+    """Return where the pixels of a locally shuffled image come from.
 
-    The published shuffling goes through the image from its last pixel to its first and, meaning
-    to swap a pixel with a neighbour, copies the neighbour over it (its two array views alias).
-    A neighbour that was visited before gives what it was given, so that within a pass pixels hand
-    one another on; each chain is followed to its beginning by pointer doubling.
+    The published code visits the pixels from the last to the first. It is meant to swap a pixel
+    with a neighbour, but copies the neighbour over it, because its two array views alias. A
+    neighbour that was visited before has received another value already, so values travel in
+    chains within a pass. Pointer doubling follows each chain to its beginning.
 
     Args:
         offsets: [B, passes, rows, columns, 2], int32: (right, down), in the order of the
-            visits, for the pixels whose distance from the far border is at least `reach`, and from
-            the near one more than that.
+            visits, for the pixels that are at least `reach` away from the right and lower border
+            and more than `reach` from the left and upper border.
         reach: the largest offset, in pixels.
 
     Returns:
-        [B, height · width], int64: the place that each pixel's value comes from.
+        [B, height · width], int64: the position that each pixel's value comes from.
     """
     count = height * width
     place = torch.arange(count, dtype=torch.int32, device=offsets.device)
@@ -120,13 +121,13 @@ def copied_from(offsets: Tensor, height: int, width: int, reach: int) -> Tensor:
     ].flip(0, 1)
     visited = torch.zeros(count, dtype=torch.bool, device=offsets.device)
     visited[inner.flatten()] = True
-    # pointers below `count` are to a place's value after the pass, the others to that before it;
-    # each image has its own stretch of one long array
+    # a pointer below `count` means a position's value after the pass, others mean the value
+    # before it; each image has its own stretch of one long array
     stretch = torch.arange(len(offsets)).to(place).unsqueeze(1) * (2 * count)
     source = place.expand(len(offsets), count)
     for step in offsets.unbind(1):
         target = inner + step[..., 1] * width + step[..., 0]
-        # visits go backwards: a later place was visited before
+        # visits go backwards, so a later position was visited before
         before = ~(visited[target] & (target > inner))
         chain = (place.repeat(2) + stretch).add_(count)
         chain[:, inner.flatten()] = (target + before.int() * count).flatten(1) + stretch

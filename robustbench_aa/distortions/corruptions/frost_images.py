@@ -1,4 +1,4 @@
-"""The photographs of frost that come with the imagecorruptions package."""
+"""The photographs of frost in the imagecorruptions package."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg", "
 
 @lru_cache(maxsize=4)
 def frost_photographs(scale: float) -> list[Tensor]:
-    """The six photographs, [3, H, W] uint8 each, scaled bilinearly without smoothing.
+    """Return the six photographs, [3, H, W] uint8 each, scaled bilinearly without smoothing.
 
-    The package is looked for, not imported: it does not import beside all of its dependencies.
+    The package is located but not imported, because the import fails beside today's dependencies.
 
     Raises:
         UsageError: the package is not installed.
@@ -40,10 +40,10 @@ def _read(path: Path) -> Tensor:
 
 
 def _scaled(photograph: Tensor, scale: float) -> Tensor:
-    """Scale a photograph as OpenCV's `resize` does when it is given a scale.
+    """Scale a photograph as OpenCV's `resize` does for a given scale.
 
-    The places of the samples are 1 / scale apart. The lengths of the result are rounded, so their
-    ratio to the original lengths may differ from the scale.
+    Samples are 1 / scale apart. The lengths of the result are rounded, so their ratio to the
+    original lengths may differ from the scale.
     """
     if scale == 1:
         return photograph

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 Edges = Literal["edge", "symmetric"]
-"""How numpy calls the continuation of an edge: `edge`, or `symmetric` (the border repeated)."""
+"""A mode of `numpy.pad`: repeat the border pixel, or mirror the image with its border pixel."""
 
 
 def gaussian(images: Tensor, sigma: float, edges: Edges = "edge", cut: float = 4.0) -> Tensor:
-    """A Gaussian of standard deviation `sigma` pixels over the last two axes.
+    """Blur the last two axes by a Gaussian of standard deviation `sigma` pixels.
 
-    Blurring an axis is a product with a matrix, and two products are faster than convolutions.
+    Each axis is blurred by a matrix product; two products are faster than convolutions.
 
     Args:
-        edges: how images are continued: `edge` or `symmetric`, as in `numpy.pad`.
+        images: [..., H, W].
+        sigma: the standard deviation, in pixels.
+        edges: how images continue beyond their edges: `edge` or `symmetric`, as in `numpy.pad`.
         cut: the filter ends this many standard deviations from its middle.
     """
     height, width = (torch.from_numpy(_matrix(s, sigma, edges, cut)) for s in images.shape[-2:])
@@ -28,7 +30,7 @@ def gaussian(images: Tensor, sigma: float, edges: Edges = "edge", cut: float = 4
 
 @lru_cache(maxsize=32)
 def _matrix(size: int, sigma: float, edges: Edges, cut: float) -> np.ndarray:
-    """[size, size]: a column of pixels after this is the blurred column."""
+    """Return the matrix that blurs a column of pixels, [size, size]."""
     reach = int(cut * sigma + 0.5)
     offset = np.arange(-reach, reach + 1)
     weight = np.exp(-0.5 * (offset / sigma) ** 2) if reach else np.ones(1)

@@ -1,11 +1,11 @@
 """JPEG as libjpeg encodes and decodes it: 4:2:0, the accurate integer transform, Annex K's tables.
 
-What loses information is integer arithmetic on whole planes, hence batched; the entropy coding
-between encoder and decoder loses nothing and is left out. The transform is that of Loeffler,
-Ligtenberg and Moschytz ("Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP 1989)
-with constants of 13 bits. A one-dimensional pass of it is linear in integers and rounded once at
-its end, so a pass is a matrix product, and the inverse transform is the transposed matrix. Float64
-holds all of these integers exactly.
+The steps that lose information are integer arithmetic on whole planes, so they run on batches. The
+entropy coding loses nothing and is left out. The transform is that of Loeffler, Ligtenberg and
+Moschytz ("Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP 1989) with constants
+of 13 bits. A one-dimensional pass is linear in integers and rounds once at its end. It is therefore
+a matrix product, and the inverse transform is the transposed matrix. Float64 holds all of these
+integers exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 STORED_QUALITY = 85
-"""Of the published files: every picture of ImageNet-C went through a JPEG of it at last."""
+"""The JPEG quality in which the pictures of ImageNet-C were stored."""
 
 LUMA = (
     *(16, 11, 10, 16, 24, 40, 51, 61),
@@ -33,7 +33,7 @@ LUMA = (
     *(49, 64, 78, 87, 103, 121, 120, 101),
     *(72, 92, 95, 98, 112, 100, 103, 99),
 )
-"""ITU-T T.81, table K.1, row by row: the steps of quantisation at quality 50."""
+"""Quantisation steps of luma at quality 50, row by row: ITU-T T.81, table K.1."""
 CHROMA = (
     *(17, 18, 24, 47, 99, 99, 99, 99),
     *(18, 21, 26, 66, 99, 99, 99, 99),
@@ -41,22 +41,22 @@ CHROMA = (
     *(47, 66, 99, 99, 99, 99, 99, 99),
     *(99,) * 32,
 )
-"""Table K.2."""
+"""Quantisation steps of chroma at quality 50: table K.2."""
 BITS = 13
-"""Of the transform's constants."""
+"""Fraction bits of the transform's constants."""
 KEPT_BITS = 2
-"""Of a fraction that is kept between the transform's two passes."""
+"""Fraction bits that are kept between the two passes of the transform."""
 
 
 def through_jpeg(images: Tensor, quality: int) -> Tensor:
-    """Encodes images as JPEG files and decodes them.
+    """Encode images as JPEG files and decode them.
 
     Args:
         images: [B, 3, H, W], uint8, RGB.
-        quality: 1 to 100, as libjpeg counts it.
+        quality: 1 to 100, libjpeg's scale.
 
     Returns:
-        [B, 3, H, W], uint8: the same on every device, and what Pillow gives.
+        [B, 3, H, W], uint8: the same on every device, and the same as Pillow's.
     """
     if images.device.type == "cpu":
         return _through_pillow(images, quality)  # libjpeg is several times as fast there
@@ -78,7 +78,7 @@ def _through_pillow(images: Tensor, quality: int) -> Tensor:
 
 
 def through_planes(images: Tensor, quality: int) -> Tensor:
-    """The same on any device, by arithmetic on planes; for images of at least 5 × 5 pixels."""
+    """Do the same by arithmetic on planes, for images of at least 5 × 5 pixels on any device."""
     height, width = images.shape[-2:]
     luma, chroma = _to_ycc(_padded(images.long(), 2, 16))
     luma = _padded(luma, 8, 8)
@@ -90,14 +90,14 @@ def through_planes(images: Tensor, quality: int) -> Tensor:
 
 
 def _padded(planes: Tensor, rows: int, columns: int) -> Tensor:
-    """Integers [B, C, H, W], the last row and column repeated up to multiples."""
+    """Repeat the last row and column of integers [B, C, H, W] up to multiples."""
     height, width = planes.shape[-2:]
     extra = (0, -width % columns, 0, -height % rows)
     return F.pad(planes.double(), extra, mode="replicate").long()
 
 
 def _to_ycc(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """Luma [B, 1, H, W] and chroma [B, 2, H, W], 0 to 255 (JFIF), with constants of 16 bits."""
+    """Return luma [B, 1, H, W] and chroma [B, 2, H, W], 0 to 255 (JFIF), by 16-bit constants."""
     red, green, blue = rgb.unbind(1)
     half, middle = 1 << 15, (128 << 16) + (1 << 15) - 1
     luma = (19595 * red + 38470 * green + 7471 * blue + half) >> 16
@@ -118,7 +118,7 @@ def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
 
 
 def _halved(planes: Tensor) -> Tensor:
-    """Means of 2 × 2; what is left over is dropped and rounded up in alternate columns."""
+    """Return means of 2 × 2 pixels, rounded down and up in alternate columns."""
     sums = planes[..., ::2, ::2] + planes[..., 1::2, ::2]
     sums += planes[..., ::2, 1::2] + planes[..., 1::2, 1::2]
     bias = 1 + torch.arange(sums.shape[-1], device=planes.device) % 2
@@ -126,14 +126,14 @@ def _halved(planes: Tensor) -> Tensor:
 
 
 def _doubled(planes: Tensor) -> Tensor:
-    """Linear interpolation to twice the size: 9, 3, 3 and 1 sixteenths of the four nearest."""
+    """Interpolate to twice the size: 9, 3, 3 and 1 sixteenths of the four nearest values."""
     rows = _interleaved(planes, -2)
     left, right = (_interleaved(rows, -1)[..., side::2] for side in (0, 1))
     return torch.stack(((left + 8) >> 4, (right + 7) >> 4), dim=-1).flatten(-2)
 
 
 def _interleaved(planes: Tensor, dim: int) -> Tensor:
-    """Twice as long: 3 · each + the one before it, 3 · each + the one after it."""
+    """Double an axis: 3 · value + the one before it, 3 · value + the one after it."""
     length = planes.shape[dim]
     place = torch.arange(length, device=planes.device)
     before = planes.index_select(dim, (place - 1).clamp_(min=0))
@@ -143,7 +143,7 @@ def _interleaved(planes: Tensor, dim: int) -> Tensor:
 
 
 def _quantised(planes: Tensor, steps: Tensor) -> Tensor:
-    """What is left of planes [B, C, H, W] after transform, quantisation and inverse."""
+    """Transform planes [B, C, H, W], quantise them, and transform them back."""
     transform = _transform().to(planes.device)
     blocks = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)
     found = _descaled((blocks - 128).double() @ transform.T, BITS - KEPT_BITS)
@@ -156,12 +156,12 @@ def _quantised(planes: Tensor, steps: Tensor) -> Tensor:
 
 
 def _descaled(values: Tensor, bits: int) -> Tensor:
-    """Divided by a power of two and rounded, halves upwards."""
+    """Divide by 2 to the power of `bits` and round halves up, in place."""
     return values.add_(2.0 ** (bits - 1)).mul_(2.0**-bits).floor_()
 
 
 def _steps(table: tuple[int, ...], quality: int, device: torch.device) -> Tensor:
-    """[8, 8] float64: how coarse each coefficient becomes at a quality, as libjpeg scales it."""
+    """Return the quantisation steps at a quality, as libjpeg scales them, [8, 8] float64."""
     percent = 5000 // int(quality) if quality < 50 else 200 - 2 * int(quality)
     steps = (torch.tensor(table, device=device) * percent + 50).div(100, rounding_mode="floor")
     return steps.clamp(1, 255).view(8, 8).double()
@@ -169,7 +169,7 @@ def _steps(table: tuple[int, ...], quality: int, device: torch.device) -> Tensor
 
 @cache
 def _transform() -> Tensor:
-    """[8, 8] float64 integers: 2¹³ · √8 times the discrete cosine transform."""
+    """Return 2¹³ · √8 times the discrete cosine transform, [8, 8] float64 integers."""
     even = torch.zeros(4, 4, dtype=torch.float64)  # frequencies 0, 2, 4, 6 of the four sums
     turn, plus, minus = (_fixed(x) for x in (0.541196100, 0.765366865, 1.847759065))
     one = 2.0**BITS

@@ -11,24 +11,24 @@ from torch import Tensor
 from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
 
 PARTS = 4096
-"""Of the unit interval, in a table of Poisson counts."""
+"""Parts of the unit interval in a table of Poisson counts."""
 
 
 @corruption("noise")
 def gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Tensor:
-    """x + N(0, sigma²)."""
+    """Add Gaussian noise: x + N(0, sigma²)."""
     return images + draws.normal(*images.shape[1:]) * sigma
 
 
 @corruption("noise")
 def shot_noise(images: Tensor, draws: RandomNumbers, photons: float) -> Tensor:
-    """Poisson(x · photons) / photons: the photon noise of a sensor."""
+    """Add the photon noise of a sensor: Poisson(x · photons) / photons."""
     return poisson(images, photons, draws.uniform(*images.shape[1:])) / photons
 
 
 @corruption("noise")
 def impulse_noise(images: Tensor, draws: RandomNumbers, amount: float) -> Tensor:
-    """Salt and pepper: each value becomes 0 or 1, evenly, with probability `amount`."""
+    """Set each value to 0 or 1, equally likely, with probability `amount`."""
     hit = draws.uniform(*images.shape[1:]) < amount
     salt = draws.uniform(*images.shape[1:]) < 0.5
     return torch.where(hit, salt.to(images.dtype), images)
@@ -36,17 +36,17 @@ def impulse_noise(images: Tensor, draws: RandomNumbers, amount: float) -> Tensor
 
 @corruption("extra")
 def speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Tensor:
-    """x + x · N(0, sigma²)."""
+    """Add noise in proportion to the value: x + x · N(0, sigma²)."""
     return images + images * draws.normal(*images.shape[1:]) * sigma
 
 
 def poisson(images: Tensor, scale: float, uniform: Tensor) -> Tensor:
-    """Poisson counts of mean `images` · `scale` by inversion of the distribution function.
+    """Draw Poisson counts of mean `images` · `scale` by inverting the distribution function.
 
-    8-bit images have 256 levels, hence 256 distribution functions. The interval of `uniform` is
-    divided into parts; in most of them a function takes no step, so that a table has the count.
-    The others are searched in: laid end to end, the function of level v raised by v, the functions
-    are one increasing sequence.
+    8-bit images have 256 levels, hence 256 distribution functions. The unit interval is divided
+    into parts. In most parts a function has no step, so a table holds the count. In the others the
+    count is found by a binary search: with v added to the function of level v, the 256 functions
+    end to end are one increasing sequence.
 
     Args:
         images: [...], float32 multiples of 1/255 in [0, 1].
@@ -56,7 +56,7 @@ def poisson(images: Tensor, scale: float, uniform: Tensor) -> Tensor:
     Returns:
         [...], float32: the smallest k whose distribution function exceeds `uniform`.
     """
-    functions, table = (of.to(images.device) for of in _poisson_tables(scale))
+    functions, table = (part.to(images.device) for part in _poisson_tables(scale))
     level = images.flatten().mul(255.0).round_().int()
     uniform = uniform.flatten()
     count = table.index_select(0, uniform.mul(float(PARTS)).int().add_(level, alpha=PARTS))
@@ -70,7 +70,10 @@ def poisson(images: Tensor, scale: float, uniform: Tensor) -> Tensor:
 
 @lru_cache(maxsize=10)
 def _poisson_tables(scale: float) -> tuple[Tensor, Tensor]:
-    """The functions end to end [256 · K], and the counts [256 · PARTS], −1 where there are two."""
+    """Return the functions end to end, [256 · K], and a table of counts, [256 · PARTS].
+
+    A count of −1 marks a part of the interval with more than one count.
+    """
     functions = _poisson_functions(scale)
     edges = np.arange(PARTS + 1) / PARTS
     counts = np.empty((256, PARTS), dtype=np.int16)
@@ -83,10 +86,10 @@ def _poisson_tables(scale: float) -> tuple[Tensor, Tensor]:
 
 
 def _poisson_functions(scale: float) -> np.ndarray:
-    """[256, K] float64: P(count ≤ k) for the mean scale · v/255 of every level v."""
+    """Return P(count ≤ k) for the mean scale · v/255 of every level v, [256, K] float64."""
     mean = scale * np.arange(256) / 255.0
     count = np.arange(1, int(scale + 10 * np.sqrt(scale)) + 20)
-    with np.errstate(divide="ignore"):  # level 0 is black: its logarithm is −inf, its count 0
+    with np.errstate(divide="ignore"):  # black: the logarithm of its mean is −inf
         log_ratio = np.log(mean)[:, None] - np.log(count)
     log_first = -mean[:, None]
     log_mass = np.concatenate((log_first, log_first + np.cumsum(log_ratio, axis=1)), axis=1)

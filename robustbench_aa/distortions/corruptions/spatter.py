@@ -15,11 +15,11 @@ WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
 
 CANNY = (50, 150)
-"""Thresholds of an edge's neighbours and of an edge."""
+"""Gradient thresholds: of the neighbours of an edge, and of an edge."""
 TANGENT = 13573
 """tan 22.5° in 2⁻¹⁵."""
 FARTHEST = 20.0
-"""Distances from an edge are cut off here, in pixels."""
+"""The largest distance from an edge, in pixels; larger ones are cut off."""
 STEPS = {
     **dict.fromkeys(((0, 1), (1, 0)), 65536),
     **dict.fromkeys(((1, 1), (1, -1)), 91750),
@@ -40,10 +40,10 @@ def spatter(
     strength: float,
     mud: int,
 ) -> Tensor:
-    """Drops where blurred noise exceeds a threshold.
+    """Add drops where blurred noise exceeds a threshold.
 
-    Water is lighter, shaded by a relief of the distance to the drops' edges, and added in
-    `strength`; mud hides the image, and `strength` is the deviation of its outline's blur.
+    Water adds light, which is shaded by a relief of the distance to the drops' edges; `strength`
+    is its amount. Mud hides the image; `strength` is the deviation of the blur of its outline.
     """
     liquid = liquid_layer(draws, images.shape[-2:], mean, deviation, sigma)
     if mud:
@@ -56,18 +56,18 @@ def spatter(
 def liquid_layer(
     draws: RandomNumbers, shape: Sequence[int], mean: float, deviation: float, sigma: float
 ) -> Tensor:
-    """Blurred noise, [B, 1, *shape]: where it is large there will be drops."""
+    """Return blurred noise, [B, 1, *shape], whose large values become drops."""
     noise = draws.normal(*shape).mul_(deviation).add_(mean).unsqueeze(1)
     return gaussian(noise, sigma)
 
 
 def water(liquid: Tensor, strength: float) -> Tensor:
-    """The light that drops add, [B, 3, H, W], where a layer [B, 1, H, W] is not zero."""
-    liquid = liquid.mul(255.0).floor_().remainder_(256.0)  # to 8 bits as numpy does, around
-    # a CPU does one image after the other, since each fits its cache
+    """Return the light that drops add, [B, 3, H, W], where a layer [B, 1, H, W] is not zero."""
+    liquid = liquid.mul(255.0).floor_().remainder_(256.0)  # to 8 bits, with numpy's wrap-around
+    # one image at a time fits into a CPU's cache
     parts = liquid.split(1) if liquid.device.type == "cpu" else (liquid,)
     light = torch.cat([part * _relief(edge_distance(canny(part))) for part in parts])
-    light = light / light.amax(dim=(2, 3), keepdim=True).clamp(min=1.0)  # there may be none
+    light = light / light.amax(dim=(2, 3), keepdim=True).clamp(min=1.0)  # there may be no drops
     return light * strength * _colour(WATER, light)
 
 
@@ -76,7 +76,7 @@ def _colour(values: tuple[float, ...], images: Tensor) -> Tensor:
 
 
 def canny(images: Tensor) -> Tensor:
-    """[B, 1, H, W] of whole numbers 0 … 255 → where the edges are, bool (as `cv2.Canny`)."""
+    """Detect edges as `cv2.Canny` does: [B, 1, H, W] of whole numbers 0 … 255 → bool."""
     wide = F.pad(images, (1,) * 4, mode="replicate")
     smooth_down = wide[..., :-2, :] + 2 * wide[..., 1:-1, :] + wide[..., 2:, :]
     smooth_right = wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]
@@ -117,11 +117,11 @@ def canny(images: Tensor) -> Tensor:
 
 
 def edge_distance(edges: Tensor) -> Tensor:
-    """[B, 1, H, W] bool → the chamfer distance to the next edge in pixels, at most 20.
+    """Return the chamfer distance to the next edge, at most 20 px: [B, 1, H, W] bool → float.
 
-    A shortest way is so many steps of one move and so many of its neighbour. Every number of
-    steps is a sum of powers of two, so leaps of 1, 2, 4, … steps, each tried once in each
-    direction, find it.
+    A shortest path consists of steps of one move and of a neighbouring move. Every number of steps
+    is a sum of powers of two, so leaps of 1, 2, 4, … steps, each tried once in each direction,
+    find it.
     """
     distance = torch.where(edges, 0.0, FARTHEST)
     spare = torch.empty_like(distance)
@@ -137,7 +137,7 @@ def edge_distance(edges: Tensor) -> Tensor:
 
 
 def _leap(distance: Tensor, spare: Tensor, down: int, right: int, cost: float) -> None:
-    """Where it is nearer by way of the place that lies so far up and left, takes that way."""
+    """Shorten distances, in place, by paths through the position `down` and `right` before."""
     height, width = distance.shape[-2:]
     if abs(down) >= height or abs(right) >= width:
         return
@@ -150,7 +150,7 @@ def _leap(distance: Tensor, spare: Tensor, down: int, right: int, cost: float) -
 
 
 def _relief(distance: Tensor) -> Tensor:
-    """Shades distances from the upper left, in OpenCV's 8-bit steps; [B, 1, H, W] each."""
+    """Shade distances from the upper left, in OpenCV's 8-bit steps; [B, 1, H, W] each."""
     levels = _mean3(distance).floor()
     levels = _equalised(levels.long()).to(distance)
     kernel = torch.tensor(RELIEF).to(distance)[None, None]
@@ -165,7 +165,7 @@ def _mean3(images: Tensor) -> Tensor:
 
 
 def _equalised(levels: Tensor) -> Tensor:
-    """Spreads whole numbers 0 … 255 so that their distribution becomes even (`equalizeHist`)."""
+    """Equalise the histogram of whole numbers 0 … 255, as OpenCV's `equalizeHist` does."""
     images, pixels = len(levels), levels[0].numel()
     own = levels + 256 * torch.arange(images, device=levels.device).view(-1, 1, 1, 1)
     histogram = torch.bincount(own.flatten(), minlength=256 * images).view(images, 256)

@@ -1,4 +1,4 @@
-"""Weather: what light, air and water do to a picture."""
+"""Weather: the effects of light, air and water on a picture."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def snow(
     sigma: float,
     share: float,
 ) -> Tensor:
-    """Flakes of enlarged noise that fall at −135 to −45 degrees, over a whitened image.
+    """Add flakes of enlarged noise that fall at −135 to −45 degrees to a whitened image.
 
-    The layer is truncated to 8 bits before its motion blur, and is in 8 bits after it.
+    The layer of flakes is truncated to 8 bits before its motion blur and rounded to 8 bits after.
     """
     layer = snow_layer(draws, images.shape[-2:], mean, deviation, factor, threshold)
     degrees = draws.uniform().mul(90.0).sub(135.0)
@@ -55,7 +55,7 @@ def snow_layer(
     factor: float,
     threshold: float,
 ) -> Tensor:
-    """Flakes at rest, [B, 1, *shape]: enlarged noise above a threshold, in 8 bits."""
+    """Return flakes at rest, [B, 1, *shape]: enlarged noise above a threshold, in 8 bits."""
     noise = draws.normal(*shape).mul(deviation).add(mean).unsqueeze(1)
     layer = apart(zoom(side_by_side(noise), factor), noise)
     layer = torch.where(layer < threshold, 0.0, layer)
@@ -63,7 +63,7 @@ def snow_layer(
 
 
 def whitened(images: Tensor) -> Tensor:
-    """Every pixel at least as light as its grey value half again and a half."""
+    """Raise each pixel to at least 1.5 times its grey value plus 0.5."""
     grey = torch.tensor(GREY).to(images).view(3, 1, 1).mul(images).sum(1, keepdim=True)
     return torch.maximum(images, grey * 1.5 + 0.5)
 
@@ -72,12 +72,15 @@ def whitened(images: Tensor) -> Tensor:
 def frost(
     images: Tensor, draws: RandomNumbers, image_share: float, frost_share: float, scale: float
 ) -> Tensor:
-    """A crop of one of five photographs of frost, added to the darkened image.
+    """Add a crop of one of five photographs of frost to the darkened image.
 
-    There are six photographs; the originals' draw leaves the last one out.
+    There are six photographs; the published code never draws the last one.
 
     Args:
-        scale: of the photographs.
+        images: [B, 3, H, W].
+        draws: a source of random numbers for these images.
+        image_share, frost_share: the factors of the image and of the photograph.
+        scale: the scale of the photographs.
     """
     height, width = images.shape[-2:]
     photographs = frost_photographs(scale)[:5]
@@ -94,7 +97,7 @@ def frost(
 
 @corruption("weather")
 def fog(images: Tensor, draws: RandomNumbers, amount: float, decay: float, size: int) -> Tensor:
-    """Adds a cloud of fractal noise and scales the brightest value back to what it was."""
+    """Add a cloud of fractal noise and scale the brightest value back."""
     height, width = images.shape[-2:]
     corner = images.new_zeros(len(images), 1, 1)
     cloud = _plasma(corner, draws, size, decay)[:, None, :height, :width]
@@ -104,10 +107,10 @@ def fog(images: Tensor, draws: RandomNumbers, amount: float, decay: float, size:
 
 @corruption("weather")
 def brightness(images: Tensor, _draws: RandomNumbers, amount: float) -> Tensor:
-    """Adds `amount` to the value V of HSV, clipped to [0, 1]; hue and saturation stay.
+    """Add `amount` to the value V of HSV, clipped to [0, 1]; keep hue and saturation.
 
-    V is the largest channel and the other two follow it in proportion, so the hue need not be
-    computed; black has no hue and becomes grey.
+    V is the largest channel and the other two follow it in proportion, so the hue is not needed.
+    Black has no hue and becomes grey.
     """
     value = images.amax(dim=1, keepdim=True)
     brighter = (value + amount).clamp_(0.0, 1.0)
@@ -115,10 +118,10 @@ def brightness(images: Tensor, _draws: RandomNumbers, amount: float) -> Tensor:
 
 
 def _plasma(corner: Tensor, draws: RandomNumbers, size: int, decay: float) -> Tensor:
-    """[B, size, size] in [0, 1]: the diamond-square fractal on a torus.
+    """Return the diamond-square fractal on a torus, [B, size, size] in [0, 1].
 
-    From the corners on, the middle of each square and then of each diamond becomes the mean of
-    its four neighbours and a disturbance, which shrinks by `decay` as the squares halve.
+    The middle of each square and then of each diamond becomes the mean of its four neighbours plus
+    a random disturbance, which shrinks by `decay` as the squares halve.
 
     Args:
         corner: [B, 1, 1], zeros.

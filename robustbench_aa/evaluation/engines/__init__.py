@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "Engine"]
 
 Engine = Callable[["Session"], list[Failure]]
-"""Does the work of a session and returns what could not be evaluated."""
+"""A function that does the work of a session and returns what could not be evaluated."""
 ENGINES: Registry[Engine] = Registry("engine")
 ENGINES.register("local", local.run)
 ENGINES.register("ray", ray.run)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.datasets.pictures import cores
 from robustbench_aa.errors import UsageError, cause
+from robustbench_aa.evaluation.identity import with_provenance
 from robustbench_aa.evaluation.inference import Predictor
 from robustbench_aa.evaluation.loop import Work, evaluate
 from robustbench_aa.store.shards import Store
@@ -276,8 +277,11 @@ def _load(reference: Any) -> tuple[Session, dict[str, Predictor]]:
     check_signature(expected, signature(session.datasets))
     if session.device.startswith("cpu"):
         keep_freed_memory()
-    session.store.manifest = session.store.manifest.made_here(
-        session.datasets, session.device, session.inference.provenance()
+    session.store.manifest = with_provenance(
+        session.store.manifest,
+        session.datasets,
+        session.device,
+        session.inference.provenance(),
     )
     predictors = {
         name: Predictor(classifier, session.inference, session.device)

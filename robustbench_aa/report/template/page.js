@@ -5,12 +5,12 @@ const followTheme = () => document.documentElement.classList.toggle("dark", dark
 dark.addEventListener("change", followTheme);
 followTheme();
 
-// a figure that is missing comes last in either direction
+// missing values come last in either direction
 const ordered = (sign) => (a, b) => {
   if (a === "" || b === "") return (a === "") - (b === "");
   return sign * (parseFloat(a) - parseFloat(b));
 };
-DataTable.type("figure", {
+DataTable.type("metric", {
   detect: () => false,
   order: { asc: ordered(1), desc: ordered(-1) },
 });
@@ -20,9 +20,9 @@ const board = new DataTable("#board", {
   info: false,
   order: [],
   autoWidth: false,
-  columnDefs: [{ targets: "figure", type: "figure" }],
+  columnDefs: [{ targets: "metric", type: "metric" }],
   layout: { topStart: "search", topEnd: null },
-  language: { search: "Models whose row contains" },
+  language: { search: "Show models whose row contains" },
 });
 
 const baseline = document.getElementById("baseline");

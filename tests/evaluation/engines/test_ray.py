@@ -1,4 +1,4 @@
-"""The same predictions from several processes, and what is lost when one of them dies."""
+"""Several processes make the same predictions, and a worker that dies costs nothing."""
 
 from __future__ import annotations
 
@@ -51,9 +51,14 @@ def test_tasks_are_the_work_in_parts_of_one_shard(
     work = work_on(shards, cells, models)
     tasks = tasks_of(work, workers)
     assert all(len({item.shard for item in task}) == 1 for task in tasks)
-    done = [(str(of.cell), of.shard, name) for task in tasks for of in task for name in of.pending]
+    done = [
+        (str(item.cell), item.shard, name)
+        for task in tasks
+        for item in task
+        for name in item.pending
+    ]
     assert sorted(done) == sorted(
-        (str(of.cell), of.shard, name) for of in work for name in of.pending
+        (str(item.cell), item.shard, name) for item in work for name in item.pending
     )
     lengths = [sum(item.passes for item in task) for task in tasks]
     assert lengths == sorted(lengths, reverse=True)
@@ -74,8 +79,8 @@ def test_tasks_become_smaller_as_workers_become_more(workers: int, tasks: int) -
 
 
 def csv_files(folder: Path) -> dict[str, bytes]:
-    found = {of.name: of.read_bytes() for of in (folder / "report").glob("*.csv")}
-    del found["provenance.csv"]  # it tells how many threads there were, and when
+    found = {path.name: path.read_bytes() for path in (folder / "report").glob("*.csv")}
+    del found["provenance.csv"]  # it has the number of threads and the times
     return found
 
 
@@ -103,7 +108,7 @@ def test_two_workers_write_the_same_tables_to_the_byte(place: Path) -> None:
 
 
 def workers_of(driver: int) -> list[int]:
-    """The processes that are at a task of a driver's cluster."""
+    """Return the processes that run a task of a driver's cluster."""
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     lines = [line.split(None, 1) for line in listed.stdout.splitlines()[1:]]
     return [int(pid) for pid, args in lines if args.startswith("ray::_evaluate")]
@@ -119,18 +124,18 @@ def test_a_worker_that_is_killed_costs_nothing(place: Path) -> None:
             os.kill(worker, signal.SIGKILL)
             killed += 1
         time.sleep(0.5)
-    _, told = process.communicate(timeout=300)
+    _, output = process.communicate(timeout=300)
     assert killed
-    assert process.returncode == 0, told
+    assert process.returncode == 0, output
     assert csv_files(place / "killed") == csv_files(place / "local")
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "said"),
+    ("number", "status", "word"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
 def test_a_signal_ends_it_as_without_ray(
-    place: Path, number: signal.Signals, status: int, said: str
+    place: Path, number: signal.Signals, status: int, word: str
 ) -> None:
     process = subprocess.Popen(
         command(f"signal{number}", "--engine", "ray"),
@@ -143,10 +148,10 @@ def test_a_signal_ends_it_as_without_ray(
     while process.poll() is None and not workers_of(process.pid):
         time.sleep(0.1)
     process.send_signal(number)
-    _, told = process.communicate(timeout=300)
-    assert (process.returncode, told.splitlines()[-1]) == (
+    _, output = process.communicate(timeout=300)
+    assert (process.returncode, output.splitlines()[-1]) == (
         status,
-        f"error: {said}; the same command resumes",
+        f"error: {word}; the same command resumes",
     )
 
 
@@ -185,7 +190,7 @@ def descendants(process: int) -> list[int]:
 
 
 def listening(processes: list[int]) -> set[str]:
-    """The addresses that processes listen on, as Linux tells them in hexadecimal."""
+    """Return the addresses that processes listen on, in hexadecimal as Linux lists them."""
     sockets: set[str] = set()
     for process in processes:
         with suppress(OSError):
@@ -285,9 +290,9 @@ def test_whatever_pixels_depend_on_is_part_of_a_signature() -> None:
     opened = {name: open_dataset(name) for name in ("digits-c", "digits-p")}
     ours = engine.signature(opened)
     engine.check_signature(ours, dict(ours))
-    for what in ours:
-        with pytest.raises(UsageError, match=f"has another {what} "):
-            engine.check_signature(ours, ours | {what: "0"})
+    for part in ours:
+        with pytest.raises(UsageError, match=f"has another {part} "):
+            engine.check_signature(ours, ours | {part: "0"})
     fog, *rest = opened["digits-c"].distortions
     newer = replace(opened["digits-c"], distortions=(replace(fog, version=2), *rest))
     assert engine.signature({"digits-c": newer}) != engine.signature(

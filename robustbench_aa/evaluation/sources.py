@@ -1,4 +1,4 @@
-"""Whether the pictures of a data set are still those that a run was made from."""
+"""A comparison of the images of a data set with those that a run was made from."""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""The record of a data set: everything that is known about it before it is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_aa.datasets.dataset import Dataset, Request
+from robustbench_aa.errors import UsageError
+from robustbench_aa.support.download import Download
+from robustbench_aa.types import Distortion
+
+Track = Callable[[Sequence[Distortion]], Iterable[Distortion]]
+"""Yields distortions while it shows progress."""
+Verdict = tuple[pd.DataFrame, list[str]]
+"""A table with a row per cell, and the problems, one line each."""
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A data set that can be named.
+
+    The file that defines a data set also defines its entry; `datasets/__init__.py` registers it.
+
+    Attributes:
+        name: the name on the command line and in suites.
+        summary: the content of the data set, in a few words.
+        opener: a function (entry, request) → data set.
+        form: how the data are kept: `embedded`, `pictures`, `videos` or `arrays`.
+        variable: the environment variable that names its folder; empty if it is embedded.
+        verifier: a function (folder, sample, track) → verdict; None if there is nothing to check.
+        archives: the published archives by name.
+    """
+
+    name: str
+    summary: str
+    opener: Callable[[DatasetEntry, Request], Dataset]
+    form: str = "embedded"
+    variable: str = ""
+    verifier: Callable[[Path, int | None, Track], Verdict] | None = None
+    archives: Mapping[str, Download] = field(default_factory=dict)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the package contains the data."""
+        return not self.variable
+
+    def open(self, request: Request) -> Dataset:
+        """Open the data set.
+
+        Raises:
+            UsageError: the folder is not named, does not exist, or does not hold the data set.
+            DatasetError: a file cannot be read.
+        """
+        return self.opener(self, request)
+
+    def folder(self, request: Request) -> Path:
+        """Return the folder of the data set's files.
+
+        Raises:
+            UsageError: neither the request nor the environment names it, or it does not exist.
+        """
+        named = request.data_dir or os.environ.get(self.variable)
+        if not named:
+            raise UsageError(
+                f"{self.name} needs its files; name their folder by --data-dir or {self.variable}"
+            )
+        folder = Path(named)
+        if not folder.is_dir():
+            raise UsageError(f"no folder {folder}; check --data-dir")
+        return folder
+
+
+def zenodo(record: int, file: str, md5: str) -> Download:
+    """Return an archive in a record of Zenodo."""
+    return Download(f"https://zenodo.org/records/{record}/files/{file}.tar", "md5", md5)

@@ -1,0 +1,95 @@
+"""Labels: the classes of images, from the names of their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from robustbench_aa.errors import UsageError
+
+WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
+
+
+@cache
+def wnids() -> list[str]:
+    """Return ImageNet's 1,000 classes; a class's position in this list is its label."""
+    return WNIDS.read_text().split()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How the images of a data set are labelled.
+
+    Attributes:
+        rule: the origin of a label: `ImageNet wnids` or `known names` if it is the position of a
+            folder's name among known classes, `numbered folders`, `sorted folders`, or `stored`
+            if the labels are kept beside the images.
+        present: how many classes have images.
+    """
+
+    rule: str
+    present: int
+
+
+def label_folders(
+    names: list[str], root: Path, known: Sequence[str], classes: int | None
+) -> tuple[dict[str, int], int, str]:
+    """Return the label of each folder's name, the number of classes, and the rule.
+
+    Folders that are named by known classes have the labels of those, also if some are missing.
+    Numbered folders are labelled in the order of their numbers, which must not have gaps. All other
+    names are labelled in sorted order.
+
+    Args:
+        names: the names of the folders.
+        root: the folder that holds them, for messages.
+        known: the known classes, in the order of their labels.
+        classes: the number of classes, if folders are numbers with gaps; a number is then a label.
+
+    Raises:
+        UsageError: known and other names are mixed, or numbers have gaps or repeat.
+    """
+    place = {name: place for place, name in enumerate(known)}
+    strange = [name for name in names if name not in place]
+    numbered = bool(names) and all(name.isdecimal() for name in names)
+    if classes is not None and not numbered:
+        raise UsageError(
+            f"--classes {classes} needs numbered class folders, and {root} has {names[:1]}; "
+            "leave out --classes"
+        )
+    if not strange:
+        rule = "ImageNet wnids" if known is wnids() else "known names"
+        return {name: place[name] for name in names}, len(known), rule
+    if len(strange) < len(names):
+        raise UsageError(
+            f"{root / strange[0]} is not one of the {len(known)} known classes, as other folders "
+            f"are; move it out of {root}"
+        )
+    if numbered:
+        return _labels_of_numbers(names, root, classes)
+    return {name: place for place, name in enumerate(names)}, len(names), "sorted folders"
+
+
+def _labels_of_numbers(
+    names: list[str], root: Path, classes: int | None
+) -> tuple[dict[str, int], int, str]:
+    numbers = sorted(map(int, names))
+    if len(set(numbers)) < len(names):
+        raise UsageError(f"two class folders of {root} have the same number; rename one")
+    if classes is not None:
+        if numbers[-1] >= classes:
+            raise UsageError(
+                f"{root} has a class folder {numbers[-1]}, and the largest of {classes} classes is "
+                f"{classes - 1}; give the number of all classes"
+            )
+        return {name: int(name) for name in names}, classes, "numbered folders"
+    first = numbers[0]
+    if first > 1 or numbers[-1] - first + 1 > len(numbers):
+        gap = next(i for i in range(min(first, 1), numbers[-1]) if i not in set(numbers))
+        raise UsageError(
+            f"the numbers of {root}'s class folders have gaps: there is {numbers[-1]}, but no "
+            f"{gap}; if each number is a label, give the number of all classes by --classes"
+        )
+    return {name: int(name) - first for name in names}, len(names), "numbered folders"
