@@ -72,7 +72,8 @@ def _read(path: Path, directory: Path) -> bytes | None:
     with suppress(Exception):
         if not patiently(path, path.is_file):
             return None
-        if path.resolve().is_relative_to(directory.resolve()) and path.stat().st_size <= LARGEST:
+        size = patiently(path, path.stat).st_size
+        if path.resolve().is_relative_to(directory.resolve()) and size <= LARGEST:
             content = patiently(path, path.read_bytes)
             with Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
                 if picture.width <= FRAMES * SIDE and picture.height <= SIDE:

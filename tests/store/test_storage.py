@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,10 @@ def planned(place: str | Path, *models: Any) -> Session:
 def reported(run: Run) -> dict[str, bytes]:
     """What was written, without what tells of the machine and of paths."""
     run.report()
+    return files_of_report(run)
+
+
+def files_of_report(run: Run) -> dict[str, bytes]:
     found = tree(run.directory / "report")
     return {name: found[name] for name in found if name.endswith((".csv", ".svg"))}
 
@@ -258,3 +262,43 @@ def test_what_is_not_there_is_an_answer() -> None:
     path = Failing(FileNotFoundError(), OSError(5, "asked again"))
     assert readable(path) is None  # type: ignore[arg-type]
     assert len(path.failures) == 1
+
+
+@pytest.mark.usefixtures("_no_sleep")
+def test_whatever_asks_an_object_storage_asks_again(
+    tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run, its report and a merge, where every third request is refused."""
+    expected = reported(planned(tmp_path / "run").run())
+    asked, inside = 0, False
+
+    def refusing(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **how: Any) -> Any:
+            nonlocal asked, inside
+            if inside:  # to list files is one request, though this storage asks itself for each
+                return method(*arguments, **how)
+            asked += 1
+            if asked % 3 == 0:
+                raise PermissionError(13, "Forbidden")
+            inside = True
+            try:
+                return method(*arguments, **how)
+            finally:
+                inside = False
+
+        return call
+
+    for name in ("ls", "info", "cat_file", "put_file", "get_file", "find", "rm"):
+        monkeypatch.setattr(MemoryFileSystem, name, refusing(getattr(MemoryFileSystem, name)))
+    run = planned(memory).run()
+    assert run.failures == []
+    run.report()
+    assert not planned(memory).work
+    run.report()
+    merged = [merge_runs([memory], to) for to in (tmp_path / "b", "memory://bucket/merged")]
+    for of in merged:
+        of.report()
+    monkeypatch.undo()
+    assert asked > 50
+    for of in (run, *merged):
+        assert files_of_report(of) == expected
