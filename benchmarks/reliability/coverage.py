@@ -338,7 +338,7 @@ def of_ratios(
 
 @click.command()
 def main() -> None:
-    """Simulates all cases and writes a row for each."""
+    """Simulate all cases and write a row for each."""
     rows = [*single_cells(), *means_over_images(), *differences(), *ratios()]
     table = pd.DataFrame(rows).astype({"n": int})
     write_table(table, OUTPUT, digits=4)

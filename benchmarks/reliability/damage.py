@@ -1,4 +1,4 @@
-"""Damage by chance: to the bytes of a file, and to what JSON tells."""
+"""Random damage to the bytes of a file and to values of JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ ODD: tuple[Any, ...] = (
     *("", ".", "..", "../../x", "/etc/passwd", "a" * 5000, "\x00", "\n", "\x1b[2J", "\ud800"),
     *("<b>", "=cmd|' /C calc'!A0", "[/]", "%s", [], {}, [[]], [None], {"": {}}),
 )
-"""What stands where something else should."""
+"""Values to put in unexpected places."""
 
 
 def damaged(content: bytes, random: np.random.Generator) -> bytes:
-    """Some bytes with a few changes, or with a small one, which is noticed late or never."""
+    """Return bytes with a few changes, or with one small change, which is harder to detect."""
     found = bytearray(content)
     small = random.random() < 0.5
     for _ in range(1 if small else random.integers(1, 6)):
@@ -38,7 +38,7 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
 
 
 def twisted(value: Any, random: np.random.Generator) -> Any:
-    """What JSON tells, with something else at one of its places."""
+    """Return a JSON value with one change."""
     if isinstance(value, dict | list) and value and random.random() < 0.85:
         keys = list(value) if isinstance(value, dict) else range(len(value))
         key = keys[random.integers(len(keys))]

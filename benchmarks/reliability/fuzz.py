@@ -2,9 +2,9 @@
 
 Valid files of every kind that the program reads are damaged at random, and read. A case works, or a
 `RobustbenchError` of one line refuses it. Anything else is a defect, which is printed with the
-command that repeats it: another exception, ten seconds, a gigabyte of memory, predictions that
-changed unnoticed, a path outside the run. Nothing is downloaded: cases cannot open connections. The
-exit status is 1 if there was a defect.
+command that repeats it: another exception, ten CPU seconds, a minute of waiting, a gigabyte of
+memory, predictions that changed unnoticed, a path outside the run. Nothing is downloaded: cases
+cannot open connections. The exit status is 1 if there was a defect.
 """
 
 from __future__ import annotations
@@ -38,17 +38,19 @@ from benchmarks.reliability.fuzz_targets import TARGETS
 from robustbench_aa.cli.main import run_command
 from robustbench_aa.errors import RobustbenchError, UnknownName
 
-SECONDS = 10.0
-"""That a case may take."""
+CPU_SECONDS = 10.0
+"""The limit of a case, of all threads together; a busy machine does not lengthen it."""
+WALL_SECONDS = 60.0
+"""The limit of a case that waits, for example for a pipe."""
 MEMORY = 2**30
-"""Bytes that a case may add to what the process has had at most."""
+"""The limit by which a case may raise the peak memory of its process, in bytes."""
 CHUNK = 50
-"""Cases that a process is given at once."""
+"""The number of cases in a task of a worker process."""
 
 
 @dataclass
 class Outcome:
-    """What became of some cases."""
+    """The results of some cases."""
 
     cases: int = 0
     worked: int = 0
@@ -57,7 +59,7 @@ class Outcome:
     defects: list[str] = field(default_factory=list)
 
     def add(self, other: Outcome) -> None:
-        """Adds what became of others."""
+        """Add the results of other cases."""
         self.cases += other.cases
         self.worked += other.worked
         self.refused += other.refused
@@ -66,16 +68,16 @@ class Outcome:
 
 
 class TooSlow(BaseException):
-    """A case's time is over; no part of the program takes this for an error of its own."""
+    """The time limit of a case; no part of the program catches a BaseException of this kind."""
 
 
-def tried(target: str, folder: Path, seed: int, start: int, stop: int) -> Outcome:
-    """Tries some cases of a target; the case's number and the seed tell all of it."""
-    attempt, found = _made(target, folder), Outcome()
+def run_cases(target: str, folder: Path, seed: int, start: int, stop: int) -> Outcome:
+    """Run cases of a target; the seed and the number of a case determine it completely."""
+    attempt, found = _prepare(target, folder), Outcome()
     place = list(TARGETS).index(target)
     for case in range(start, stop):
         random = np.random.default_rng([seed, place, case])
-        memory, clock = peak(), time.perf_counter()
+        memory, clock = peak(), time.process_time()
         found.cases += 1
         defect = None
         try:
@@ -88,12 +90,12 @@ def tried(target: str, folder: Path, seed: int, start: int, stop: int) -> Outcom
                 defect = f"a message that is not one line: {error!r}"
         except (Exception, TooSlow) as error:
             defect = f"{type(error).__name__}: {error}"
-        seconds, more = time.perf_counter() - clock, peak() - memory
+        seconds, more = time.process_time() - clock, peak() - memory
         found.slowest = max(found.slowest, seconds)
         if more > MEMORY:
             defect = f"{more / 2**20:,.0f} MiB of memory"
-        if seconds > SECONDS:
-            defect = f"{seconds:.1f} s"
+        if seconds > CPU_SECONDS:
+            defect = f"{seconds:.1f} CPU seconds"
         if defect:
             again = f"--target {target} --seed {seed} --first {case} --cases 1"
             found.defects.append(f"{target}: {defect} ({again})")
@@ -101,7 +103,7 @@ def tried(target: str, folder: Path, seed: int, start: int, stop: int) -> Outcom
 
 
 @cache
-def _made(target: str, folder: Path) -> Try:
+def _prepare(target: str, folder: Path) -> Try:
     own = folder / f"{target}-{os.getpid()}"
     own.mkdir()
     with warnings.catch_warnings():
@@ -111,7 +113,7 @@ def _made(target: str, folder: Path) -> Try:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Without connections, warnings or words, and no longer than a case may take."""
+    """Refuse connections, hide warnings and raise `TooSlow` at the time limit."""
 
     def ring(*_signal: object) -> NoReturn:
         raise TooSlow
@@ -121,22 +123,28 @@ def _limited() -> Iterator[None]:
 
     with patch.object(socket.socket, "connect", refuse), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        timers = (
+            (signal.ITIMER_PROF, signal.SIGPROF, CPU_SECONDS),
+            (signal.ITIMER_REAL, signal.SIGALRM, WALL_SECONDS),
+        )
+        before = {number: signal.signal(number, ring) for _, number, _ in timers}
+        for timer, _, seconds in timers:
+            signal.setitimer(timer, seconds)
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            for timer, number, _ in timers:
+                signal.setitimer(timer, 0)
+                signal.signal(number, before[number])
 
 
 def peak() -> int:
-    """Bytes of memory that this process has had at most."""
+    """Return the peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _begin() -> None:
-    """In each process: only what ends it is told of; libraries say a word to each damaged file."""
+    """Prepare a worker process: silence libraries, but print what ends the process."""
     faulthandler.enable(os.fdopen(os.dup(2), "w"))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     torch.set_num_threads(1)
@@ -144,7 +152,7 @@ def _begin() -> None:
 
 
 def fuzz(targets: dict[str, int], seed: int, first: int = 0) -> pd.DataFrame:
-    """Tries so many cases of each target, on all cores; a row a target, with its `defects`."""
+    """Run cases of each target on all cores; return a row for each target with its `defects`."""
     outcomes = {target: Outcome() for target in targets}
     cores = len(os.sched_getaffinity(0))
     with (
@@ -155,7 +163,7 @@ def fuzz(targets: dict[str, int], seed: int, first: int = 0) -> pd.DataFrame:
         for target, cases in targets.items():
             for start in range(first, first + cases, CHUNK):
                 stop = min(start + CHUNK, first + cases)
-                task = partial(tried, target, Path(folder), seed, start, stop)
+                task = partial(run_cases, target, Path(folder), seed, start, stop)
                 futures[workers.submit(task)] = target, start
         for future, (target, start) in futures.items():
             try:
@@ -168,12 +176,12 @@ def fuzz(targets: dict[str, int], seed: int, first: int = 0) -> pd.DataFrame:
 
 
 @click.command()
-@click.option("--cases", default=10000, show_default=True, help="In all.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--target", help="Only this.")
-@click.option("--first", default=0, show_default=True, help="The number of the first case of each.")
+@click.option("--cases", default=10000, show_default=True, help="Number of cases of all targets.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the damage.")
+@click.option("--target", help="Run only this target.")
+@click.option("--first", default=0, show_default=True, help="Number of the first case.")
 def main(cases: int, seed: int, target: str | None, first: int) -> int:
-    """Tries damaged files and prints what became of them."""
+    """Read damaged files and print a table of the results."""
     if target and target not in TARGETS:
         raise UnknownName("target", target, TARGETS)
     shares = {name: max(1, cases * share // 100) for name, (_, share) in TARGETS.items()}
