@@ -58,7 +58,7 @@ def test_the_documents_have_the_coverages_that_were_simulated() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "coverage.csv")
     simulated = {
         (
-            row[1],  # the name of the case
+            row.case,
             "" if pd.isna(row.truth) else f"{row.truth:.3g}",
             str(row.n),
             f"{100 * row.coverage:.1f}%",
