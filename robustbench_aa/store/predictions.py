@@ -194,7 +194,8 @@ def read_predictions(
             rows = file.metadata.num_rows
             if rows != layout.rows:
                 raise DamagedShard(f"prediction file {path} has {rows} rows, not {layout.rows}")
-            table = file.read()
+            # these files are small: to start threads for their columns takes longer than to read
+            table = file.read(use_threads=False)
     except _UNREADABLE as error:
         _check_readable(path, error)
         raise DamagedShard(f"damaged prediction file {path}") from error
