@@ -186,8 +186,8 @@ def read_predictions(
     """
     try:
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            footer = json.loads((file.schema_arrow.metadata or {})[FOOTER])
-            if footer["identity"] != identity:
+            text = (file.schema_arrow.metadata or {})[FOOTER]
+            if json.loads(text)["identity"] != identity:
                 raise DamagedShard(f"prediction file {path} belongs to another run")
             if file.schema_arrow.remove_metadata() != layout.schema:
                 raise DamagedShard(f"prediction file {path} has unexpected columns")
@@ -202,7 +202,8 @@ def read_predictions(
     problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
     if problem:
         raise DamagedShard(f"prediction file {path} has {problem}")
-    return table
+    # a file holds its footer twice, and the table comes with the copy that nothing has checked
+    return table.replace_schema_metadata({FOOTER: text})
 
 
 def problem_of(table: pa.Table, layout: Layout) -> str | None:
