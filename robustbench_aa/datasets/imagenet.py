@@ -98,15 +98,17 @@ def open_stored(entry: DatasetEntry, request: Request) -> StoredDataset:
     pictures = dataclasses.replace(
         find_pictures(first, classes=request.classes), workers=request.workers
     )
-    names = [file.relative_to(first) for file in pictures.files]
+    names = [str(file.relative_to(first)) for file in pictures.files]
     decode(pictures.files[0], STORED.square)  # raises if the pictures have another size
 
-    def files(cell: Distortion, index: np.ndarray) -> list[Path]:
-        return [folders[cell] / names[place] for place in index]
+    def files(cell: Distortion, index: np.ndarray) -> list[str]:
+        folder = f"{folders[cell]}{os.sep}"
+        return [folder + names[place] for place in index.tolist()]
 
     def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
         label = pictures.label[index]
-        of_cell = dataclasses.replace(pictures, files=files(cell, index), label=label)
+        paths = [Path(file) for file in files(cell, index)]
+        of_cell = dataclasses.replace(pictures, files=paths, label=label)
         return of_cell.read(np.arange(len(index)))
 
     cells = " ".join(map(str, present))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,15 +41,18 @@ def open_sequences(entry: DatasetEntry, request: Request) -> StoredDataset:
     present = [cell for cell, folder in folders.items() if folder.is_dir()]
     first = folders[present[0]]
     videos = find_pictures(first, suffixes={SUFFIX}, classes=request.classes)
-    names = [file.relative_to(first) for file in videos.files]
+    names = [str(file.relative_to(first)) for file in videos.files]
     lengths = {cell: len(decode_video(folders[cell] / names[0], SIZE)) for cell in present}
     lengths = dict.fromkeys(folders, lengths[present[0]]) | lengths
 
-    def files(cell: Distortion, index: np.ndarray) -> list[Path]:
-        return [folders[cell] / names[place] for place in index]
+    def files(cell: Distortion, index: np.ndarray) -> list[str]:
+        folder = f"{folders[cell]}{os.sep}"
+        return [folder + names[place] for place in index.tolist()]
 
     def stored(cell: Distortion, index: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
-        sequences, sources = decode_videos(files(cell, index), lengths[cell], request.workers)
+        sequences, sources = decode_videos(
+            [*map(Path, files(cell, index))], lengths[cell], request.workers
+        )
         return sequences, torch.from_numpy(videos.label[index]), sources
 
     cells = " ".join(map(str, present))

@@ -47,7 +47,7 @@ class StoredDataset:
     collection: str
     index: np.ndarray
     stored: Callable[[Distortion, np.ndarray], tuple[Tensor, Tensor, np.ndarray]]
-    files: Callable[[Distortion, np.ndarray], Sequence[Path]]
+    files: Callable[[Distortion, np.ndarray], Sequence[str | Path]]
     lengths: Mapping[Distortion, int] = field(default_factory=dict)
     pixels: str = "files"
 

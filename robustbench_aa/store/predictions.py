@@ -186,22 +186,24 @@ def read_predictions(
     """
     try:
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            footer = json.loads((file.schema_arrow.metadata or {})[FOOTER])
-            if footer["identity"] != identity:
+            text = (file.schema_arrow.metadata or {})[FOOTER]
+            if json.loads(text)["identity"] != identity:
                 raise DamagedShard(f"prediction file {path} belongs to another run")
             if file.schema_arrow.remove_metadata() != layout.schema:
                 raise DamagedShard(f"prediction file {path} has unexpected columns")
             rows = file.metadata.num_rows
             if rows != layout.rows:
                 raise DamagedShard(f"prediction file {path} has {rows} rows, not {layout.rows}")
-            table = file.read()
+            # these files are small: to start threads for their columns takes longer than to read
+            table = file.read(use_threads=False)
     except _UNREADABLE as error:
         _check_readable(path, error)
         raise DamagedShard(f"damaged prediction file {path}") from error
     problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
     if problem:
         raise DamagedShard(f"prediction file {path} has {problem}")
-    return table
+    # a file holds its footer twice, and the table comes with the copy that nothing has checked
+    return table.replace_schema_metadata({FOOTER: text})
 
 
 def problem_of(table: pa.Table, layout: Layout) -> str | None:

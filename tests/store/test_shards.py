@@ -107,6 +107,20 @@ def test_no_flipped_byte_goes_unnoticed_where_it_matters(
     assert refused > len(whole) / 4
 
 
+def test_a_flipped_byte_of_a_footer_raises_nothing_else(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The footer is there twice; what is checked is also what is returned."""
+    caplog.set_level(logging.CRITICAL)
+    place = MODEL, CELL, SHARDS[0]
+    path = store.path(*place)
+    whole, before = path.read_bytes(), store.content(*place)
+    for byte in range(len(whole)):
+        path.write_bytes(whole[:byte] + bytes([whole[byte] ^ 0xFF]) + whole[byte + 1 :])
+        assert store.content(*place) in (None, before), f"byte {byte}"
+        store.origin(*place)
+
+
 @pytest.mark.parametrize(
     "other",
     [
