@@ -4,6 +4,7 @@ VENV ?= .venv
 SUITE ?= digits
 OUTPUT_DIR ?= results/$(notdir $(basename $(SUITE)))
 DEVICE ?=
+JOBS ?= 2
 PINS ?=
 
 OLDEST := torch==2.6.* torchvision==0.21.*
@@ -16,7 +17,7 @@ READY := $(VENV)/.ready
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: SUITE=$(SUITE) OUTPUT_DIR=$(OUTPUT_DIR) DEVICE=$(DEVICE) VENV=$(VENV) PYTHON=$(PYTHON)"
+	@echo "  variables: SUITE=$(SUITE) OUTPUT_DIR=$(OUTPUT_DIR) DEVICE=$(DEVICE) JOBS=$(JOBS) VENV=$(VENV) PYTHON=$(PYTHON)"
 
 setup: $(READY) ## create a virtual environment with the package and its tools
 
@@ -31,8 +32,8 @@ benchmark: $(READY) ## evaluate SUITE on DEVICE and write the report to OUTPUT_D
 	$(if $(filter digits,$(SUITE)),$(BIN)/robustbench-aa features $(FEATURES) -o $(OUTPUT_DIR)/features)
 	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
 
-test: $(READY) ## run all tests, with coverage
-	$(BIN)/python -m pytest --cov=robustbench_aa --cov=data_prep --cov-report=term:skip-covered
+test: $(READY) ## run all tests in JOBS processes, with coverage
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov=robustbench_aa --cov=data_prep --cov-report=term:skip-covered
 
 test-matrix: ## run all tests with the oldest and the newest torch, in temporary environments
 	@set -e; for pins in '$(OLDEST)' 'torch torchvision'; do \
