@@ -123,5 +123,5 @@ def _problem(cell: Cell, shard: Shard, file: str, digest: str, fault: str) -> st
     if not digest:
         return f"{file} does not say which pictures it was made from"
     if fault:
-        return f"the pictures of {cell}, images {shard}, cannot be compared with {file}: {fault}"
-    return f"the pictures of {cell}, images {shard}, are not those that {file} was made from"
+        return f"the images {shard} of {cell} cannot be compared with {file}: {fault}"
+    return f"the images {shard} of {cell} are not those that {file} was made from"

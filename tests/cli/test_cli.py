@@ -301,7 +301,7 @@ def test_verify_deep_compares_pictures_with_a_run(tmp_path: Path) -> None:
     os.utime(path, ns=(times, times))
     result = run(*deep, cwd=tmp_path)
     assert result.returncode == 1
-    assert "wrong: the pictures of image-folder clean, images 0-1, are not" in result.stdout
+    assert "problem: the images 0-1 of image-folder clean are not" in result.stdout
     assert_refused(run(*deep, "--sample", "1", cwd=tmp_path), "leave out --sample")
     assert_refused(run("verify", *data, "--deep", "val", cwd=tmp_path), "no run in val")
 

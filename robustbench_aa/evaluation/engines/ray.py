@@ -186,18 +186,29 @@ def _start(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {}
     if not address:
-        options = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        # without "local", Ray joins any cluster that it finds on this machine
+        options = {"address": "local", "num_cpus": cores()}
+        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     handler = signal.getsignal(signal.SIGTERM)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    terminated = False
     try:
         _check_listener(address or "")
         ray.init(log_to_driver=False, logging_level="error", **options)
-        # Ray installs a handler that reports SIGTERM as a crash
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"no Ray cluster at {address or 'this machine'} ({cause(error)}); check RAY_ADDRESS"
         ) from error
+    except SystemExit as error:
+        terminated = error.code == signal.SIGTERM
+        if not terminated:
+            raise
+    finally:
+        # Ray installs a handler that turns SIGTERM into SystemExit
+        if handler is not None and in_main_thread:
+            signal.signal(signal.SIGTERM, handler)
+    if terminated:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _check_listener(address: str) -> None:

@@ -176,7 +176,7 @@ def test_an_address_is_for_ray_alone(place: Path) -> None:
         text=True,
     )
     assert found.returncode == 2
-    assert "add --engine ray" in found.stderr
+    assert "use --engine ray" in found.stderr
     assert not (place / "nothing").exists()
 
 
