@@ -113,7 +113,7 @@ def test_a_deep_verification_finds_pictures_that_changed_unnoticed(
     assert table["differ"].tolist() == [2, 2, 0, 0, 0]
     file = run / "predictions" / "a" / "imagenet-c" / "fog" / "1" / "0-2.parquet"
     assert problems[0] == (
-        f"the pictures of imagenet-c fog/1, images 0-2, are not those that {file} was made from"
+        f"the images 0-2 of imagenet-c fog/1 are not those that {file} was made from"
     )
     assert len(problems) == 4
     swap_severities(corrupted, keep_times=True)
@@ -128,7 +128,7 @@ def test_a_deep_verification_compares_the_images_of_a_limit(
     assert compare_sources(run, "imagenet-c", str(corrupted))[1] == []
     next((corrupted / "fog" / "5" / wnids()[2]).iterdir()).write_bytes(b"damaged")
     (problem,) = compare_sources(run, "imagenet-c", str(corrupted))[1]
-    assert "images 0-2, cannot be compared with" in problem
+    assert "images 0-2 of imagenet-c fog/5 cannot be compared with" in problem
     assert "a.bmp cannot be read" in problem
     shutil.rmtree(corrupted / "fog" / "4")
     problems = compare_sources(run, "imagenet-c", str(corrupted))[1]
