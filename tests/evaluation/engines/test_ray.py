@@ -88,6 +88,10 @@ def command(folder: str, *more: str) -> list[str]:
     return [*BASE, "benchmark", "suite.toml", "--output-dir", folder, *more]
 
 
+def finished(place: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*more), cwd=place, check=False, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("ray")
@@ -98,9 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_workers_write_the_same_tables_to_the_byte(place: Path) -> None:
-    done = subprocess.run(
-        command("ray", "--engine", "ray"), cwd=place, check=False, capture_output=True, text=True
-    )
+    done = finished(place, "ray", "--engine", "ray")
     assert done.returncode == 0, done.stderr
     tables = csv_files(place / "local")
     assert "corruptions.csv" in tables
@@ -108,10 +110,11 @@ def test_two_workers_write_the_same_tables_to_the_byte(place: Path) -> None:
 
 
 def workers_of(driver: int) -> list[int]:
-    """Return the processes that run a task of a driver's cluster."""
+    """Return the processes that run a task of a driver's own cluster; others may be at work."""
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     lines = [line.split(None, 1) for line in listed.stdout.splitlines()[1:]]
-    return [int(pid) for pid, args in lines if args.startswith("ray::_evaluate")]
+    workers = {int(pid) for pid, args in lines if args.startswith("ray::_evaluate")}
+    return [pid for pid in descendants(driver) if pid in workers]
 
 
 def test_a_worker_that_is_killed_costs_nothing(place: Path) -> None:
@@ -156,25 +159,13 @@ def test_a_signal_ends_it_as_without_ray(
 
 
 def test_a_cluster_that_does_not_answer_is_told_of(place: Path) -> None:
-    found = subprocess.run(
-        command("none", "--engine", "ray", "--ray-address", "127.0.0.1:1"),
-        cwd=place,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    found = finished(place, "none", "--engine", "ray", "--ray-address", "127.0.0.1:1")
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1].startswith("error: no Ray cluster at 127.0.0.1:1")
 
 
 def test_an_address_is_for_ray_alone(place: Path) -> None:
-    found = subprocess.run(
-        command("nothing", "--ray-address", "here"),
-        cwd=place,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    found = finished(place, "nothing", "--ray-address", "here")
     assert found.returncode == 2
     assert "use --engine ray" in found.stderr
     assert not (place / "nothing").exists()
