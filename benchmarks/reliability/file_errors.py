@@ -61,6 +61,7 @@ class Injector:
         """Return whether a path is the directory or below it."""
         if not isinstance(path, str | os.PathLike):
             return False
+        # Path.resolve would follow links by calls that are counted here
         return Path(os.path.abspath(path)).is_relative_to(self._directory)  # noqa: PTH100
 
 
@@ -69,10 +70,9 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
     injector = Injector(directory, error, place, failed)
     plain_open = io.open
     for name in CALLS["EIO"]:
-        if name not in ("open", "create", "read", "write", "fsync"):
+        if name not in ("open", "create", "read", "write"):
             setattr(os, name, _checked(getattr(os, name), name, injector))
     os.open = _checked_open(os.open, injector)
-    os.fsync = _checked_fsync(os.fsync, injector)  # type: ignore[assignment]
 
     class File(io.FileIO):
         """A file whose reads and writes are counted."""
@@ -132,14 +132,6 @@ def _checked_open(call: Callable[..., int], injector: Injector) -> Callable[...,
     return checked
 
 
-def _checked_fsync(call: Callable[[Any], None], injector: Injector) -> Callable[[Any], None]:
-    def checked(descriptor: Any) -> None:
-        injector.check("fsync", _absolute(descriptor, {}))
-        call(descriptor)
-
-    return checked
-
-
 def _patch_parquet(opened: Callable[..., Any]) -> None:
     write, metadata, file = pq.write_table, pq.read_metadata, pq.ParquetFile
 
@@ -147,6 +139,7 @@ def _patch_parquet(opened: Callable[..., Any]) -> None:
         with opened(where, "wb") as stream:
             write(table, stream, **how)
 
+    # the base is a variable to mypy, since `pq.ParquetFile` is replaced below
     class ParquetFile(file):  # type: ignore[misc, valid-type]
         def __init__(self, source: Any, **how: Any) -> None:
             super().__init__(_stream(source), **how)

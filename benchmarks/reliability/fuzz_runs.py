@@ -18,13 +18,12 @@ from robustbench_aa.errors import DamagedShard
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.store.manifest import Manifest
+from robustbench_aa.store.predictions import FOOTER
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, Shard
 
 MODELS = ("digits:resnet@baseline-seed0", "digits:resnet@lpf3-seed0")
-FOOTER = b"robustbench_aa"
-"""The key of what a prediction file says about itself."""
 Try = Callable[[np.random.Generator], None]
 """Makes a case and tries it."""
 
@@ -125,12 +124,12 @@ def predictions(folder: Path) -> Try:
 def footers(folder: Path) -> Try:
     """Edit what prediction files say about themselves, or exchange two of them.
 
-    No figure may become another one: its cell is empty, or the report refuses.
+    No value of a table may change: its cell becomes empty, or the report refuses.
     """
     run = _run(folder)
     files = sorted(run.directory.rglob("*.parquet"))
     contents = {file: file.read_bytes() for file in files}
-    expected = _figures(run)
+    expected = _values(run)
 
     def attempt(random: np.random.Generator) -> None:
         one, two = (files[place] for place in random.choice(len(files), 2, replace=False))
@@ -140,7 +139,7 @@ def footers(folder: Path) -> Try:
                 two.write_bytes(contents[one])
             else:
                 _edit_footer(one, two, random)
-            _check_figures(_figures(Run(run.directory)), expected)
+            _check_values(_values(Run(run.directory)), expected)
         finally:
             for file in (one, two):
                 file.write_bytes(contents[file])
@@ -151,30 +150,30 @@ def footers(folder: Path) -> Try:
 def _edit_footer(file: Path, other: Path, random: np.random.Generator) -> None:
     """Change an entry of a footer, or take it from another file."""
     table = pq.read_table(file)
-    told = json.loads(table.schema.metadata[FOOTER])
+    footer = json.loads(table.schema.metadata[FOOTER])
     others = json.loads(pq.read_schema(other).metadata[FOOTER])
     if random.random() < 0.5:
-        key = list(told)[random.integers(len(told))]
-        told[key] = others[key]
+        key = list(footer)[random.integers(len(footer))]
+        footer[key] = others[key]
     else:
-        told = twisted(told, random)
-    text = json.dumps(told).encode()
+        footer = twisted(footer, random)
+    text = json.dumps(footer).encode()
     if random.random() < 0.1:
         text = damaged(text, random)
     pq.write_table(table.replace_schema_metadata({FOOTER: text}), file, write_page_checksum=True)
 
 
-def _figures(run: Run) -> list[pd.DataFrame]:
+def _values(run: Run) -> list[pd.DataFrame]:
     tables = run.tables()
     found = (tables.corruptions, tables.consistency)
     return [table.select_dtypes("number") for table in found if table is not None]
 
 
-def _check_figures(found: list[pd.DataFrame], expected: list[pd.DataFrame]) -> None:
+def _check_values(found: list[pd.DataFrame], expected: list[pd.DataFrame]) -> None:
     for table, sound in zip(found, expected, strict=True):
         assert table.shape == sound.shape, "another table"
         same = (table == sound.to_numpy()) | table.isna() | sound.isna().to_numpy()
-        assert same.all(axis=None), "other figures"
+        assert same.all(axis=None), "other values"
 
 
 def merges(folder: Path) -> Try:
@@ -183,7 +182,7 @@ def merges(folder: Path) -> Try:
     other = folder / "other"
     shutil.copytree(sound.directory, other)
     manifest = (other / "run.json").read_bytes()
-    expected = _figures(sound)
+    expected = _values(sound)
     files = sorted(other.rglob("*.parquet"))
 
     def attempt(random: np.random.Generator) -> None:
@@ -200,7 +199,7 @@ def merges(folder: Path) -> Try:
             made = merge_runs(runs, merged)
             _check_paths(Store.of_run(made.directory))
             if made.leaderboard().shape == sound.leaderboard().shape:
-                _check_figures(_figures(made), expected)
+                _check_values(_values(made), expected)
         finally:
             file.write_bytes(content)
             (other / "run.json").write_bytes(manifest)

@@ -301,13 +301,7 @@ def _chosen(suite: Suite, dataset: Dataset) -> list[Distortion]:
         asked = _chosen_perturbations(suite, dataset)
     if suite.corruptions or suite.severities:
         corruptions = dict.fromkeys(each.name for each in asked if each.severity)
-        if not corruptions:
-            raise UsageError(
-                f"data set {dataset.name} has no corruptions to choose from; leave it out"
-            )
-        for name in suite.corruptions:
-            if name not in corruptions:
-                raise UnknownName(f"corruption of {dataset.name}", name, corruptions)
+        _check_names("corruption", suite.corruptions, corruptions, dataset)
         for severity in suite.severities:
             check_severity(severity)
         asked = [
@@ -330,13 +324,17 @@ def _chosen(suite: Suite, dataset: Dataset) -> list[Distortion]:
 def _chosen_perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
     """Return the perturbations that the suite names, or else those in a mean flip rate."""
     known = {cell.name: cell for cell in dataset.distortions if cell.kind == "perturbation"}
-    if not known:
-        raise UsageError(
-            f"data set {dataset.name} has no perturbations to choose from; leave it out"
-        )
-    for name in suite.perturbations:
-        if name not in known:
-            raise UnknownName(f"perturbation of {dataset.name}", name, known)
+    _check_names("perturbation", suite.perturbations, known, dataset)
     if suite.perturbations:
         return [known[name] for name in known if name in suite.perturbations]
     return [perturbation for perturbation in known.values() if not perturbation.held_out]
+
+
+def _check_names(noun: str, names: Iterable[str], known: Iterable[str], dataset: Dataset) -> None:
+    """Check that a data set has the distortions that a suite names."""
+    choices = list(known)
+    if not choices:
+        raise UsageError(f"data set {dataset.name} has no {noun}s to choose from; leave it out")
+    for name in names:
+        if name not in choices:
+            raise UnknownName(f"{noun} of {dataset.name}", name, choices)

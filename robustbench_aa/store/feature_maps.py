@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from robustbench_aa.errors import RunError, cause
 from robustbench_aa.store.manifest import RUN
-from robustbench_aa.store.storage import open_directory, readable
+from robustbench_aa.store.storage import exists, open_directory, readable
 
 FILE = "feature_maps.parquet"
 COLUMNS = {"model": str, "layer": str, "order": int, "down": int, "right": int, "distance": float}
@@ -29,7 +29,7 @@ def features_folder(output_dir: str | os.PathLike[str]) -> Path:
         UsageError: The object storage cannot be reached.
     """
     folder = open_directory(output_dir)
-    return folder / "features" if (folder / RUN).exists() else folder
+    return folder / "features" if exists(folder / RUN) else folder
 
 
 def read_feature_maps(run: Path) -> pd.DataFrame | None:

@@ -144,7 +144,7 @@ class DistortionEntry(_Entry):
     frames: int = Field(ge=1, lt=2**15)
 
 
-class DatasetEntry(_Entry):
+class DatasetDescription(_Entry):
     """A data set with all distortions that it defines."""
 
     sha256: Text
@@ -210,7 +210,7 @@ def check_run(content: Mapping[str, Any]) -> None:
     for name, entry in run.datasets.items():
         _check_name("data set", name)
         where = f"data set {name}"
-        dataset = _checked(DatasetEntry, entry, where)
+        dataset = _checked(DatasetDescription, entry, where)
         _check_distortions(where, dataset.distortions)
         _check_size(where, run, dataset, classes)
 
@@ -300,7 +300,7 @@ def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:
         )
 
 
-def _check_size(where: str, run: RunEntry, dataset: DatasetEntry, classes: int) -> None:
+def _check_size(where: str, run: RunEntry, dataset: DatasetDescription, classes: int) -> None:
     """Check that a prediction file fits into memory.
 
     Args:

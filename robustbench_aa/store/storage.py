@@ -52,7 +52,7 @@ def open_directory(name: str | os.PathLike[str]) -> Path:
     try:
         # other processes write as well, so lists of files must not be cached
         path: Path = upath.UPath(text, use_listings_cache=False)
-        patiently(path, path.exists)
+        exists(path)
     except Exception as error:  # each storage's own
         raise UsageError(
             f"{text} cannot be reached ({cause(error)}); check the URL and its credentials"
