@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,15 +86,11 @@ def _evaluate(
     from robustbench_aa.evaluation.inference import Inference
     from robustbench_aa.evaluation.session import prepare
     from robustbench_aa.report.terminal import profile_table
-    from robustbench_aa.support.process import keep_freed_memory
+    from robustbench_aa.support.process import environment_variables, keep_freed_memory
     from robustbench_aa.support.progress import progress
 
-    if ray_address:
-        if engine != "ray":
-            raise UsageError(
-                f"--ray-address has no effect with --engine {engine}; use --engine ray"
-            )
-        os.environ["RAY_ADDRESS"] = ray_address
+    if ray_address and engine != "ray":
+        raise UsageError(f"--ray-address has no effect with --engine {engine}; use --engine ray")
     inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
     settings = Inference(**inference)
     session = prepare(suite, output_dir, device, command_line(), workers)
@@ -105,7 +100,8 @@ def _evaluate(
         return None
     if session.device.startswith("cpu"):
         keep_freed_memory()
-    with progress(passes, console(stderr=True)) as advance:
+    address = {"RAY_ADDRESS": ray_address} if ray_address else {}
+    with environment_variables(address), progress(passes, console(stderr=True)) as advance:
         run = session.run(settings, engine, advance, profile)
     if profile:
         console().print(profile_table(run.profile))

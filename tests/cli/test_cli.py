@@ -111,9 +111,9 @@ def test_report_reads_every_prediction_file_once(
             super().__init__(source, **options)
             self.path = source
 
-        def read(self) -> pa.Table:
+        def read(self, **options: bool) -> pa.Table:
             reads[self.path] += 1
-            return super().read()
+            return super().read(**options)
 
     monkeypatch.setattr(pq, "ParquetFile", Counted)
     result = CliRunner().invoke(cli.commands, ["report", str(folder)], catch_exceptions=False)

@@ -30,7 +30,12 @@ from robustbench_aa.evaluation.inference import Predictor
 from robustbench_aa.evaluation.loop import Work, evaluate
 from robustbench_aa.store.shards import Store
 from robustbench_aa.support.optional import extra
-from robustbench_aa.support.process import full_float32, keep_freed_memory, thread_count
+from robustbench_aa.support.process import (
+    environment_variables,
+    full_float32,
+    keep_freed_memory,
+    thread_count,
+)
 from robustbench_aa.types import Failure
 
 if TYPE_CHECKING:
@@ -168,18 +173,8 @@ def _private() -> Iterator[None]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
-    if os.environ.get("RAY_ADDRESS"):
-        settings = {}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
+    with environment_variables({} if os.environ.get("RAY_ADDRESS") else settings):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _start(ray: Any) -> None:
