@@ -185,7 +185,7 @@ _EXPECTED = {
 
 
 def _first_of(errors: list[ErrorDetails]) -> SuiteError:
-    """Return the first error in words; missing fields come last, as a misspelt key explains one."""
+    """Return the first error as text; missing fields come last, as a misspelt key explains one."""
     missing = [str(error["loc"][0]) for error in errors if error["type"] == "missing"]
     if len(missing) == len(errors):
         return SuiteError(f"the suite lacks {' and '.join(missing)}")

@@ -1,4 +1,4 @@
-"""Who may import whom: the arrows of docs/architecture.md."""
+"""The import rules of docs/architecture.md."""
 
 from __future__ import annotations
 

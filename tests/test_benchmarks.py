@@ -54,7 +54,7 @@ def test_there_are_photographs_without_scikit_learn(
     assert (table["seconds"] > 0).all()
 
 
-def test_the_documents_have_the_coverages_that_were_simulated() -> None:
+def test_the_documents_have_the_simulated_coverages() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "coverage.csv")
     simulated = {
         (
@@ -81,21 +81,21 @@ def test_the_documents_have_the_coverages_that_were_simulated() -> None:
     assert documented <= simulated
 
 
-def test_the_documents_have_the_faults_that_were_brought_about() -> None:
+def test_the_documents_have_the_measured_faults() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "faults.csv")
     lines = (ROOT / "docs" / "reliability.md").read_text().splitlines()
-    start = lines.index("| fault | times | what was seen |")
+    start = lines.index("| fault | times | observation |")
     documented = []
     for line in lines[start + 2 :]:
         if not line:
             break
-        fault, times, _seen = (cell.strip() for cell in line.strip("|").split("|"))
+        fault, times, _observation = (cell.strip() for cell in line.strip("|").split("|"))
         documented.append((fault, int(times)))
     assert documented == [*zip(found["fault"], found["times"], strict=True)]
 
 
 def test_faults_are_survived(tmp_path: Path) -> None:
-    """A few times each, in a process that has never used torch, so that it can fork."""
+    """Run each fault a few times, in a process that has never used torch, so that it can fork."""
     faults = (
         "it is terminated (SIGTERM)",
         "report is killed at each rename",

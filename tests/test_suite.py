@@ -45,7 +45,7 @@ def test_a_file_sets_every_field_that_it_names(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_without_a_name_is_called_after_itself(tmp_path: Path) -> None:
+def test_a_suite_without_a_name_has_the_name_of_its_file(tmp_path: Path) -> None:
     assert read_suite(write(tmp_path, 'models = ["a"]\ndatasets = ["b"]')).name == "suite"
 
 

@@ -37,25 +37,25 @@ def test_training_seeds_are_members_of_their_model() -> None:
     assert groups(["a", "a-seed0", "a-seed1"]) == {n: [n] for n in ("a", "a-seed0", "a-seed1")}
 
 
-def of(module: nn.Module) -> Classifier:
+def classifier(module: nn.Module) -> Classifier:
     return Classifier(module, name="a", input_size=1, classes=2, preprocessing=PLAIN)
 
 
 def test_the_hash_of_weights_changes_with_each_of_them() -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).bfloat16()
-    hashes = {of(module).weights_sha256}
+    hashes = {classifier(module).weights_sha256}
     for tensor in module.state_dict().values():
         tensor.view(-1)[0] += 1
-        hashes.add(of(module).weights_sha256)
+        hashes.add(classifier(module).weights_sha256)
     assert len(hashes) == 1 + len(module.state_dict())
 
 
-def test_the_architecture_is_told_without_memory_addresses() -> None:
+def test_the_architecture_contains_no_memory_addresses() -> None:
     class Printed(nn.Linear):
         def extra_repr(self) -> str:
             return f"activation={object()}"
 
-    assert len({of(Printed(3, 2)).architecture() for _ in range(3)}) == 1
+    assert len({classifier(Printed(3, 2)).architecture() for _ in range(3)}) == 1
 
 
 def test_parameters_are_counted() -> None:

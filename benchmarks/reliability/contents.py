@@ -86,7 +86,7 @@ class DataSet(NamedTuple):
     """A data set of files.
 
     Attributes:
-        name: what it consists of.
+        name: its content, `pictures` or `arrays`.
         suite: a suite of one model, with places for a further one and for the folder.
         second: the further model.
         write: writes the files.
@@ -124,8 +124,8 @@ def exchanged(dataset: DataSet, keep_times: bool) -> Fault:
 
         _exchange(data, dataset.exchange, keep_times)
         refused = sandbox.benchmark(str(run), suite=both).wait()
-        said = "different pictures" if keep_times else "have changed since"
-        expect((refused.status, said in refused.last), (2, True), refused.last)
+        message = "different pictures" if keep_times else "have changed since"
+        expect((refused.status, message in refused.last), (2, True), refused.last)
         again = sandbox.benchmark(str(run), suite=both).wait()
         expect((again.status, again.last), (2, refused.last), "the same command again")
 

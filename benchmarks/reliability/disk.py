@@ -54,7 +54,7 @@ def each_call(error: str, finished: bool) -> Fault:
 
 
 def _check(sandbox: Sandbox, folder: Path, ended: Ended, where: str) -> None:
-    """Check that a command that met an error says so, or wrote the right tables nevertheless."""
+    """Check that a command reports its error, or wrote the right tables nevertheless."""
     if any("Traceback" in line for line in ended.lines):
         raise click.ClickException(f"{where}: a traceback, {ended.last}")
     if ended.status == 0:
@@ -105,14 +105,14 @@ def read_only(sandbox: Sandbox) -> Iterator[str]:
         expect((ended.status, "Read-only file system" in ended.last), (2, True), ended.last)
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         sandbox.check_resumes("sealed/run")
-        said = "'… (Read-only file system); choose another --output-dir'"
-        yield f"exit status {ended.status}, {said}"
+        message = "'… (Read-only file system); choose another --output-dir'"
+        yield f"exit status {ended.status}, {message}"
 
 
 FAULTS: dict[str, Fault] = {
     **{
-        f"{error} at each call of {what}": each_call(error, finished)
-        for finished, what in ((False, "a new run"), (True, "a finished run"))
+        f"{error} at each call of {run}": each_call(error, finished)
+        for finished, run in ((False, "a new run"), (True, "a finished run"))
         for error in ("EIO", "EMFILE", "ENOSPC")
     },
     "the disk is full": disk_full,

@@ -1,6 +1,6 @@
 """Break runs in every way, and compare: `python -m benchmarks.reliability.faults`.
 
-Every fault is brought about for real, in a process of its own. Afterwards the same command runs
+Every fault is caused for real, in a separate process. Afterwards the same command runs
 undisturbed, and its tables must be those of a run that was never disturbed, byte by byte. Another
 exit status than the expected one, or tables that differ, end the command with status 1.
 
@@ -59,7 +59,7 @@ def main(only: tuple[str, ...], quick: bool, output: Path) -> None:
             rows[name] = {"fault": name, "times": len(seen), "seen": seen[-1]}
             seconds = time.perf_counter() - start
             click.echo(f"{name}: {len(seen)} times in {seconds:.0f} s; {seen[-1]}")
-            write_table(pd.DataFrame([rows[of] for of in FAULTS if of in rows]), output)
+            write_table(pd.DataFrame([rows[fault] for fault in FAULTS if fault in rows]), output)
     click.echo(output)
 
 

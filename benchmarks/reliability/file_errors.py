@@ -89,9 +89,9 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
             injector.check("write", self.name)
             return super().write(content)
 
-    def opened(file: Any, mode: str = "r", *more: Any, **how: Any) -> Any:
+    def opened(file: Any, mode: str = "r", *more: Any, **options: Any) -> Any:
         if not injector.concerns(file):
-            return plain_open(file, mode, *more, **how)
+            return plain_open(file, mode, *more, **options)
         injector.check("open" if mode.startswith("r") else "create", file)
         kind = mode.replace("b", "").replace("t", "")
         raw = File(os.fspath(file), kind)
@@ -99,7 +99,7 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
         if "b" in mode:
             return buffered
         names = ("buffering", "encoding", "errors", "newline")
-        given = dict(zip(names, more, strict=False)) | how
+        given = dict(zip(names, more, strict=False)) | options
         given.pop("buffering", None)
         return io.TextIOWrapper(buffered, **given)
 
@@ -108,26 +108,26 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
 
 
 def _checked(call: Callable[..., Any], name: str, injector: Injector) -> Callable[..., Any]:
-    def checked(path: Any = ".", *more: Any, **how: Any) -> Any:
-        injector.check(name, _absolute(path, how))
-        return call(path, *more, **how)
+    def checked(path: Any = ".", *more: Any, **options: Any) -> Any:
+        injector.check(name, _absolute(path, options))
+        return call(path, *more, **options)
 
     return checked
 
 
-def _absolute(path: Any, how: Mapping[str, Any]) -> Any:
+def _absolute(path: Any, options: Mapping[str, Any]) -> Any:
     """Return the path that a call is about, also of one relative to an open directory."""
     if isinstance(path, int):
         return Path(f"/proc/self/fd/{path}").readlink()
-    if how.get("dir_fd") is not None:
-        return Path(f"/proc/self/fd/{how['dir_fd']}").readlink() / path
+    if options.get("dir_fd") is not None:
+        return Path(f"/proc/self/fd/{options['dir_fd']}").readlink() / path
     return path
 
 
 def _checked_open(call: Callable[..., int], injector: Injector) -> Callable[..., int]:
-    def checked(path: Any, flags: int, *more: Any, **how: Any) -> int:
-        injector.check("create" if flags & os.O_CREAT else "open", _absolute(path, how))
-        return call(path, flags, *more, **how)
+    def checked(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        injector.check("create" if flags & os.O_CREAT else "open", _absolute(path, options))
+        return call(path, flags, *more, **options)
 
     return checked
 
@@ -135,14 +135,14 @@ def _checked_open(call: Callable[..., int], injector: Injector) -> Callable[...,
 def _patch_parquet(opened: Callable[..., Any]) -> None:
     write, metadata, file = pq.write_table, pq.read_metadata, pq.ParquetFile
 
-    def write_table(table: Any, where: Any, **how: Any) -> None:
+    def write_table(table: Any, where: Any, **options: Any) -> None:
         with opened(where, "wb") as stream:
-            write(table, stream, **how)
+            write(table, stream, **options)
 
     # the base is a variable to mypy, since `pq.ParquetFile` is replaced below
     class ParquetFile(file):  # type: ignore[misc, valid-type]
-        def __init__(self, source: Any, **how: Any) -> None:
-            super().__init__(_stream(source), **how)
+        def __init__(self, source: Any, **options: Any) -> None:
+            super().__init__(_stream(source), **options)
 
     def _stream(source: Any) -> Any:
         return opened(source, "rb") if isinstance(source, str | os.PathLike) else source

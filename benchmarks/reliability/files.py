@@ -41,7 +41,7 @@ def damaged(change: Callable[[bytes], bytes], always: bool) -> Fault:
 
 
 def _name(file: Path) -> str:
-    """Return the part of a path that messages contain, whatever folder a command runs in."""
+    """Return the part of a path that messages contain in any working directory."""
     return "/".join(file.parts[file.parts.index("predictions") :])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from benchmarks.reliability.sandbox import FLAKY, Fault, Sandbox, expect, predictions, times
 
 assert "a kernel failed" in FLAKY
-SAID = "a kernel failed"
+MESSAGE = "a kernel failed"
 WITHOUT_KIND = {"RuntimeError", "ValueError"}
 """Exceptions of torch, whose text is shown without their kind."""
 
@@ -24,27 +24,27 @@ def exceptions() -> list[str]:
     return sorted(dict.fromkeys(found))
 
 
-def failing(fault: str, said: str, status: int = 1) -> Fault:
+def failing(fault: str, message: str, status: int = 1) -> Fault:
     """Return the fault of a model that goes wrong on some images.
 
     Args:
         fault: what the model does.
-        said: part of the last line of the command.
+        message: part of the last line of the command.
         status: its exit status.
     """
 
     def bring_about(sandbox: Sandbox) -> Iterator[str]:
-        yield _failed(sandbox, fault, said, status)
+        yield _failed(sandbox, fault, message, status)
 
     return bring_about
 
 
-def _failed(sandbox: Sandbox, fault: str, said: str, status: int) -> str:
+def _failed(sandbox: Sandbox, fault: str, message: str, status: int) -> str:
     output = "model"
     shutil.rmtree(sandbox.folder / output, ignore_errors=True)
     ended = sandbox.benchmark(output, environment={"FAULT": fault}).wait()
     expect(ended.status, status, f"{fault}: {ended.last}")
-    expect(said in ended.last, True, ended.last)
+    expect(message in ended.last, True, ended.last)
     run = sandbox.folder / output
     files = predictions(run)
     kept = times(files)
@@ -61,8 +61,8 @@ def raises(sandbox: Sandbox) -> Iterator[str]:
     """Let a model raise each exception of builtins on some images."""
     kinds = exceptions()
     for kind in kinds[:: sandbox.count(1, 20)]:
-        said = SAID if kind in WITHOUT_KIND else kind
-        yield _failed(sandbox, kind, said, 1)
+        message = MESSAGE if kind in WITHOUT_KIND else kind
+        yield _failed(sandbox, kind, message, 1)
 
 
 def exits(sandbox: Sandbox) -> Iterator[str]:

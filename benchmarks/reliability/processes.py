@@ -120,8 +120,8 @@ def at_once(sandbox: Sandbox) -> Iterator[str]:
     for place in range(sandbox.count(3)):
         output = f"twice{place}"
         commands = [sandbox.benchmark(output) for _ in range(2)]
-        ends = sorted((command.wait() for command in commands), key=lambda of: of.status)
-        expect([of.status for of in ends], [0, 2], str(ends))
+        ends = sorted((command.wait() for command in commands), key=lambda end: end.status)
+        expect([end.status for end in ends], [0, 2], str(ends))
         sandbox.check_resumes(output)
         yield f"the second: exit status 2, {ends[1].last!r}"
 

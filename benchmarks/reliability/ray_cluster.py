@@ -105,9 +105,9 @@ def _serve(driver: Connection) -> None:
 def node_lost(sandbox: Sandbox) -> Iterator[str]:
     """Remove one of a cluster's two nodes."""
     _need_ray()
-    # in a process of its own: Ray's threads would not survive the forks of this one
-    cluster, there = get_context("fork").Pipe()
-    process = get_context("fork").Process(target=_serve, args=(there,))
+    # in a separate process: Ray's threads would not survive the forks of this one
+    cluster, other_end = get_context("fork").Pipe()
+    process = get_context("fork").Process(target=_serve, args=(other_end,))
     process.start()
     try:
         command = sandbox.benchmark("node", *RAY, "--ray-address", cluster.recv())
@@ -143,8 +143,8 @@ def other_code(file: str, change: Callable[[str], str]) -> Fault:
         changed.write_text(change(text))
         output = f"skewed-{Path(file).stem}"
         ended = sandbox.benchmark(output, *RAY, environment={"PYTHONPATH": str(other)}).wait()
-        said = "has another package code" in ended.last
-        expect((ended.status, said), (2, True), ended.last)
+        refused = "has another package code" in ended.last
+        expect((ended.status, refused), (2, True), ended.last)
         expect(predictions(sandbox.folder / output), [], "predictions")
         sandbox.check_resumes(output, *RAY)
         yield "exit status 2, 'error: a Ray worker on … has another package code …'"

@@ -1,4 +1,4 @@
-"""A folder in which commands run in processes of their own, and the tables that they must write."""
+"""A folder in which commands run in separate processes, and the tables that they must write."""
 
 from __future__ import annotations
 
@@ -176,8 +176,8 @@ class Sandbox:
         self._started += 1
         errors = self.folder / f"errors-{self._started}.txt"
         errors.touch()
-        what = (self.folder, errors, arguments, before, environment or {})
-        process = _context.Process(target=_command, args=what)
+        process_arguments = (self.folder, errors, arguments, before, environment or {})
+        process = _context.Process(target=_command, args=process_arguments)
         process.start()
         return Command(process, errors)
 
@@ -228,7 +228,7 @@ class Sandbox:
 
 
 Fault = Callable[[Sandbox], Iterator[str]]
-"""Brings a fault about again and again, and yields what was seen each time."""
+"""A function that causes a fault repeatedly and yields the observation of each time."""
 
 
 def import_all() -> None:
@@ -266,14 +266,14 @@ def tables(run: Path) -> dict[str, bytes]:
     return {name: content for name, content in found.items() if name != DIFFERS}
 
 
-def expect(found: object, expected: object, what: str) -> None:
+def expect(found: object, expected: object, description: str) -> None:
     """Check a value.
 
     Raises:
         click.ClickException: it is another one.
     """
     if found != expected:
-        raise click.ClickException(f"{what}: {found!r} instead of {expected!r}")
+        raise click.ClickException(f"{description}: {found!r} instead of {expected!r}")
 
 
 def predictions(run: Path) -> list[Path]:

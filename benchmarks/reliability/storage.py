@@ -52,11 +52,11 @@ def _server(status: int, share: float, latency: float) -> Iterator[dict[str, str
     for package in ("moto", "s3fs", "upath", "tenacity"):
         if not importlib.util.find_spec(package):
             raise Unavailable(f"{package} is not installed")
-    here, there = get_context("fork").Pipe()
-    process = get_context("fork").Process(target=_serve, args=(there, status, share, latency))
+    receiver, sender = get_context("fork").Pipe()
+    process = get_context("fork").Process(target=_serve, args=(sender, status, share, latency))
     process.start()
     try:
-        url = f"http://127.0.0.1:{here.recv()}"
+        url = f"http://127.0.0.1:{receiver.recv()}"
         yield {
             "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "anybody",

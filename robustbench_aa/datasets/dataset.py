@@ -84,7 +84,7 @@ class Dataset(Protocol):
 
     @property
     def geometry(self) -> str:
-        """The square of a picture that models see, in words."""
+        """A description of the crop of a picture that models see."""
 
     @property
     def sha256(self) -> str:

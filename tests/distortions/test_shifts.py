@@ -16,7 +16,7 @@ from robustbench_aa.errors import UnknownName
 from robustbench_aa.types import Distortion
 
 
-def test_every_shift_is_there_once_in_reading_order() -> None:
+def test_every_shift_occurs_once_in_reading_order() -> None:
     image = torch.arange(2 * 3 * 8 * 8).view(2, 3, 8, 8)
     frames = circular_shifts(image, reach=2)
     assert frames.shape == (2, 25, 3, 8, 8)
@@ -63,7 +63,7 @@ def test_the_diagonal_goes_from_corner_to_corner() -> None:
     assert frames[0, :, 0, 0, 0].tolist() == frames[0, :, 1, 0, 0].tolist() == list(range(33))
 
 
-def test_circular_shifts_are_of_the_middle() -> None:
+def test_circular_shifts_move_the_centre_crop() -> None:
     frames = shift(photographs(1), "circular", 224, draws(0, 1))
     assert frames.shape == (1, 81, 3, 224, 224)
     assert frames[0, 40, :2, 0, 0].tolist() == [16, 16]

@@ -45,7 +45,7 @@ A = make_classifier("a")
         ({"models": ["digits:resnet@lpf3", "digits:resnet@lpf3-seed1"]}, r"seed1 is named twice"),
     ],
 )
-def test_a_request_that_cannot_be_met_is_told_in_a_line(
+def test_an_impossible_request_is_refused_in_one_line(
     tmp_path: Path, suite: dict[str, object], message: str
 ) -> None:
     given = {"models": [A], "datasets": ["digits-c"]} | suite
@@ -61,7 +61,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str) -> N
         prepare(Suite([A], ["digits"]), tmp_path / "run", device)
 
 
-def test_a_batch_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_batch_size_of_zero_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch size 0 is too small"):
         prepare(Suite([A], ["digits"]), tmp_path / "run").run(Inference(0))
     assert not (tmp_path / "run").exists()
@@ -89,7 +89,7 @@ def renamed(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, name="digits-c-again")  # type: ignore[type-var]
 
 
-def test_a_selection_measures_just_that(tmp_path: Path) -> None:
+def test_a_selection_measures_only_the_selected_cells(tmp_path: Path) -> None:
     suite = Suite([A], ["digits-c"], corruptions=["contrast", "pixelate"], severities=[1, 5])
     cells = [str(cell.distortion) for cell in prepare(suite, tmp_path).cells]
     assert cells == ["contrast/1", "contrast/5", "pixelate/1", "pixelate/5"]
@@ -174,7 +174,7 @@ def test_corruptions_need_a_size_with_severities(photographs_folder: str, tmp_pa
         prepare(Suite([sized("a", 16, 20)], ["imagenet-c-live"], **own), tmp_path / "run")
 
 
-def test_cells_that_are_not_there_are_named_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_missing_cells_are_named_before_a_model_is_loaded(tmp_path: Path) -> None:
     for severity in (1, 2):
         folder = tmp_path / "c" / "fog" / str(severity) / "n01440764"
         folder.mkdir(parents=True)

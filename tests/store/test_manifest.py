@@ -45,7 +45,7 @@ def manifest(**changes: object) -> Manifest:
     return Manifest(**(given | changes))  # type: ignore[arg-type]
 
 
-def test_it_survives_the_file(tmp_path: Path) -> None:
+def test_a_manifest_is_the_same_after_writing_and_reading(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(manifest().to_json())
     assert Manifest.read(tmp_path) == manifest()
     assert Manifest.read(tmp_path / "nowhere") is None
@@ -67,7 +67,7 @@ def test_it_survives_the_file(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_run_json_with_families_is_read_as_one_of_today(family: str, cell: Distortion) -> None:
+def test_a_run_json_with_families_is_read(family: str, cell: Distortion) -> None:
     today = asdict(cell) | {"frames": 2}
     earlier = {key: today[key] for key in today if key not in ("kind", "group", "role")}
     content = {"datasets": {"a": {"distortions": [earlier | {"family": family}]}}}
@@ -152,7 +152,7 @@ def test_another_version_is_not_continued(tmp_path: Path) -> None:
         Manifest.read(tmp_path)
 
 
-def test_a_file_of_before_there_were_commands_is_read(tmp_path: Path) -> None:
+def test_a_file_without_a_command_is_read(tmp_path: Path) -> None:
     content = json.loads(manifest().to_json())
     for key in ("decoded", "command"):
         del content[key]
@@ -161,7 +161,7 @@ def test_a_file_of_before_there_were_commands_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ETIMEDOUT])
-def test_a_file_that_cannot_be_read_now_is_not_given_up(
+def test_a_temporary_read_error_of_run_json_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     (tmp_path / "run.json").write_text(manifest().to_json())

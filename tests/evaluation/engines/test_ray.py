@@ -1,4 +1,4 @@
-"""Several processes make the same predictions, and a worker that dies costs nothing."""
+"""Several processes make the same predictions; a worker that dies loses nothing."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def workers_of(driver: int) -> list[int]:
     return [pid for pid in descendants(driver) if pid in workers]
 
 
-def test_a_worker_that_is_killed_costs_nothing(place: Path) -> None:
+def test_a_killed_worker_loses_nothing(place: Path) -> None:
     process = subprocess.Popen(
         command("killed", "--engine", "ray"), cwd=place, stderr=subprocess.PIPE, text=True
     )
@@ -158,7 +158,7 @@ def test_a_signal_ends_it_as_without_ray(
     )
 
 
-def test_a_cluster_that_does_not_answer_is_told_of(place: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported(place: Path) -> None:
     found = finished(place, "none", "--engine", "ray", "--ray-address", "127.0.0.1:1")
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1].startswith("error: no Ray cluster at 127.0.0.1:1")
@@ -176,7 +176,7 @@ def descendants(process: int) -> list[int]:
     parents = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()[1:]]
     found = [process]
     for parent in found:
-        found += [pid for pid, of in parents if of == parent]
+        found += [pid for pid, process_parent in parents if process_parent == parent]
     return found
 
 
@@ -206,7 +206,7 @@ LOOPBACK = {
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of sockets")
 def test_a_ray_that_is_started_here_listens_on_loopback_alone(place: Path) -> None:
-    environment = {name: of for name, of in os.environ.items() if name != "RAY_ADDRESS"}
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     process = subprocess.Popen(
         command("sockets", "--engine", "ray", "--limit", "4"),
         cwd=place,
@@ -277,7 +277,7 @@ def test_a_worker_with_other_code_is_refused_by_name(place: Path) -> None:
     assert not list((place / "skewed").rglob("*.parquet"))
 
 
-def test_whatever_pixels_depend_on_is_part_of_a_signature() -> None:
+def test_a_signature_contains_everything_that_pixels_depend_on() -> None:
     opened = {name: open_dataset(name) for name in ("digits-c", "digits-p")}
     ours = engine.signature(opened)
     engine.check_signature(ours, dict(ours))
