@@ -203,7 +203,8 @@ def prepare(
     if suite.baseline is not None and suite.baseline not in names:
         raise UnknownName("baseline (a model of the suite)", suite.baseline, names)
     manifest = _manifest(suite, classifiers, datasets, command)
-    store = Store.continued(open_directory(output_dir), manifest)
+    store = Store(open_directory(output_dir), manifest)
+    store.join_earlier()
     store.check_kinds()
     cells = {
         name: [cell for cell in store.cells(name) if cell.distortion in chosen[name]]

@@ -171,8 +171,8 @@ def _check_readable(path: Path, error: Exception) -> None:
 
 def read_predictions(
     source: Path | io.BytesIO, path: Path, layout: Layout, identity: Mapping[str, Any]
-) -> pa.Table:
-    """Return the predictions of a file after checking that they are whole and valid.
+) -> tuple[pa.Table, Content]:
+    """Return the predictions of a file and their digests after checking that they are valid.
 
     Args:
         source: the file, or its content.
@@ -186,8 +186,8 @@ def read_predictions(
     """
     try:
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            text = (file.schema_arrow.metadata or {})[FOOTER]
-            if json.loads(text)["identity"] != identity:
+            footer = json.loads((file.schema_arrow.metadata or {})[FOOTER])
+            if footer["identity"] != identity:
                 raise DamagedShard(f"prediction file {path} belongs to another run")
             if file.schema_arrow.remove_metadata() != layout.schema:
                 raise DamagedShard(f"prediction file {path} has unexpected columns")
@@ -202,8 +202,7 @@ def read_predictions(
     problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
     if problem:
         raise DamagedShard(f"prediction file {path} has {problem}")
-    # a file holds its footer twice, and the table comes with the copy that nothing has checked
-    return table.replace_schema_metadata({FOOTER: text})
+    return table, Content(*(str(footer.get(name, "")) for name in Content._fields))
 
 
 def problem_of(table: pa.Table, layout: Layout) -> str | None:

@@ -7,7 +7,6 @@ depend on, so that neither a torn write nor predictions of other weights, data o
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -23,7 +22,6 @@ from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError
 from robustbench_aa.store.limits import check_size
 from robustbench_aa.store.manifest import RUN, Manifest
 from robustbench_aa.store.predictions import (
-    FOOTER,
     Content,
     Layout,
     are_distinct,
@@ -33,13 +31,7 @@ from robustbench_aa.store.predictions import (
     write_predictions,
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
-from robustbench_aa.store.storage import (
-    each,
-    patiently,
-    readable,
-    unwritable,
-    write_whole,
-)
+from robustbench_aa.store.storage import each, patiently, readable, unwritable, write_whole
 from robustbench_aa.types import Distortion, Shard, kind, shards
 
 NO_CONTENT = Content()
@@ -93,17 +85,6 @@ class Store:
         store = cls(directory, manifest)
         store.check_kinds()
         check_size(directory, manifest)
-        return store
-
-    @classmethod
-    def continued(cls, directory: Path, manifest: Manifest) -> Store:
-        """Open a new run, or an existing one to continue it, without writing anything.
-
-        Raises:
-            RunError: the existing run contradicts the manifest.
-        """
-        store = cls(directory, manifest)
-        store.join_earlier()
         return store
 
     def join_earlier(self) -> None:
@@ -165,19 +146,20 @@ class Store:
         Raises:
             SuiteError: two data sets are of one kind, or have different images; names both.
         """
-        first = next(iter(self.manifest.datasets))
-        for name, described in self.manifest.datasets.items():
-            own_kind = kind(cell.distortion for cell in self.cells(name))
-            other = self.kinds()[own_kind]
-            if other != name:
+        kinds = self.kinds()
+        images = {name: _images(entry) for name, entry in self.manifest.datasets.items()}
+        first = next(iter(images))
+        for name in images:
+            measured = kind(cell.distortion for cell in self.cells(name))
+            if kinds[measured] != name:
                 raise SuiteError(
-                    f"{name} and {other} both measure {own_kind}; give them an --output-dir each"
+                    f"{name} and {kinds[measured]} both measure {measured}; give them an "
+                    "--output-dir each"
                 )
-            one, two = _images(self.manifest.datasets[first]), _images(described)
-            if one != two:
+            if images[name] != images[first]:
                 raise SuiteError(
-                    f"{first} has {one} and {name} has {two}, which cannot share a leaderboard; "
-                    "give them an --output-dir each"
+                    f"{first} has {images[first]} and {name} has {images[name]}, which cannot "
+                    "share a leaderboard; give them an --output-dir each"
                 )
 
     def shards(self, dataset: str) -> list[Shard]:
@@ -202,14 +184,11 @@ class Store:
             StoreError: the file cannot be read now.
         """
         try:
-            table = self.read_shard(model, cell, shard)
+            _, content = self._read(model, cell, shard)
         except DamagedShard as error:
             _log.warning("%s; the shard counts as missing and will be evaluated again", error)
             return None
-        if table is None:
-            return None
-        footer = json.loads(table.schema.metadata[FOOTER])
-        return Content(*(str(footer.get(name, "")) for name in Content._fields))
+        return content
 
     def commit(
         self,
@@ -301,9 +280,15 @@ class Store:
             DamagedShard: the file is damaged, or belongs to another run; names it.
             StoreError: the file cannot be read now.
         """
+        table, _ = self._read(model, cell, shard)
+        return table
+
+    def _read(
+        self, model: str, cell: Cell, shard: Shard
+    ) -> tuple[pa.Table, Content] | tuple[None, None]:
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
-            return None
+            return None, None
         layout = self._layout(model, cell, shard)
         return read_predictions(source, path, layout, self._identity(model, cell, shard))
 

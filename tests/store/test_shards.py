@@ -167,7 +167,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(RunError, match=r"cannot write to .*; choose another --output-dir"):
-            Store.continued(place, manifest()).write_manifest()
+            Store(place, manifest()).write_manifest()
 
 
 def test_a_full_disk_leaves_nothing_behind_and_is_named(
