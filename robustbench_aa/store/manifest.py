@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_aa.errors import RunError, cause
-from robustbench_aa.store.schema import LARGEST, check_run, with_kinds
+from robustbench_aa.store.schema import LARGEST, check_run
 from robustbench_aa.store.storage import patiently
 from robustbench_aa.support.files import read_text
 
@@ -69,7 +69,7 @@ class Manifest:
         path = directory / RUN
         try:
             text = patiently(path, lambda: read_text(path, LARGEST))
-            content = with_kinds(json.loads(text, parse_constant=_refuse))
+            content = json.loads(text, parse_constant=_refuse)
             if content["schema"] == SCHEMA_VERSION:
                 check_run(content)
                 return cls(**content)

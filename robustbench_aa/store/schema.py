@@ -167,31 +167,6 @@ def distortion_of(entry: Mapping[str, Any]) -> Distortion:
     return Distortion(**{name: entry[name] for name in _DISTORTION})
 
 
-def with_kinds(content: Any) -> Any:
-    """Return the content of a `run.json` with today's entries in place of the earlier `family`.
-
-    Anything else that is wrong stays, for `check_run` to refuse.
-    """
-    datasets = content.get("datasets") if isinstance(content, dict) else None
-    for dataset in datasets.values() if isinstance(datasets, dict) else ():
-        entries = dataset.get("distortions") if isinstance(dataset, dict) else None
-        for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and "family" in entry:
-                entry |= _from_family(entry.pop("family"), entry.get("name"))
-    return content
-
-
-def _from_family(family: Any, name: Any) -> dict[str, Any]:
-    if family in ("perturbation", "perturbation_extra"):
-        role = "counted" if family == "perturbation" else "holdout"
-        return {"kind": "perturbation", "group": family, "role": role}
-    if family == "shift":
-        return {"kind": "shift", "group": "", "role": "counted"}
-    if family == "clean":
-        return {"kind": "clean", "group": "clean", "role": "counted"}
-    return {"kind": "corruption", "group": family, "role": corruption_role(str(name))}
-
-
 def check_run(content: Mapping[str, Any]) -> None:
     """Check the content of a `run.json`, as JSON gives it.
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_aa import types
 from robustbench_aa.errors import RunError
 from robustbench_aa.store.manifest import Manifest
-from robustbench_aa.store.schema import with_kinds
 from robustbench_aa.types import Distortion
 
 HERE = Path("runs/x")
@@ -49,40 +47,6 @@ def test_a_manifest_is_the_same_after_writing_and_reading(tmp_path: Path) -> Non
     (tmp_path / "run.json").write_text(manifest().to_json())
     assert Manifest.read(tmp_path) == manifest()
     assert Manifest.read(tmp_path / "nowhere") is None
-
-
-@pytest.mark.parametrize(
-    ("family", "cell"),
-    [
-        ("clean", types.CLEAN),
-        ("noise", Distortion("corruption", "shot_noise", 1, group="noise", role="counted")),
-        ("extra", Distortion("corruption", "spatter", 2, group="extra", role="holdout")),
-        ("extra", Distortion("corruption", "mine", 2, group="extra", role="other")),
-        ("perturbation", Distortion("perturbation", "tilt", group="perturbation")),
-        (
-            "perturbation_extra",
-            Distortion("perturbation", "shear", group="perturbation_extra", role="holdout"),
-        ),
-        ("shift", Distortion("shift", "crops")),
-    ],
-    ids=str,
-)
-def test_a_run_json_with_families_is_read(family: str, cell: Distortion) -> None:
-    today = asdict(cell) | {"frames": 2}
-    earlier = {key: today[key] for key in today if key not in ("kind", "group", "role")}
-    content = {"datasets": {"a": {"distortions": [earlier | {"family": family}]}}}
-    assert with_kinds(content) == {"datasets": {"a": {"distortions": [today]}}}
-
-
-def test_a_run_json_with_families_can_be_continued(tmp_path: Path) -> None:
-    content = json.loads(manifest().to_json())
-    for entry in content["datasets"]["digits"]["distortions"]:
-        entry["family"] = entry.pop("kind")
-        del entry["group"], entry["role"]
-    (tmp_path / "run.json").write_text(json.dumps(content))
-    earlier = Manifest.read(tmp_path)
-    assert earlier == manifest()
-    assert manifest().joined(earlier, HERE) == manifest()
 
 
 def test_a_corruption_cannot_claim_a_role_in_published_means(tmp_path: Path) -> None:
