@@ -142,8 +142,8 @@ def test_each_call_on_files_of_a_directory_can_fail(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from benchmarks.reliability.file_errors import fail_at
-place, told = Path(sys.argv[1]), []
-fail_at(place, sys.argv[2], int(sys.argv[3]), told.append)
+place, failed = Path(sys.argv[1]), []
+fail_at(place, sys.argv[2], int(sys.argv[3]), failed.append)
 Path(sys.argv[1] + "-beside").write_text("never fails")
 try:
     (place / "a").write_text("text")
@@ -151,7 +151,7 @@ try:
     (place / "b").read_text()
     print("nothing")
 except OSError as error:
-    print(error.strerror, told[0].partition(" ")[0])
+    print(error.strerror, failed[0].partition(" ")[0])
 """
     seen = []
     for error in ("EIO", "EMFILE", "ENOSPC"):

@@ -70,9 +70,8 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
     injector = Injector(directory, error, place, failed)
     plain_open = io.open
     for name in CALLS["EIO"]:
-        if name not in ("open", "create", "read", "write"):
+        if name not in ("create", "read", "write"):
             setattr(os, name, _checked(getattr(os, name), name, injector))
-    os.open = _checked_open(os.open, injector)
 
     class File(io.FileIO):
         """A file whose reads and writes are counted."""
@@ -109,7 +108,8 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
 
 def _checked(call: Callable[..., Any], name: str, injector: Injector) -> Callable[..., Any]:
     def checked(path: Any = ".", *more: Any, **options: Any) -> Any:
-        injector.check(name, _absolute(path, options))
+        creates = name == "open" and more[0] & os.O_CREAT
+        injector.check("create" if creates else name, _absolute(path, options))
         return call(path, *more, **options)
 
     return checked
@@ -122,14 +122,6 @@ def _absolute(path: Any, options: Mapping[str, Any]) -> Any:
     if options.get("dir_fd") is not None:
         return Path(f"/proc/self/fd/{options['dir_fd']}").readlink() / path
     return path
-
-
-def _checked_open(call: Callable[..., int], injector: Injector) -> Callable[..., int]:
-    def checked(path: Any, flags: int, *more: Any, **options: Any) -> int:
-        injector.check("create" if flags & os.O_CREAT else "open", _absolute(path, options))
-        return call(path, flags, *more, **options)
-
-    return checked
 
 
 def _patch_parquet(opened: Callable[..., Any]) -> None:

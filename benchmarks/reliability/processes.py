@@ -13,34 +13,30 @@ from functools import partial
 
 from benchmarks.reliability.sandbox import Command, Ended, Fault, Sandbox, expect
 
-RESUMES = "the same command resumes"
 
-
-def signalled(numbers: tuple[signal.Signals, ...], times: int, status: int) -> Fault:
-    """Return the fault of a process that gets signals at random moments.
+def signalled(
+    sandbox: Sandbox, numbers: tuple[signal.Signals, ...], times: int, status: int
+) -> Iterator[str]:
+    """Send signals to a process at random moments.
 
     Args:
         numbers: sent one after the other.
         times: how often.
         status: the expected exit status.
     """
-
-    def fault(sandbox: Sandbox) -> Iterator[str]:
-        output, received = f"signal{numbers[0]}-{len(numbers)}", 0
-        while received < sandbox.count(times):
-            ended = _interrupted(sandbox, output, numbers)
-            if not ended.status:  # the command was faster; the next one starts from nothing
-                sandbox.check_resumes(output)
-                shutil.rmtree(sandbox.folder / output)
-                continue
-            expect(ended.status, status, f"{output}: {ended.last}")
-            if status > 0:
-                expect(sum(line.startswith("error:") for line in ended.lines), 1, str(ended.lines))
-            received += 1
-            yield f"exit status {ended.status}" + (f", {ended.last!r}" if status > 0 else "")
-        sandbox.check_resumes(output)
-
-    return fault
+    output, received = f"signal{numbers[0]}-{len(numbers)}", 0
+    while received < sandbox.count(times):
+        ended = _interrupted(sandbox, output, numbers)
+        if not ended.status:  # the command was faster; the next one starts from nothing
+            sandbox.check_resumes(output)
+            shutil.rmtree(sandbox.folder / output)
+            continue
+        expect(ended.status, status, f"{output}: {ended.last}")
+        if status > 0:
+            expect(sum(line.startswith("error:") for line in ended.lines), 1, str(ended.lines))
+        received += 1
+        yield f"exit status {ended.status}" + (f", {ended.last!r}" if status > 0 else "")
+    sandbox.check_resumes(output)
 
 
 def _interrupted(sandbox: Sandbox, output: str, numbers: tuple[signal.Signals, ...]) -> Ended:
@@ -127,11 +123,16 @@ def at_once(sandbox: Sandbox) -> Iterator[str]:
 
 
 FAULTS: dict[str, Fault] = {
-    "a process is killed (SIGKILL)": signalled((signal.SIGKILL,), 200, -signal.SIGKILL),
-    "it is interrupted (SIGINT)": signalled((signal.SIGINT,), 10, 130),
-    "it is terminated (SIGTERM)": signalled((signal.SIGTERM,), 10, 143),
-    # in this order: of two that are pending, Python handles the one with the lower number first
-    "SIGINT and SIGTERM in a row": signalled((signal.SIGINT, signal.SIGTERM), 10, 130),
+    **{
+        name: partial(signalled, numbers=numbers, times=times, status=status)
+        for name, numbers, times, status in (
+            ("a process is killed (SIGKILL)", (signal.SIGKILL,), 200, -signal.SIGKILL),
+            ("it is interrupted (SIGINT)", (signal.SIGINT,), 10, 130),
+            ("it is terminated (SIGTERM)", (signal.SIGTERM,), 10, 143),
+            # in this order: of two pending signals, Python handles the lower number first
+            ("SIGINT and SIGTERM in a row", (signal.SIGINT, signal.SIGTERM), 10, 130),
+        )
+    },
     "merge is killed at each rename": merge_killed,
     "report is killed at each rename": report_killed,
     "two runs at once": at_once,

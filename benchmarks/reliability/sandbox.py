@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -229,6 +230,17 @@ class Sandbox:
 
 Fault = Callable[[Sandbox], Iterator[str]]
 """A function that causes a fault repeatedly and yields the observation of each time."""
+
+
+def need(*packages: str) -> None:
+    """Check that optional packages are installed.
+
+    Raises:
+        Unavailable: one is missing.
+    """
+    for package in packages:
+        if not importlib.util.find_spec(package):
+            raise Unavailable(f"{package} is not installed")
 
 
 def import_all() -> None:
