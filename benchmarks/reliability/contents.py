@@ -59,12 +59,10 @@ def write_pictures(folder: Path) -> None:
 
 def exchange_pictures(folder: Path) -> None:
     """Exchange the pictures of severities 1 and 2."""
-    one, two = folder / "fog" / "1", folder / "fog" / "2"
-    for name in CLASSES:
-        first, second = one / name / "a.bmp", two / name / "a.bmp"
-        contents = first.read_bytes(), second.read_bytes()
-        first.write_bytes(contents[1])
-        second.write_bytes(contents[0])
+    one, two, spare = (folder / "fog" / name for name in ("1", "2", "spare"))
+    one.rename(spare)
+    two.rename(one)
+    spare.rename(two)
 
 
 def write_array(folder: Path) -> None:
@@ -135,11 +133,7 @@ def exchanged(sandbox: Sandbox, dataset: DataSet, keep_times: bool) -> Iterator[
             if folder.name != first:
                 shutil.rmtree(folder)
     sandbox.check_resumes(str(run), suite=both, where=run)
-    yield f"exit status 2, {_without(refused.last, sandbox.folder)!r}"
-
-
-def _without(text: str, folder: Path) -> str:
-    return text.replace(f"{folder}{os.sep}", "")
+    yield f"exit status 2, {refused.last.replace(f'{sandbox.folder}{os.sep}', '')!r}"
 
 
 def _exchange(data: Path, exchange: Callable[[Path], None], keep_times: bool) -> None:

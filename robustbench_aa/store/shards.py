@@ -53,11 +53,6 @@ def _has_predictions(folder: Path) -> bool:
     return next(iter(folder.rglob("*.parquet")), None) is not None
 
 
-def _images(described: Mapping[str, Any]) -> str:
-    """Return a phrase for the images of a data set."""
-    return f"{described['collection']} of {described['classes']} classes"
-
-
 class Store:
     """The prediction files of one run.
 
@@ -147,7 +142,10 @@ class Store:
             SuiteError: two data sets are of one kind, or have different images; names both.
         """
         kinds = self.kinds()
-        images = {name: _images(entry) for name, entry in self.manifest.datasets.items()}
+        images = {
+            name: f"{entry['collection']} of {entry['classes']} classes"
+            for name, entry in self.manifest.datasets.items()
+        }
         first = next(iter(images))
         for name in images:
             measured = kind(cell.distortion for cell in self.cells(name))
