@@ -60,7 +60,7 @@ def cut_photographs(size: int) -> torch.Tensor:
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Lets torch compute on so many."""
+    """Let torch compute on this number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

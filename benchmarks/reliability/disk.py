@@ -50,7 +50,7 @@ def each_call(sandbox: Sandbox, error: str, finished: bool) -> Iterator[str]:
 
 
 def _check(sandbox: Sandbox, folder: Path, ended: Ended, where: str) -> None:
-    """Check that a command reports its error, or wrote the right tables nevertheless."""
+    """Check that a command reports its error or has written the right tables."""
     if any("Traceback" in line for line in ended.lines):
         raise click.ClickException(f"{where}: a traceback, {ended.last}")
     if ended.status == 0:

@@ -26,7 +26,7 @@ def exceptions() -> list[str]:
 
 
 def failing(sandbox: Sandbox, fault: str, message: str, status: int = 1) -> Iterator[str]:
-    """Let a model go wrong on some images.
+    """Let a model fail on some images.
 
     Args:
         fault: what the model does.

@@ -63,11 +63,11 @@ def kill_at_rename(rename: int) -> None:
 
 
 def at_each_rename(start: Callable[[Callable[[], None]], Command], step: int = 1) -> Iterator[None]:
-    """Start a command again and again and kill it at its first rename, its second, and so on.
+    """Start a command repeatedly, and kill it at its first rename, its second, and so on.
 
     Args:
         start: starts the command; its argument is to be called in the process first.
-        step: only every so many renames.
+        step: the distance between two renames at which it is killed.
     """
     for rename in range(0, 10_000, step):
         ended = start(partial(kill_at_rename, rename)).wait()

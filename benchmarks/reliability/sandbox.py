@@ -75,7 +75,7 @@ _context = get_context("fork")
 
 
 class Unavailable(Exception):
-    """A fault that cannot be brought about on this machine."""
+    """A fault that this machine cannot cause."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Sandbox:
 
     Attributes:
         folder: where commands run.
-        quick: whether a fault is brought about only a few times.
+        quick: whether each fault is caused only a few times.
         seconds: how long the undisturbed benchmark takes.
     """
 
@@ -158,7 +158,7 @@ class Sandbox:
         self.expected[suite] = tables(self.folder / output)
 
     def count(self, times: int, quick: int = 1) -> int:
-        """Return how often a fault is brought about."""
+        """Return how often a fault is caused."""
         return quick if self.quick else times
 
     def run(
