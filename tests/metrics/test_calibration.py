@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from robustbench_aa.metrics.calibration import expected_calibration_error as ece
 
 
-def test_by_hand() -> None:
+def test_the_calibration_error_of_an_example() -> None:
     confidence = np.array([0.95, 0.97, 0.5, 0.5, 1.0])
     correct = np.array([True, False, True, False, True])
     # bins (14/15, 1] and (7/15, 8/15]: |2 − 2.92| and |1 − 1.0|
