@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,7 +35,7 @@ def benchmark(suite: str, output_dir: str | None, **options: Any) -> int:
     """
     changes = {name: options.pop(name) for name in FIELDS if name in options}
     given = {name: value for name, value in changes.items() if value not in (None, ())}
-    chosen = dataclasses.replace(read_suite(suite), **given)
+    chosen = read_suite(suite).with_values(given)
     run = _evaluate(chosen, output_dir or f"runs/{chosen.name}", **options)
     return print_report(run) if run else 0
 
@@ -62,8 +61,8 @@ def evaluate(output_dir: str, **options: Any) -> int:
     if run is None:
         return 0
     tables = run.tables()
-    for dataset in suite.datasets:
-        console().print(dataset_table(tables, dataset))
+    for selection in suite.selections():
+        console().print(dataset_table(tables, selection.name))
     print_warnings(tables)
     print_next_step(run)
     return print_failures(run)
