@@ -186,7 +186,9 @@ class Suite:
 
     def with_values(self, values: Mapping[str, Any]) -> Suite:
         """Return the suite with other values, which also replace those of single data sets."""
-        replaced = {name: () if name != "limit" else None for name in SELECTING if name in values}
+        replaced: dict[str, Any] = {
+            name: () if name != "limit" else None for name in SELECTING if name in values
+        }
         datasets = [
             dataclasses.replace(entry, **replaced) if isinstance(entry, Selection) else entry
             for entry in self.datasets

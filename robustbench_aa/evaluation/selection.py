@@ -94,6 +94,9 @@ def _has(dataset: Dataset, choice: Choice) -> bool:
 def _check_effect(suite: Suite, name: str, choice: Choice, datasets: Mapping[str, Dataset]) -> None:
     """Check that a value of the suite applies to a data set."""
     those = [one.name for one in suite.selections() if _has(datasets[one.name], choice)]
+    clean = any(CLEAN in dataset.distortions for dataset in datasets.values())
+    if not those and clean and list(getattr(suite, name)) == [CLEAN.name]:
+        return
     if not those:
         raise UsageError(
             f"{' and '.join(datasets)} has no {choice.noun}s to choose from; leave out "
@@ -153,19 +156,18 @@ def _chosen_corruptions(
         )
     ]
     if not found:
-        raise UsageError(_no_clean(dataset))
+        raise UsageError(
+            f"data set {dataset.name} has no clean images, and nothing else is asked of it; leave "
+            "it out"
+        )
     return found
 
 
 def _no_clean(dataset: Dataset) -> str:
-    remedy = (
-        "add the data set image-folder, whose images are clean"
-        if dataset.collection == PHOTOGRAPHS
-        else "choose a data set that distorts clean images itself"
-    )
-    return (
-        f"data set {dataset.name} has no clean images; leave out the corruption clean, or {remedy}"
-    )
+    remedy = "choose a data set that distorts clean images itself"
+    if dataset.collection == PHOTOGRAPHS:
+        remedy = "add the data set image-folder, whose images are clean"
+    return f"data set {dataset.name} has no clean images; {remedy}, or leave out clean"
 
 
 def _check_names(noun: str, names: Sequence[str], known: Iterable[str], dataset: Dataset) -> None:
@@ -181,7 +183,7 @@ def _check_files(asked: Sequence[Distortion], dataset: Dataset) -> None:
     missing = [distortion for distortion in asked if distortion in dataset.missing]
     if missing:
         others = f" nor {len(missing) - 1} more" if len(missing) > 1 else ""
-        flags = {choice.kind: choice.flag for choice in reversed(CHOICES.values())}
+        flags = {choice.kind: choice.flag for choice in reversed([*CHOICES.values()])}
         raise UsageError(
             f"{dataset.name} has no {dataset.missing[missing[0]]}{others}; fetch what is missing "
             f"or name what is there by {flags.get(missing[0].kind, '--corruption')}"
