@@ -341,11 +341,10 @@ def _line(text: str, key: str | int, *within: str | int) -> int:
     found = re.search(start.format(r"\[*"), text, re.MULTILINE)
     place = found.start() if found else 0
     if within:
-        headers = [
-            match.start() for match in re.finditer(start.format(r"\[\["), text, re.MULTILINE)
-        ]
-        tables = headers or [match.start() for match in re.finditer("{", text[place:])]
-        place = tables[int(within[0])] + (0 if headers else place)
+        header = re.compile(start.format(r"\[\["), re.MULTILINE)
+        tables = [*header.finditer(text)] or [*re.compile("{").finditer(text, place)]
+        before = tables[: int(within[0]) + 1]
+        place = before[-1].start() if before else place
     if len(within) > 1:
         found = re.search(rf"\b{re.escape(str(within[1]))}\b[\"']?[ \t]*=", text[place:])
         place += found.start() if found else 0

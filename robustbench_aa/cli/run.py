@@ -13,7 +13,13 @@ from robustbench_aa.cli.options import (
     running_options,
     suite_options,
 )
-from robustbench_aa.cli.report import print_failures, print_next_step, print_report, print_warnings
+from robustbench_aa.cli.report import (
+    print_failures,
+    print_next_step,
+    print_notes,
+    print_report,
+    print_warnings,
+)
 from robustbench_aa.errors import UsageError
 from robustbench_aa.suite import FIELDS, Suite, read_suite
 
@@ -63,6 +69,7 @@ def evaluate(output_dir: str, **options: Any) -> int:
     tables = run.tables()
     for selection in suite.selections():
         console().print(dataset_table(tables, selection.name))
+    print_notes(tables)
     print_warnings(tables)
     print_next_step(run)
     return print_failures(run)
