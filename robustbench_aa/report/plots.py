@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from robustbench_aa.report.cell_tables import at_common_severities
 from robustbench_aa.report.leaderboard import ranking_column
+from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.types import CLEAN, Distortion, counted, training_seed
 
@@ -330,7 +331,7 @@ PLOTS = {
 
 def draw_plots(tables: Tables) -> dict[str, Plot]:
     """Draw every plot for which the tables contain the values, and return them by name."""
-    names = sorted(set(tables.intervals["model"]))
+    names = sorted(own_rows(tables.leaderboard)["model"])
     variants = ({"linestyle": line, "color": colour} for line, colour in product(LINES, COLOURS))
     styles = dict(zip(names, cycle(variants), strict=False))
     plots = {}
