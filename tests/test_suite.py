@@ -188,6 +188,8 @@ def key_row(name: str, field: FieldInfo) -> str:
     value = {str: "string", int: "whole number", bool: "true or false"}[value_type(field)]
     if is_list(field):
         value = "list of strings" if value == "string" else "list of whole numbers"
+    if field is FIELDS["datasets"]:
+        value = "list of strings or tables"
     default = "required" if field.is_required() else json.dumps(field.default)
     shown = {"required": "required", "null": "", "[]": ""}.get(default, f"`{default}`")
     return f"| `{name}` | {value} | {shown} | {field.description} |"
