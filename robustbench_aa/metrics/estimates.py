@@ -64,7 +64,9 @@ class Sample:
     def by_image(self) -> MeansByKind:
         """The values of each single image."""
         return {
-            kind: CellMeans(part.wrong, part.agreement, part.flips, part.top5_distance)
+            kind: CellMeans(
+                part.wrong, part.agreement, part.flips, part.top5_distance, part.selected
+            )
             for kind, part in self.outcomes.items()
         }
 
@@ -117,6 +119,7 @@ def _extreme(means: CellMeans, failing: float) -> CellMeans:
         agreement=filled(means.agreement, 1.0 - failing),
         flips=filled(means.flips, failing),
         top5_distance=filled(means.top5_distance, failing * TOP5_LARGEST),
+        selected=means.selected,
     )
 
 

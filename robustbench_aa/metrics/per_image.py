@@ -5,8 +5,8 @@ Every metric is computed from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,26 @@ from robustbench_aa.metrics.flip_rate import (
 )
 from robustbench_aa.store.predictions import RANKING
 from robustbench_aa.store.shards import Store
-from robustbench_aa.types import Distortion, counted, groups
+from robustbench_aa.types import CLEAN, Distortion, counted, groups
+
+
+def subset_of(
+    cells: Iterable[Distortion], selected: Collection[Distortion] | None
+) -> list[Distortion] | None:
+    """Return the distortions of a subset, without clean images.
+
+    Args:
+        cells: distortions of a data set.
+        selected: those that the run asked for; None for all.
+
+    Returns:
+        The selected distortions if they lack any that the data set's means count, otherwise None.
+        No published metric is about a subset.
+    """
+    cells = list(cells)
+    if selected is None or set(counted(cells)) - {CLEAN} <= set(selected):
+        return None
+    return [cell for cell in cells if cell in selected and cell != CLEAN]
 
 
 @dataclass(frozen=True)
@@ -39,6 +58,7 @@ class Outcomes:
             the run kept rankings.
         ece: expected calibration error over all images, by corruption or clean [1].
         diagonal: mean probability of the true class, by the shift protocol `diagonal` [frames].
+        selected: distortions that the run asked for; None for all.
     """
 
     wrong: Mapping[Distortion, np.ndarray]
@@ -48,6 +68,7 @@ class Outcomes:
     zipf_distance: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     ece: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     diagonal: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    selected: Collection[Distortion] | None = None
 
     @property
     def images(self) -> int:
@@ -56,23 +77,47 @@ class Outcomes:
 
     @property
     def complete(self) -> bool:
-        """Whether no distortion is missing. Hold-outs may be."""
+        """Whether no distortion is missing. Hold-outs beside a whole data set may be."""
         return not self.missing
 
     @property
     def missing(self) -> list[Distortion]:
-        """The counted distortions that were not evaluated on every image."""
-        return [cell for cell in counted(self.wrong) if np.isnan(self.wrong[cell]).any()]
+        """The distortions that the run asked for and the means count, if incomplete."""
+        needed = counted(self.wrong) if self.subset is None else [CLEAN, *self.subset]
+        return [
+            cell
+            for cell in needed
+            if cell in self.wrong and self.selects(cell) and np.isnan(self.wrong[cell]).any()
+        ]
+
+    @property
+    def subset(self) -> list[Distortion] | None:
+        """The distortions of a subset, as `subset_of` returns them; None for a whole data set."""
+        return subset_of(self.wrong, self.selected)
+
+    def selects(self, cell: Distortion) -> bool:
+        """Return whether the run asked for a distortion."""
+        return self.selected is None or cell in self.selected
+
+    def shown(self, cell: Distortion) -> bool:
+        """Return whether tables list a distortion: the run asked for it, or has predictions."""
+        return self.selects(cell) or not np.isnan(self.wrong[cell]).all()
 
     def counted(self) -> list[Distortion]:
-        """Return the corruptions that the data set's mean counts."""
-        return [cell for cell in counted(self.wrong) if cell.severity]
+        """Return the corruptions that the mean over the data set, or over its subset, counts."""
+        cells = counted(self.wrong) if self.subset is None else self.subset
+        return [cell for cell in cells if cell.severity]
 
     def mean_ece(self, cells: Iterable[Distortion]) -> float:
         """Return the mean of the calibration errors under some distortions."""
         return float(np.mean([self.ece[cell].item() for cell in cells]))
 
 
+TABLES = (
+    *("wrong", "agreement", "flips", "top5_distance", "zipf_distance"),
+    *("ece", "diagonal"),
+)
+"""The fields of `Outcomes` with values by distortion."""
 POOLED = ("ece", "diagonal")
 """Outcomes over all images together."""
 OutcomesByKind = Mapping[str, Outcomes]
@@ -117,16 +162,16 @@ def read_models(store: Store) -> dict[str, Model]:
 def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
     """Return the means over networks, image by image; NaN in a cell that any network lacks."""
     means = {}
-    for table in fields(Outcomes):
-        tables = [getattr(outcome, table.name) for outcome in outcomes]
-        means[table.name] = {
+    for name in TABLES:
+        tables = [getattr(outcome, name) for outcome in outcomes]
+        means[name] = {
             cell: np.mean([by_cell[cell] for by_cell in tables], axis=0) for cell in tables[0]
         }
-    return Outcomes(**means)
+    return Outcomes(**means, selected=outcomes[0].selected)
 
 
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
-    tables: dict[str, dict[Distortion, np.ndarray]] = {f.name: {} for f in fields(Outcomes)}
+    tables: dict[str, dict[Distortion, np.ndarray]] = {name: {} for name in TABLES}
     images = store.manifest.datasets[dataset]["images"]
     for cell in store.cells(dataset):
         measurement = _measurement(cell.distortion, store.manifest.keep_ranking)
@@ -142,7 +187,7 @@ def _read(store: Store, model: str, dataset: str) -> Outcomes:
             outcomes = measurement.compute(cell.distortion, *columns)
         for name, values in outcomes.items():
             tables[name][cell.distortion] = values
-    return Outcomes(**tables)
+    return Outcomes(**tables, selected=store.selected(dataset))
 
 
 def _by_image(column: pd.Series, images: int) -> np.ndarray:

@@ -125,6 +125,12 @@ class Store:
             for entry in self.manifest.datasets[dataset]["distortions"]
         ]
 
+    def selected(self, dataset: str) -> frozenset[Distortion]:
+        """Return the distortions of a data set that the sessions of the run asked for."""
+        known = {str(cell.distortion): cell.distortion for cell in self.cells(dataset)}
+        asked = self.manifest.selected.get(dataset, known)
+        return frozenset(known[name] for name in asked)
+
     def kinds(self) -> dict[str, str]:
         """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`."""
         return {
