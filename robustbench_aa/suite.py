@@ -29,6 +29,18 @@ else:
         name: str
 
 
+@runtime_checkable
+class DatasetObject(Protocol):
+    """A data set that is given in Python instead of a name."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables and files."""
+
+    def open(self, request: Any) -> Any:
+        """Open the data set."""
+
+
 SHIPPED = Path(__file__).with_name("suites")
 MAX_BYTES = 2**20
 """Largest size of a suite's file."""
@@ -47,6 +59,10 @@ Count = Annotated[int, Field(ge=1, lt=2**63)]
 class Suite:
     """Models × data sets × seed.
 
+    >>> import robustbench_aa as rb
+    >>> rb.Suite(["digits:resnet@lpf3"], ["digits-c", "digits-shift"], limit=100).seed
+    0
+
     Each field is declared here once: it is a key of a suite's TOML file, an argument in Python and,
     but for the name, an option of the command line. The options take their help from the
     docstrings below, and their flags from the strings in `Annotated` or else from the field's name.
@@ -57,7 +73,7 @@ class Suite:
 
     models: Annotated[Sequence[str | Classifier], "--model", "-m"]
     """Models to evaluate, as SOURCE:NAME[@WEIGHTS]."""
-    datasets: Annotated[Sequence[str], "--dataset", "-d"]
+    datasets: Annotated[Sequence[str | DatasetObject], "--dataset", "-d"]
     """Data sets to evaluate on, at most one of a kind."""
     name: str | None = None
     """Name of the suite and of its run's folder; None for a suite that was given by options."""
@@ -99,8 +115,8 @@ class Suite:
     @field_validator("models", "datasets")
     @classmethod
     def _distinct(
-        cls, entries: Sequence[str | Classifier], field: ValidationInfo
-    ) -> Sequence[str | Classifier]:
+        cls, entries: Sequence[str | Classifier | DatasetObject], field: ValidationInfo
+    ) -> Sequence[str | Classifier | DatasetObject]:
         noun = "model" if field.field_name == "models" else "data set"
         if not entries:
             raise ValueError(f"nothing to measure: name at least one {noun}")
@@ -143,6 +159,10 @@ def shipped_suites() -> list[str]:
 
 def read_suite(name: str) -> Suite:
     """Read a suite by its shipped name or from a path that ends in `.toml`.
+
+    >>> import robustbench_aa as rb
+    >>> rb.read_suite("digits").name
+    'digits'
 
     Raises:
         UnknownName: No such suite is shipped.
@@ -208,13 +228,19 @@ def _explain(key: str, error: ErrorDetails) -> str:
     if context.get("ge") == 1:
         return f"{key} {_shown(error['input'])} leaves nothing to measure; use at least 1"
     expected = _EXPECTED[value_type(FIELDS[key]), is_list(FIELDS[key])]
+    if is_list(FIELDS[key]) and len(error["loc"]) == 1 and isinstance(error["input"], str | int):
+        return f"{key} must be {expected}; give [{_shown(error['input'])}]"
     if error["type"] in ("greater_than_equal", "less_than"):
         return f"{key} must be {expected} of 64 bits"
+    if type(error["input"]).__module__ != "builtins":
+        expected += {"models": " or classifiers", "datasets": " or data sets"}.get(key, "")
     relation = "not" if len(error["loc"]) == 1 else "but contains"
     return f"{key} must be {expected}, {relation} {_shown(error['input'])}"
 
 
 def _shown(value: Any) -> str:
+    if type(value).__module__ != "builtins":
+        return f"a {type(value).__name__}"
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # Python refuses to print numbers of thousands of digits

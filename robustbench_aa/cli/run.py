@@ -62,7 +62,7 @@ def evaluate(output_dir: str, **options: Any) -> int:
     if run is None:
         return 0
     tables = run.tables()
-    for dataset in suite.datasets:
+    for dataset in map(str, suite.datasets):
         console().print(dataset_table(tables, dataset))
     print_warnings(tables)
     print_next_step(run)

@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from robustbench_aa.datasets import Dataset, Request, open_dataset
+from robustbench_aa.datasets import Dataset, Request, open_datasets
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
@@ -118,45 +118,6 @@ class Session:
         return batch.frames[0].permute(0, 2, 3, 1).numpy()
 
 
-def benchmark(
-    models: Sequence[str | Classifier],
-    datasets: Sequence[str],
-    output_dir: str | os.PathLike[str],
-    *,
-    baseline: str | None = None,
-    seed: int = 0,
-    limit: int | None = None,
-    data_dir: str | None = None,
-    inference: Inference = PLAIN,
-    workers: int | None = None,
-    device: str | None = None,
-) -> Run:
-    """Evaluate models on data sets and write the report; the same call again resumes.
-
-    The models' modules (mode, device, memory format) and torch's settings are afterwards as they
-    were before.
-
-    Args:
-        models: Specifications such as `digits:resnet@lpf3`, or classifiers.
-        datasets: Names of data sets.
-        output_dir: Directory of the run, or its URL in an object storage.
-        baseline: The model that CE is relative to.
-        seed: Seed of the distortions.
-        limit: Evaluate at most this many images of each data set.
-        data_dir: Folder of data sets that are files. None means their environment variables.
-        inference: How frames go through the models: batch size, mixed precision, compilation.
-        workers: Number of threads that decode pictures. None means one for each core.
-        device: A torch device. None means a GPU if there is one, otherwise the CPU.
-
-    Raises:
-        UsageError: The request cannot be met; nothing has been written.
-    """
-    suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit, data_dir=data_dir)
-    run = prepare(suite, output_dir, device, workers=workers).run(inference)
-    run.report()
-    return run
-
-
 def prepare(
     suite: Suite,
     output_dir: str | os.PathLike[str],
@@ -190,12 +151,12 @@ def prepare(
         stored_jpeg=suite.stored_jpeg,
         workers=workers or cores(),
     )
-    datasets = {name: open_dataset(name, request) for name in suite.datasets}
+    datasets = open_datasets(suite.datasets, request)
     chosen = {name: _chosen(suite, dataset) for name, dataset in datasets.items()}
     classifiers = _load_models(suite.models)
     if suite.own_preprocessing:
         request = dataclasses.replace(request, geometry=_own_geometry(classifiers.values()))
-        datasets = {name: open_dataset(name, request) for name in suite.datasets}
+        datasets = open_datasets(suite.datasets, request)
     for classifier in classifiers.values():
         for dataset in datasets.values():
             _check_fit(classifier, dataset)
