@@ -108,8 +108,8 @@ def perturb(
         index: As in `corrupt`.
 
     Returns:
-        Sequences of F frames, on the same device: a tensor [N, F, 3, size, size] or
-        [F, 3, size, size], or an array with the channels last.
+        Tensor [N, F, 3, size, size] or [F, 3, size, size], or an array with the channels last, on
+        the device of the images. The number of frames F depends on the perturbation.
 
     Raises:
         UnknownName: There is no such perturbation.

@@ -31,14 +31,10 @@ class Run:
 
     >>> import tempfile
     >>> import robustbench_aa as rb
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> run = rb.benchmark(["digits:resnet@lpf3-seed0"], ["digits-c"], folder.name, limit=5,
-    ...                    corruptions=["fog"], severities=[1])
-    >>> again = rb.Run(folder.name)
-    >>> again.table("corruptions").dropna(subset="error")[["corruption", "severity", "images"]]
-      corruption  severity  images
-    1        fog         1       5
-    >>> folder.cleanup()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = rb.benchmark(["digits:resnet@lpf3-seed0"], ["digits"], folder, limit=5)
+    ...     rb.Run(folder).table("intervals")["metric"].tolist()
+    ['clean_error']
 
     Args:
         directory: Directory of the run, or its URL in an object storage.

@@ -228,14 +228,14 @@ def _explain(key: str, error: ErrorDetails) -> str:
     if context.get("ge") == 1:
         return f"{key} {_shown(error['input'])} leaves nothing to measure; use at least 1"
     expected = _EXPECTED[value_type(FIELDS[key]), is_list(FIELDS[key])]
-    if is_list(FIELDS[key]) and len(error["loc"]) == 1 and isinstance(error["input"], str | int):
-        return f"{key} must be {expected}; give [{_shown(error['input'])}]"
     if error["type"] in ("greater_than_equal", "less_than"):
         return f"{key} must be {expected} of 64 bits"
     if type(error["input"]).__module__ != "builtins":
         expected += {"models": " or classifiers", "datasets": " or data sets"}.get(key, "")
     relation = "not" if len(error["loc"]) == 1 else "but contains"
-    return f"{key} must be {expected}, {relation} {_shown(error['input'])}"
+    single = relation == "not" and is_list(FIELDS[key]) and isinstance(error["input"], str | int)
+    advice = f"; give [{_shown(error['input'])}]" if single else ""
+    return f"{key} must be {expected}, {relation} {_shown(error['input'])}{advice}"
 
 
 def _shown(value: Any) -> str:

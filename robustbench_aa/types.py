@@ -282,9 +282,7 @@ class Classifier:
             raise UsageError(f"a classifier needs a name without outer spaces, not {name!r}")
         if not isinstance(self.module, nn.Module):
             found = type(self.module).__name__
-            raise UsageError(
-                f"the module of classifier {name} is a {found}; give a torch.nn.Module"
-            )
+            raise UsageError(f"classifier {name} has a {found} as module; give a torch.nn.Module")
         for noun in ("input_size", "classes"):
             number = whole_number(f"{noun} of classifier {name}", getattr(self, noun), least=1)
             object.__setattr__(self, noun, number)

@@ -36,6 +36,7 @@ def results_first(board: pd.DataFrame) -> pd.DataFrame:
     """
     ranking = ranking_column(board)
     first = ["rank", "model", ranking, f"{ranking}_low", f"{ranking}_high"]
-    spreads = [f"{name}_std" for name in value_columns(board)]
-    rest = [name for name in board if name not in (*first, *spreads, *COUNTS)]
-    return board[[name for name in (*first, *rest, *spreads, *COUNTS) if name in board]]
+    others = {*first, *COUNTS, *(f"{name}_std" for name in value_columns(board))}
+    metrics = [*first, *(name for name in board if name not in others)]
+    spreads = [f"{name}_std" for name in metrics]
+    return board[[name for name in (*metrics, *spreads, *COUNTS) if name in board]]

@@ -48,8 +48,8 @@ def register_corruption(
 
     The function takes images [B, 3, H, W] float32 in [0, 1], a source of random numbers, and the
     parameters of the severity. It returns images of the same shape; values outside [0, 1] are
-    clamped. `draws.uniform(*shape)` returns numbers [B, *shape] in [0, 1), and
-    `draws.normal(*shape)` standard normal ones, which depend on seed, corruption and image alone.
+    clamped. `draws.uniform(1, H, W)` returns numbers [B, 1, H, W] in [0, 1), and `draws.normal`
+    standard normal ones. They depend on seed, corruption and image alone.
 
     Raises:
         UsageError: There are not five severities, or the package has a corruption of this name.
