@@ -27,7 +27,15 @@ LONGEST = 2000
 
 
 class RobustbenchError(Exception):
-    """The root of this package's errors."""
+    """The root of this package's errors.
+
+    >>> import robustbench_aa as rb
+    >>> try:
+    ...     rb.load_model("digits:resnext")
+    ... except rb.RobustbenchError as error:
+    ...     print(error)
+    unknown digits model 'resnext'; did you mean resnet?
+    """
 
     exit_status: ClassVar[int] = 1
 

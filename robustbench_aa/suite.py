@@ -38,6 +38,18 @@ else:
         name: str
 
 
+@runtime_checkable
+class DatasetObject(Protocol):
+    """A data set that is given in Python instead of a name."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables and files."""
+
+    def open(self, request: Any) -> Any:
+        """Open the data set."""
+
+
 SHIPPED = Path(__file__).with_name("suites")
 MAX_BYTES = 2**20
 """Largest size of a suite's file."""
@@ -94,6 +106,10 @@ SELECTING = tuple(name for name in SELECTION_FIELDS if name != "name")
 class Suite:
     """Models × data sets × seed.
 
+    >>> import robustbench_aa as rb
+    >>> rb.Suite(["digits:resnet@lpf3"], ["digits-c", "digits-shift"], limit=100).seed
+    0
+
     Each field is declared here once: it is a key of a suite's TOML file, an argument in Python and,
     but for the name, an option of the command line. The options take their help from the
     docstrings below, and their flags from the strings in `Annotated` or else from the field's name.
@@ -104,7 +120,7 @@ class Suite:
 
     models: Annotated[Sequence[str | Classifier], "--model", "-m"]
     """Models to evaluate, as SOURCE:NAME[@WEIGHTS]."""
-    datasets: Annotated[Sequence[str | InstanceOf[Selection]], "--dataset", "-d"]
+    datasets: Annotated[Sequence[str | InstanceOf[Selection] | DatasetObject], "--dataset", "-d"]
     """Data sets to evaluate on, at most one of each kind."""
     name: str | None = None
     """Name of the suite and of its run's folder; by default the name of its file."""
@@ -162,8 +178,8 @@ class Suite:
     @field_validator("models", "datasets")
     @classmethod
     def _distinct(
-        cls, entries: Sequence[str | Classifier | Selection], field: ValidationInfo
-    ) -> Sequence[str | Classifier | Selection]:
+        cls, entries: Sequence[str | Classifier | Selection | DatasetObject], field: ValidationInfo
+    ) -> Sequence[str | Classifier | Selection | DatasetObject]:
         noun = "model" if field.field_name == "models" else "data set"
         if not entries:
             raise ValueError(f"nothing to measure: name at least one {noun}")
@@ -182,7 +198,12 @@ class Suite:
 
     def selections(self) -> list[Selection]:
         """Return every data set with the values that are its own."""
-        return [Selection(entry) if isinstance(entry, str) else entry for entry in self.datasets]
+        return [
+            entry
+            if isinstance(entry, Selection)
+            else Selection(entry if isinstance(entry, str) else entry.name)
+            for entry in self.datasets
+        ]
 
     def with_values(self, values: Mapping[str, Any]) -> Suite:
         """Return the suite with other values, which also replace those of single data sets."""
@@ -221,6 +242,10 @@ def shipped_suites() -> list[str]:
 
 def read_suite(name: str) -> Suite:
     """Read a suite by its shipped name or from a path that ends in `.toml`.
+
+    >>> import robustbench_aa as rb
+    >>> rb.read_suite("digits").name
+    'digits'
 
     Raises:
         UnknownName: No such suite is shipped.
@@ -317,11 +342,17 @@ def _explain(key: str, field: FieldInfo, error: ErrorDetails) -> str:
     expected = _EXPECTED[value_type(field), is_list(field)]
     if error["type"] in ("greater_than_equal", "less_than"):
         return f"{key} must be {expected} of 64 bits"
+    if type(error["input"]).__module__ != "builtins":
+        expected += {"models": " or classifiers", "datasets": " or data sets"}.get(key, "")
     relation = "not" if len(error["loc"]) == 1 else "but contains"
-    return f"{key} must be {expected}, {relation} {_shown(error['input'])}"
+    single = relation == "not" and is_list(FIELDS[key]) and isinstance(error["input"], str | int)
+    advice = f"; give [{_shown(error['input'])}]" if single else ""
+    return f"{key} must be {expected}, {relation} {_shown(error['input'])}{advice}"
 
 
 def _shown(value: Any) -> str:
+    if type(value).__module__ != "builtins":
+        return f"a {type(value).__name__}"
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # Python refuses to print numbers of thousands of digits

@@ -52,6 +52,7 @@ LIMIT = 5
 ADDED = {  # commands that are run, and options that make them quick
     "make": "-n",
     "export": "",
+    "robustbench-aa --import my_things.py": f"--limit {LIMIT}",
     "robustbench-aa antialias": "",
     "robustbench-aa benchmark": f"--limit {LIMIT}",
     "robustbench-aa compare": "",

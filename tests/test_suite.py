@@ -128,7 +128,7 @@ def test_an_error_in_a_file_names_its_line(tmp_path: Path, text: str, message: s
         ({"seed": -(2**63) - 1}, "^seed must be a whole number of 64 bits$"),
         ({"shard_size": 0}, "^shard_size 0 leaves nothing to measure"),
         ({"models": [1]}, "^models must be a list of strings, but contains 1$"),
-        ({"datasets": "digits"}, "^datasets must be a list of strings, not 'digits'$"),
+        ({"datasets": "digits"}, r"^datasets must be .* strings, not 'digits'; give \['digits'\]$"),
         ({"sede": 1}, "^unknown key 'sede'; did you mean seed"),
         ({"name": ".."}, "^name '..' is a path"),
     ],

@@ -102,6 +102,10 @@ def antialias(
 ) -> Classifier:
     """Convert a classifier to its anti-aliased form; the original stays unchanged.
 
+    >>> import robustbench_aa as rb
+    >>> rb.antialias(rb.load_model("digits:resnet@baseline-seed0"), filter_size=3).name
+    'digits:resnet@baseline+lpf3-seed0'
+
     Args:
         classifier: Any convolutional network.
         filter_size, first_conv, max_pool_kernel, padding_mode: See `Conversion`.

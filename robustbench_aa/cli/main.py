@@ -13,12 +13,22 @@ import click
 
 from robustbench_aa.cli import data, doctor, models, report, run
 from robustbench_aa.errors import RobustbenchError, cause
+from robustbench_aa.support.scripts import import_script
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="robustbench-aa")
-def commands() -> None:
+@click.option(
+    "--import",
+    "scripts",
+    metavar="FILE",
+    multiple=True,
+    help="Python file that defines corruptions, data sets or models to use (repeatable).",
+)
+def commands(scripts: tuple[str, ...]) -> None:
     """Measure the robustness of image classifiers and how anti-aliasing changes it."""
+    for script in scripts:
+        import_script(script)
 
 
 for command in (

@@ -29,6 +29,10 @@ class Inference:
     Only `amp_dtype` moves predictions; the other settings change the speed, and ties between
     classes at most.
 
+    >>> import robustbench_aa as rb
+    >>> rb.Inference(batch_size=64, channels_last=True).amp_dtype is None
+    True
+
     Attributes:
         batch_size: Frames that go through a model at once; halved when memory runs out.
         amp_dtype: `bfloat16` or `float16` for torch's autocast. None means float32 throughout.

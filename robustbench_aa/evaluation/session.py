@@ -118,45 +118,6 @@ class Session:
         return batch.frames[0].permute(0, 2, 3, 1).numpy()
 
 
-def benchmark(
-    models: Sequence[str | Classifier],
-    datasets: Sequence[str | Selection],
-    output_dir: str | os.PathLike[str],
-    *,
-    baseline: str | None = None,
-    seed: int = 0,
-    limit: int | None = None,
-    data_dir: str | None = None,
-    inference: Inference = PLAIN,
-    workers: int | None = None,
-    device: str | None = None,
-) -> Run:
-    """Evaluate models on data sets and write the report; the same call again resumes.
-
-    The models' modules (mode, device, memory format) and torch's settings are afterwards as they
-    were before.
-
-    Args:
-        models: Specifications such as `digits:resnet@lpf3`, or classifiers.
-        datasets: Names of data sets, or selections of their distortions and images.
-        output_dir: Directory of the run, or its URL in an object storage.
-        baseline: The model that CE is relative to.
-        seed: Seed of the distortions.
-        limit: Evaluate at most this many images of each data set.
-        data_dir: Folder of data sets that are files. None means their environment variables.
-        inference: How frames go through the models: batch size, mixed precision, compilation.
-        workers: Number of threads that decode pictures. None means one for each core.
-        device: A torch device. None means a GPU if there is one, otherwise the CPU.
-
-    Raises:
-        UsageError: The request cannot be met; nothing has been written.
-    """
-    suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit, data_dir=data_dir)
-    run = prepare(suite, output_dir, device, workers=workers).run(inference)
-    run.report()
-    return run
-
-
 def prepare(
     suite: Suite,
     output_dir: str | os.PathLike[str],
@@ -219,12 +180,15 @@ def prepare(
 
 
 def _open_datasets(suite: Suite, request: Request) -> dict[str, Dataset]:
-    return {
-        one.name: open_dataset(
-            one.name, dataclasses.replace(request, limit=one.limit or suite.limit)
+    """Open a suite's data sets, each with its own limit, and return them by name."""
+    opened = [
+        open_dataset(
+            one.name if isinstance(entry, Selection) else entry,
+            dataclasses.replace(request, limit=one.limit or suite.limit),
         )
-        for one in suite.selections()
-    }
+        for entry, one in zip(suite.datasets, suite.selections(), strict=True)
+    ]
+    return {dataset.name: dataset for dataset in opened}
 
 
 def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:

@@ -10,7 +10,7 @@ from robustbench_aa.errors import UsageError
 from robustbench_aa.support.registry import Registry
 from robustbench_aa.types import Classifier, training_seed
 
-__all__ = ["SOURCES", "Source", "expand", "known_models", "load"]
+__all__ = ["SOURCES", "Source", "expand", "known_models", "load", "load_model"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ SOURCES.register("onnx", Source("onnx"))
 def load(specification: str) -> Classifier:
     """Load a model in evaluation mode.
 
+    >>> import robustbench_aa as rb
+    >>> model = rb.load_model("digits:resnet@lpf3")
+    >>> model.name, model.input_size, model.classes
+    ('digits:resnet@lpf3-seed0', 32, 10)
+
     Args:
         specification: `SOURCE:NAME[@WEIGHTS]`. Weights are a name of the source, a path to a
             `.safetensors` or `.pth` file, or `random`. If a model has several training seeds and
@@ -63,6 +68,10 @@ def load(specification: str) -> Classifier:
     """
     source, name, weights = _parse(specification)
     return SOURCES[source].load(name, weights)
+
+
+load_model = load
+"""The public name; `load` remains as another one."""
 
 
 def expand(specification: str) -> list[str]:
