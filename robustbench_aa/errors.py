@@ -53,7 +53,7 @@ class UnknownName(UsageError):
 
     def __init__(self, noun: str, name: object, choices: Iterable[str]) -> None:
         known = [str(choice) for choice in choices]
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        near = near_matches(str(name), known)
         listed = known if len(known) <= LISTED else [*known[:LISTED], "…"]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(listed)}"
         super().__init__(f"unknown {noun} {str(name)!r}; {hint}")
@@ -111,6 +111,17 @@ class DatasetError(RobustbenchError):
 
 class ModelError(RobustbenchError):
     """A classifier that does not return finite logits of its shape."""
+
+
+def near_matches(name: str, choices: Iterable[str]) -> list[str]:
+    """Return the choices that a mistyped name may mean, at most three, the nearest first.
+
+    >>> near_matches("Digits_C", ["digits-p", "digits-c", "imagenet-c"])
+    ['digits-c', 'digits-p']
+    """
+    folded = {choice.casefold(): choice for choice in reversed([*choices])}
+    near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    return [folded[match] for match in near]
 
 
 def one_line(text: str) -> str:

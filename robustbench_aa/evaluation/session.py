@@ -22,7 +22,7 @@ from robustbench_aa.evaluation.engines import ENGINES
 from robustbench_aa.evaluation.identity import dataset_identity, model_identity, with_provenance
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.loop import Work, plan
-from robustbench_aa.models import expand, load
+from robustbench_aa.models import load_all
 from robustbench_aa.run import Run
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.schema import check_run
@@ -192,7 +192,7 @@ def prepare(
     )
     datasets = {name: open_dataset(name, request) for name in suite.datasets}
     chosen = {name: _chosen(suite, dataset) for name, dataset in datasets.items()}
-    classifiers = _load_models(suite.models)
+    classifiers, specifications = load_all(suite.models)
     if suite.own_preprocessing:
         request = dataclasses.replace(request, geometry=_own_geometry(classifiers.values()))
         datasets = {name: open_dataset(name, request) for name in suite.datasets}
@@ -202,7 +202,7 @@ def prepare(
     names = groups(classifiers)
     if suite.baseline is not None and suite.baseline not in names:
         raise UnknownName("baseline (a model of the suite)", suite.baseline, names)
-    manifest = _manifest(suite, classifiers, datasets, command)
+    manifest = _manifest(suite, classifiers, specifications, datasets, command)
     store = Store.continued(open_directory(output_dir), manifest)
     store.check_kinds()
     cells = {
@@ -217,19 +217,10 @@ def prepare(
     return Session(store, classifiers, datasets, [*chain(*cells.values())], work, device)
 
 
-def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:
-    classifiers: dict[str, Classifier] = {}
-    for model in models:
-        for classifier in map(load, expand(model)) if isinstance(model, str) else [model]:
-            if classifier.name in classifiers:
-                raise SuiteError(f"model {classifier.name} is named twice; leave one out")
-            classifiers[classifier.name] = classifier
-    return classifiers
-
-
 def _manifest(
     suite: Suite,
     classifiers: Mapping[str, Classifier],
+    specifications: Mapping[str, str],
     datasets: Mapping[str, Dataset],
     command: str | None,
 ) -> Manifest:
@@ -245,6 +236,7 @@ def _manifest(
         keep_ranking=suite.keep_ranking,
         command=command,
         subset=bool(suite.corruptions or suite.severities or suite.perturbations),
+        specifications=dict(specifications),
     )
     try:
         check_run(json.loads(manifest.to_json()))

@@ -40,8 +40,9 @@ class Manifest:
         command: the command line of the latest session; None for a session in Python.
         profile: seconds of each stage in the latest session that measured them.
         subset: whether the latest session evaluated only some of the distortions.
+        specifications: the specification of each model that has a short name.
 
-    The environment, the decoded images and the command are recorded but not compared: machines
+    The specifications, the environment, the decoded images and the command are recorded but not compared: machines
     with different decoders may share a run, and its report shows the difference.
     """
 
@@ -58,6 +59,7 @@ class Manifest:
     command: str | None = None
     profile: dict[str, float] = field(default_factory=dict)
     subset: bool = False
+    specifications: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
@@ -117,7 +119,27 @@ class Manifest:
             datasets=earlier.datasets | self.datasets,
             decoded=earlier.decoded | self.decoded,
             profile=self.profile or earlier.profile,
+            specifications=earlier.specifications | self.specifications,
         )
+
+    def check_names(self, earlier: Manifest, directory: Path) -> None:
+        """Check that a new name is not one of a model that an earlier manifest has already.
+
+        Raises:
+            RunError: the same model, with the same specification and identity, has another name.
+        """
+        held = {earlier.specification(name): name for name in earlier.models}
+        for name in [name for name in self.models if name not in earlier.models]:
+            other = held.get(self.specification(name))
+            if other is not None and earlier.models[other] == self.models[name]:
+                raise RunError(
+                    f"{directory} holds {self.specification(name)} as {other!r}, not {name!r}; "
+                    f"name it {other!r}, or choose another --output-dir"
+                )
+
+    def specification(self, name: str) -> str:
+        """Return the specification of a model, which is its name unless it has a short one."""
+        return self.specifications.get(name, name)
 
     def contradiction(self, other: Manifest) -> str | None:
         """Return why predictions of another run cannot be mixed with this one's, or None."""

@@ -112,6 +112,7 @@ class RunEntry(_Entry):
     command: Annotated[str, AfterValidator(_own_command)] | None = None
     profile: Annotated[dict[str, Seconds], BeforeValidator(_few)] = {}
     subset: bool = False
+    specifications: dict[str, Text] = {}
 
 
 class ModelEntry(_Entry):
@@ -203,6 +204,9 @@ def check_run(content: Mapping[str, Any]) -> None:
         raise ValueError(f"nested more than {DEEPEST} levels deep")
     json.dumps(content, ensure_ascii=False).encode()  # refuses half surrogate pairs
     run = _checked(RunEntry, _few(content))
+    unknown = [name for name in run.specifications if name not in run.models]
+    if unknown:
+        raise ValueError(f"specifications: {_shown(unknown[0])} is no model of the run")
     classes = 0
     for name, model in run.models.items():
         _check_name("model", name, slashes=True)
