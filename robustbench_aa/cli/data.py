@@ -67,7 +67,7 @@ def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) ->
 
 
 @click.command()
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     *("--output", "-o"),
     default="preview.png",

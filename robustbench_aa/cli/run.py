@@ -16,7 +16,7 @@ from robustbench_aa.cli.options import (
     say,
 )
 from robustbench_aa.cli.report import print_failures, print_next_step, print_report, print_warnings
-from robustbench_aa.errors import UsageError
+from robustbench_aa.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from robustbench_aa.evaluation.session import Session
@@ -89,12 +89,15 @@ def _evaluate(
     **inference: Any,
 ) -> Run | None:
     """Evaluate a suite with a progress display and return the run, or None for a dry run."""
+    from robustbench_aa.evaluation.engines import ENGINES
     from robustbench_aa.evaluation.inference import Inference
     from robustbench_aa.evaluation.session import prepare
     from robustbench_aa.report.terminal import profile_table
     from robustbench_aa.support.process import environment_variables, keep_freed_memory
     from robustbench_aa.support.progress import progress
 
+    if engine not in ENGINES:
+        raise UnknownName("engine", engine, ENGINES)
     if ray_address and engine != "ray":
         raise UsageError(f"--ray-address has no effect with --engine {engine}; use --engine ray")
     inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)

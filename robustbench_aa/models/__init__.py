@@ -145,7 +145,7 @@ def split_name(specification: str) -> tuple[str | None, str]:
     if not short or short != short.strip():
         raise UsageError(
             f"model {specification!r} needs a name without outer spaces before the =; "
-            "write NAME=SOURCE:NAME[@WEIGHTS]"
+            "write SHORT=SOURCE:NAME[@WEIGHTS]"
         )
     return short, rest
 
@@ -174,6 +174,6 @@ def _with_source(name: str) -> list[str]:
     for source in SOURCES:
         for specification in known_models(source):
             model, _, weights = specification.partition("@")
-            chosen = specification if weights and "@" in name else model
+            chosen = training_seed(specification)[0] if weights and "@" in name else model
             known.setdefault(chosen.partition(":")[2], chosen)
     return [known[match] for match in near_matches(name, known)]

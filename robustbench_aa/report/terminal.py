@@ -51,7 +51,9 @@ class Listing:
     side_by_side: bool = False
     notes: Sequence[str] = ()
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
         """Yield the title, the parts of the table and the notes."""
         width = options.max_width
         shown, legend = self._with_short_names(width)
@@ -190,9 +192,7 @@ def severity_table(tables: Tables, dataset: str) -> Listing | None:
     wide = (
         frame[frame["dataset"] == dataset]
         .dropna(subset="error")
-        .pivot_table(
-            index=["model", "corruption"], columns="severity", values="error", sort=False
-        )
+        .pivot_table(index=["model", "corruption"], columns="severity", values="error", sort=False)
     )
     wide.columns = pd.Index([f"severity {s}" if s else "clean" for s in wide.columns])
     title = f"top-1 error on {dataset}"
