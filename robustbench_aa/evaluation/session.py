@@ -17,7 +17,7 @@ from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
-from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation.engines import ENGINES
 from robustbench_aa.evaluation.identity import dataset_identity, model_identity, with_provenance
 from robustbench_aa.evaluation.inference import Inference

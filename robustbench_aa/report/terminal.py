@@ -91,7 +91,7 @@ class Listing:
         if turned and _width(turned) <= width:
             return [turned]
         keys = {name: self.columns[name] for name in self.keys}
-        parts = [keys]
+        parts: list[Columns] = [keys]
         for name in sorted(set(self.columns) - set(keys), key=self._importance):
             extended = {**parts[-1], name: self.columns[name]}
             if parts[-1] is not keys and _width(extended) > width:
@@ -185,7 +185,7 @@ def dataset_table(tables: Tables, dataset: str) -> Listing | None:
 
 
 def severity_table(tables: Tables, dataset: str) -> Listing | None:
-    """Return a data set's errors by severity, a row for each model and corruption, if it has any."""
+    """Return a data set's errors by severity, a row per model and corruption, or None."""
     frame = tables.corruptions
     if frame.empty or dataset not in set(frame["dataset"]):
         return None

@@ -42,8 +42,8 @@ class Manifest:
         subset: whether the latest session evaluated only some of the distortions.
         specifications: the specification of each model that has a short name.
 
-    The specifications, the environment, the decoded images and the command are recorded but not compared: machines
-    with different decoders may share a run, and its report shows the difference.
+    The environment, the decoded images, the command and the specifications are recorded but not
+    compared: machines with different decoders may share a run, and its report shows the difference.
     """
 
     suite: str | None
