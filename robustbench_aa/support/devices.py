@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from robustbench_aa.errors import UnknownName, UsageError, cause
+from robustbench_aa.errors import UsageError, cause
 
 KNOWN = ("cpu", "cuda", "mps", "xpu")
-"""Types of devices that messages name; torch knows more."""
+"""Types of devices that a message names; torch has more, but they run no benchmark."""
 
 
 def choose_device(device: str | None = None) -> str:
@@ -18,7 +18,6 @@ def choose_device(device: str | None = None) -> str:
             otherwise the CPU.
 
     Raises:
-        UnknownName: There is no such type of device.
         UsageError: The device cannot be used.
     """
     if device is None:
@@ -27,6 +26,8 @@ def choose_device(device: str | None = None) -> str:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         if device.partition(":")[0] not in KNOWN:
-            raise UnknownName("device", device, KNOWN) from error
+            raise UsageError(
+                f"device {device!r} cannot be used; name one of {', '.join(KNOWN)}"
+            ) from error
         raise UsageError(f"device {device!r} cannot be used ({cause(error)}); try cpu") from error
     return device
