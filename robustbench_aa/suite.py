@@ -119,7 +119,7 @@ class Suite:
     """
 
     models: Annotated[Sequence[str | Classifier], "--model", "-m"]
-    """Models to evaluate, as SOURCE:NAME[@WEIGHTS]."""
+    """Models to evaluate, as [SHORT=]SOURCE:NAME[@WEIGHTS]."""
     datasets: Annotated[Sequence[str | InstanceOf[Selection] | DatasetObject], "--dataset", "-d"]
     """Data sets to evaluate on, at most one of each kind."""
     name: str | None = None

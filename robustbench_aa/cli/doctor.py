@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from robustbench_aa.cli.options import say
 from robustbench_aa.errors import ModelError, cause
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def doctor() -> int:
     The facts are versions, devices, disk space and folders. The exit status is 1 if the self-test
     fails on a device.
     """
-    return 0 if diagnose(click.echo) else 1
+    return 0 if diagnose(say) else 1
 
 
 def diagnose(print_line: Callable[[str], None]) -> bool:

@@ -12,6 +12,7 @@ import sys
 import click
 
 from robustbench_aa.cli import data, doctor, models, report, run
+from robustbench_aa.cli.usage import explain
 from robustbench_aa.errors import RobustbenchError, cause
 from robustbench_aa.support.scripts import import_script
 
@@ -69,9 +70,10 @@ def run_command(command: click.Command, prog_name: str | None = None) -> None:
     except RobustbenchError as error:
         _quit(str(error), error.exit_status)
     except click.ClickException as error:
-        _quit(error.format_message(), error.exit_code)
+        _quit(explain(error), error.exit_code)
     except OSError as error:
-        _quit(str(error), 1)
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _quit(f"{where}; check the path, its permissions and the disk", 1)
     except (ImportError, MemoryError) as error:
         memory = "; is there too little memory (ulimit -v)?" if _is_short_of_memory(error) else ""
         _quit(f"{cause(error)}{memory}", 1)

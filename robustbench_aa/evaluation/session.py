@@ -16,13 +16,13 @@ import torch
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
-from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation.engines import ENGINES
 from robustbench_aa.evaluation.identity import dataset_identity, model_identity, with_provenance
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.loop import Work, plan
 from robustbench_aa.evaluation.selection import chosen, default
-from robustbench_aa.models import expand, load
+from robustbench_aa.models import load_all
 from robustbench_aa.run import Run
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.schema import check_run
@@ -153,7 +153,7 @@ def prepare(
     )
     datasets = _open_datasets(suite, request)
     asked = chosen(suite, datasets)
-    classifiers = _load_models(suite.models)
+    classifiers, specifications = load_all(suite.models)
     if suite.own_preprocessing:
         request = dataclasses.replace(request, geometry=_own_geometry(classifiers.values()))
         datasets = _open_datasets(suite, request)
@@ -163,7 +163,7 @@ def prepare(
     names = groups(classifiers)
     if suite.baseline is not None and suite.baseline not in names:
         raise UnknownName("baseline (a model of the suite)", suite.baseline, names)
-    manifest = _manifest(suite, classifiers, datasets, asked, command)
+    manifest = _manifest(suite, classifiers, specifications, datasets, asked, command)
     store = Store(open_directory(output_dir), manifest)
     store.join_earlier()
     store.check_kinds()
@@ -191,19 +191,10 @@ def _open_datasets(suite: Suite, request: Request) -> dict[str, Dataset]:
     return {dataset.name: dataset for dataset in opened}
 
 
-def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:
-    classifiers: dict[str, Classifier] = {}
-    for model in models:
-        for classifier in map(load, expand(model)) if isinstance(model, str) else [model]:
-            if classifier.name in classifiers:
-                raise SuiteError(f"model {classifier.name} is named twice; leave one out")
-            classifiers[classifier.name] = classifier
-    return classifiers
-
-
 def _manifest(
     suite: Suite,
     classifiers: Mapping[str, Classifier],
+    specifications: Mapping[str, str],
     datasets: Mapping[str, Dataset],
     asked: Mapping[str, Sequence[Distortion]],
     command: str | None,
@@ -229,6 +220,7 @@ def _manifest(
             for one in suite.selections()
             if datasets[one.name].images == (one.limit or suite.limit)
         },
+        specifications=dict(specifications),
     )
     try:
         check_run(json.loads(manifest.to_json()))

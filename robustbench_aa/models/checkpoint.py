@@ -212,7 +212,10 @@ def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
         if keys
     ]
     if found:
-        raise CheckpointError(f"{origin} does not fit {type(module).__name__} ({'; '.join(found)})")
+        raise CheckpointError(
+            f"{origin} does not fit {type(module).__name__} ({'; '.join(found)}); name the "
+            "architecture that it was saved from"
+        )
     try:
         module.load_state_dict(state)
     except (RuntimeError, NotImplementedError) as error:  # for example elements that are bits

@@ -76,6 +76,7 @@ def provenance(store: Store, origins: pd.DataFrame) -> pd.DataFrame:
         decoded = origins.loc[origins["dataset"] == dataset, "decoded_sha256"].unique()
         rows += [(dataset, "decoded_sha256", value) for value in decoded]
     mixed = [key for key in recorded if len(origins[key].unique()) > 1]
+    rows += [(model, "specification", text) for model, text in manifest.specifications.items()]
     for model, identity in manifest.models.items():
         rows += [(model, key, value) for key, value in identity.items()]
         own = origins[origins["model"] == model]

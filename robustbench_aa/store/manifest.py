@@ -46,9 +46,10 @@ class Manifest:
         selected: by data set, the distortions that any session asked for. A data set without an
             entry was asked for as a whole.
         limits: by data set, the number of images to which it was limited.
+        specifications: the specification of each model that has a short name.
 
-    The environment, the decoded images and the command are recorded but not compared: machines
-    with different decoders may share a run, and its report shows the difference.
+    The environment, the decoded images, the command and the specifications are recorded but not
+    compared: machines with different decoders may share a run, and its report shows the difference.
     """
 
     suite: str | None
@@ -66,6 +67,7 @@ class Manifest:
     subset: bool = False
     selected: dict[str, list[str]] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    specifications: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
@@ -129,7 +131,27 @@ class Manifest:
             subset=self.subset or part,
             selected=selected,
             limits=earlier.limits | self.limits,
+            specifications=earlier.specifications | self.specifications,
         )
+
+    def check_names(self, earlier: Manifest, directory: Path) -> None:
+        """Check that a new name is not one of a model that an earlier manifest has already.
+
+        Raises:
+            RunError: the same model, with the same specification and identity, has another name.
+        """
+        held = {earlier.specification(name): name for name in earlier.models}
+        for name in [name for name in self.models if name not in earlier.models]:
+            other = held.get(self.specification(name))
+            if other is not None and earlier.models[other] == self.models[name]:
+                raise RunError(
+                    f"{directory} holds {self.specification(name)} as {other!r}, not {name!r}; "
+                    f"name it {other!r}, or choose another --output-dir"
+                )
+
+    def specification(self, name: str) -> str:
+        """Return the specification of a model, which is its name unless it has a short one."""
+        return self.specifications.get(name, name)
 
     def contradiction(self, other: Manifest) -> str | None:
         """Return why predictions of another run cannot be mixed with this one's, or None."""

@@ -115,6 +115,7 @@ class RunEntry(_Entry):
     subset: bool = False
     selected: Annotated[dict[str, Cells], BeforeValidator(_few)] = {}
     limits: Annotated[dict[str, Count], BeforeValidator(_few)] = {}
+    specifications: dict[str, Text] = {}
 
 
 class ModelEntry(_Entry):
@@ -181,6 +182,9 @@ def check_run(content: Mapping[str, Any]) -> None:
         raise ValueError(f"nested more than {DEEPEST} levels deep")
     json.dumps(content, ensure_ascii=False).encode()  # refuses half surrogate pairs
     run = _checked(RunEntry, _few(content))
+    unknown = [name for name in run.specifications if name not in run.models]
+    if unknown:
+        raise ValueError(f"specifications: {_shown(unknown[0])} is no model of the run")
     classes = 0
     for name, model in run.models.items():
         _check_name("model", name, slashes=True)

@@ -86,7 +86,8 @@ class Store:
         """Join the manifest with that of the run in the directory, if there is one.
 
         Raises:
-            RunError: The run that is there contradicts the manifest.
+            RunError: The run that is there contradicts the manifest, or has one of its models under
+                another name.
         """
         earlier = Manifest.read(self.directory)
         if earlier is None:
@@ -95,6 +96,7 @@ class Store:
         held = Store(self.directory, earlier)
         datasets = {name: one for name, one in earlier.datasets.items() if held.holds(name)}
         earlier = replace(earlier, datasets=datasets)
+        self.manifest.check_names(earlier, self.directory)
         self.manifest = self.manifest.joined(earlier, self.directory)
 
     def holds(self, dataset: str) -> bool:

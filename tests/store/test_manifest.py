@@ -49,6 +49,39 @@ def test_a_manifest_is_the_same_after_writing_and_reading(tmp_path: Path) -> Non
     assert Manifest.read(tmp_path / "nowhere") is None
 
 
+def test_specifications_are_kept_and_never_compared(tmp_path: Path) -> None:
+    named = manifest(specifications={"a": "file:resnet50@a=1.pth"})
+    (tmp_path / "run.json").write_text(named.to_json())
+    assert Manifest.read(tmp_path) == named
+    assert (named.specification("a"), manifest().specification("a")) == (
+        "file:resnet50@a=1.pth",
+        "a",
+    )
+    assert named.contradiction(manifest()) is None
+    assert manifest().joined(named, HERE) == named
+    earlier = json.loads(manifest().to_json())
+    del earlier["specifications"]  # as earlier versions wrote it
+    (tmp_path / "run.json").write_text(json.dumps(earlier))
+    assert Manifest.read(tmp_path) == manifest()
+
+
+@pytest.mark.parametrize(
+    ("specifications", "message"),
+    [
+        ({"b": "digits:resnet"}, "specifications: 'b' is no model of the run"),
+        ({"a": 3}, r"specifications\.a is 3, but"),
+        ({"a": "x\x1b[2J"}, "it has characters that cannot be printed"),
+        ([], r"specifications is \[\], but"),
+    ],
+)
+def test_wrong_specifications_are_refused(
+    tmp_path: Path, specifications: object, message: str
+) -> None:
+    (tmp_path / "run.json").write_text(manifest(specifications=specifications).to_json())
+    with pytest.raises(RunError, match=message):
+        Manifest.read(tmp_path)
+
+
 def test_a_corruption_cannot_claim_a_role_in_published_means(tmp_path: Path) -> None:
     mine = asdict(Distortion("corruption", "mine", 1, role="counted")) | {"frames": 1}
     datasets = {"digits": {**DIGITS, "distortions": [mine]}}
