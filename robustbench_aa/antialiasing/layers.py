@@ -46,6 +46,13 @@ def binomial(filter_size: int) -> list[float]:
     return [math.comb(order, k) / 2**order for k in range(filter_size)]
 
 
+def check_padding_mode(padding_mode: str) -> None:
+    """Raise ValueError if a padding mode does not exist."""
+    if padding_mode not in _TORCH_MODES:
+        known = ", ".join(_TORCH_MODES)
+        raise ValueError(f"padding mode {padding_mode!r} does not exist; choose from {known}")
+
+
 class _BlurPool(nn.Module):
     """The base of the 1-D and the 2-D layer, which differ in `axes`."""
 
@@ -61,9 +68,7 @@ class _BlurPool(nn.Module):
         pad_off: int = 0,
     ) -> None:
         super().__init__()
-        if padding_mode not in _TORCH_MODES:
-            known = ", ".join(_TORCH_MODES)
-            raise ValueError(f"padding mode {padding_mode!r} does not exist; choose from {known}")
+        check_padding_mode(padding_mode)
         self.channels, self.filter_size = channels, filter_size
         self.stride = (stride,) * self.axes if isinstance(stride, int) else tuple(stride)
         self.padding_mode, self.pad_off = padding_mode, pad_off
