@@ -21,7 +21,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from robustbench_aa.antialiasing.layers import pair
+from robustbench_aa.antialiasing.windows import pair
 
 
 class FourierPool(nn.Module):

@@ -23,15 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustbench_aa.antialiasing.layers import (
-    BlurPool,
-    PaddingMode,
-    check_padding_mode,
-    pair,
-)
+from robustbench_aa.antialiasing.layers import BlurPool, PaddingMode, check_padding_mode
+from robustbench_aa.antialiasing.windows import pair
 
 
-class _Polyphase(nn.Module):
+class Polyphase(nn.Module):
     """The base of the layers that see a map as its polyphase components.
 
     Args:
@@ -61,7 +57,7 @@ class _Polyphase(nn.Module):
         return f"stride={stride}, padding_mode={self.padding_mode}"
 
 
-class LargestNorm(_Polyphase):
+class LargestNorm(Polyphase):
     """The choice of APS: the polyphase component with the largest l2 norm.
 
     Args:
@@ -78,7 +74,7 @@ class LargestNorm(_Polyphase):
         return self.components(energy).sum((1, 2, 4)).flatten(1).argmax(1)
 
 
-class LearnedChoice(_Polyphase):
+class LearnedChoice(Polyphase):
     """The choice of LPS: two convolutions, the same for all components, that give one logit each.
 
     In evaluation the largest logit wins. In training the choice is a sample of the Gumbel-softmax,
@@ -89,7 +85,8 @@ class LearnedChoice(_Polyphase):
         stride: Stride of the subsampling: one number, or one for each axis.
         padding_mode: See `PolyphaseDownsample`. The convolutions pad circularly if it is
             `circular`, and with zeros otherwise.
-        hidden: Number of channels between the convolutions; as many as the input by default.
+        hidden: Number of channels between the convolutions; by default an eighth of the input, as
+            in the published ResNet-18, but at least 8.
         temperature: Temperature of the Gumbel-softmax: 1 is smooth, 0.25 nearly a hard choice.
     """
 
@@ -103,7 +100,7 @@ class LearnedChoice(_Polyphase):
     ) -> None:
         super().__init__(stride, padding_mode)
         self.temperature = temperature
-        hidden = hidden or channels
+        hidden = hidden or max(8, channels // 8)
         mode: Literal["circular", "zeros"] = "circular" if padding_mode == "circular" else "zeros"
         self.conv1 = nn.Conv2d(channels, hidden, 3, padding=1, padding_mode=mode)
         self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1, padding_mode=mode)
@@ -127,7 +124,7 @@ class LearnedChoice(_Polyphase):
         return f"{super().extra_repr()}, temperature={self.temperature}"
 
 
-class PolyphaseComponent(_Polyphase):
+class PolyphaseComponent(Polyphase):
     """The polyphase component that was chosen, image by image.
 
     Args:
