@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import TensorMetadata
 
 from robustbench_aa.antialiasing.graph import (
     LEFT_ALONE,
@@ -153,32 +155,31 @@ def obstacles(graph: fx.GraphModule) -> list[Replacement]:
 
 
 def _obstacle(graph: fx.GraphModule, node: fx.Node) -> Iterator[Replacement]:
-    if not node.all_input_nodes or "tensor_meta" not in node.meta:
+    sources = node.all_input_nodes
+    if not sources or not all(_is_tensor(one) for one in (node, sources[0])):
         return
-    source, module = node.all_input_nodes[0], module_of(graph, node)
-    if not hasattr(source.meta.get("tensor_meta"), "shape"):
-        return
-    if not hasattr(node.meta["tensor_meta"], "shape"):
-        return
-    before, after = shape_of(source), shape_of(node)
+    module, before, after = module_of(graph, node), shape_of(sources[0]), shape_of(node)
     if len(before) != 4 or before[2:] == (1, 1):
         return
     if isinstance(module, PolyphaseComponent):
-        if any(size % step for size, step in zip(before[2:], module.stride, strict=True)):
-            size = "×".join(map(str, before[2:]))
+        if before[2] % module.stride[0] or before[3] % module.stride[1]:
+            size = f"{before[2]}×{before[3]}"
             yield _left(node, f"subsampling of {size}", "its size is no multiple of its stride")
-    elif isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and before[2:] != after[2:]:
-        padded = isinstance(module_of(graph, source), WindowPad)
-        if not padded or shape_of(source.all_input_nodes[0])[2:] != after[2:]:
+    elif isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        pad = sources[0] if isinstance(module_of(graph, sources[0]), WindowPad) else node
+        if shape_of(pad.all_input_nodes[0])[2:] != after[2:]:
             yield _left(node, type(module).__name__, "it shrinks the map at its border")
-    elif len(after) == 2 and after[1] == before[1] * before[2] * before[3]:
-        mean = isinstance(module_of(graph, _flat_source(graph, source)), GlobalMean)
+    elif len(after) == 2 and after[1] == math.prod(before[1:]):
+        mean = isinstance(module_of(graph, _before_dropout(graph, sources[0])), GlobalMean)
         if not mean:
             yield _left(node, "flattening of a map", "the classifier knows each place")
 
 
-def _flat_source(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
-    """Return the last node before any dropout."""
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("tensor_meta"), TensorMetadata)
+
+
+def _before_dropout(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
     while isinstance(module_of(graph, node), nn.Dropout | nn.Identity):
         node = node.all_input_nodes[0]
     return node

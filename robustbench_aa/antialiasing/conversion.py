@@ -1,10 +1,12 @@
-"""The options of a conversion: the method, its filter, and their short form such as `aps3-circular`.
+"""The options of a conversion, and their short form such as `aps3-circular`.
 
-blur            lpf4          a fixed low-pass filter (`layers.py`)
-aps, lps        aps, aps3     the polyphase component that the content chooses (`polyphase.py`),
-                              alone or after a blur
-flc, asap       flc           the low frequencies of the Fourier transform (`fourier.py`)
-ddac            ddac, ddac5   predicted low-pass filters (`adaptive.py`)
+The methods and their short forms:
+
+    blur         lpf4           a fixed low-pass filter (`layers.py`)
+    aps, lps     aps, aps3      the polyphase component that the content chooses (`polyphase.py`),
+                                alone or after a blur
+    flc, asap    flc, asap      the low frequencies of the Fourier transform (`fourier.py`)
+    ddac         ddac, ddac5    predicted low-pass filters (`adaptive.py`)
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from robustbench_aa.antialiasing.circular import make_circular, obstacles
 from robustbench_aa.antialiasing.conversion import Conversion
 from robustbench_aa.antialiasing.graph import (
     LEFT_ALONE,
+    NON_LINEARITIES,
     NORMS,
     Replacement,
     arguments,
@@ -54,15 +55,6 @@ from robustbench_aa.antialiasing.windows import (
 )
 from robustbench_aa.errors import ConversionError
 from robustbench_aa.types import Classifier, training_seed
-
-NON_LINEARITIES = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU),
-    *(nn.Mish, nn.Hardswish, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardsigmoid),
-    *(F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.hardswish),
-    *(F.hardtanh, F.sigmoid, F.tanh, torch.relu, torch.relu_, torch.sigmoid, torch.tanh),
-    *("relu", "relu_", "sigmoid", "tanh", "clamp"),
-)
-"""Modules, functions, and names of tensor methods."""
 
 NO_RULE = f"{LEFT_ALONE}: no rule for it"
 
@@ -153,7 +145,7 @@ def convert(module: nn.Module, conversion: Conversion, input_size: int = 224) ->
             done += obstacles(graph)
     graph.delete_all_unused_submodules()
     graph.recompile()
-    graph.meta["replacements"], graph.meta["conversion"] = done, str(conversion)
+    graph.meta |= {"replacements": done, "conversion": str(conversion), "fine_tuned": False}
     return graph.train(module.training)
 
 

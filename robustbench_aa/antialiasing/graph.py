@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
@@ -17,7 +18,16 @@ from robustbench_aa.antialiasing.polyphase import Polyphase
 from robustbench_aa.errors import ConversionError, cause
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d, nn.Identity)
+NON_LINEARITIES = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU),
+    *(nn.Mish, nn.Hardswish, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardsigmoid),
+    *(F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.hardswish),
+    *(F.hardtanh, F.sigmoid, F.tanh, torch.relu, torch.relu_, torch.sigmoid, torch.tanh),
+    *("relu", "relu_", "sigmoid", "tanh", "clamp"),
+)
+"""Modules, functions, and names of tensor methods."""
 LEFT_ALONE = "left alone"
+"""The start of the description of an operation that is not replaced."""
 _SUBSAMPLING = (BlurPool, Polyphase, FourierPool, AdaptiveBlurPool)
 _WHOLE = (*NORMS, nn.Conv2d, nn.MaxPool2d, *_SUBSAMPLING)
 # these act only in training; tracing them in evaluation mode would remove them

@@ -43,12 +43,15 @@ class Window:
                 has the size of the strided operation. If it has not, or for False, only the last
                 window of `ceil_mode` is completed.
         """
-        sizes = (self.kernel_size, self.stride, self.padding, self.dilation)
-        top, left = (self._ends(*axis, whole) for axis in zip(size, *map(pair, sizes), strict=True))
+        windows = map(pair, (self.kernel_size, self.stride, self.padding, self.dilation))
+        top, left = (
+            self._ends(length, kernel, stride, padding, dilation, whole=whole)
+            for length, kernel, stride, padding, dilation in zip(size, *windows, strict=True)
+        )
         return (*left, *top)
 
     def _ends(
-        self, size: int, kernel: int, stride: int, padding: int, dilation: int, whole: bool
+        self, size: int, kernel: int, stride: int, padding: int, dilation: int, *, whole: bool
     ) -> tuple[int, int]:
         reach = dilation * (kernel - 1)
         free = size + 2 * padding - reach - 1  # how far the first window can move
