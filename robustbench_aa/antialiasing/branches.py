@@ -128,7 +128,8 @@ class _Phases:
             if node.op == "placeholder":
                 phase[node] = _IMAGES
             elif node in numbers:
-                self.before[numbers[node]] = phase[node.all_input_nodes[0]]
+                # a map of one place, whose phase nothing depends on, has none
+                self.before[numbers[node]] = phase.get(node.all_input_nodes[0], _IMAGES)
                 phase[node] = numbers[node]
             elif inputs and node not in choices and _is_map(node):
                 phase[node] = self._joined(node, inputs)

@@ -134,12 +134,10 @@ def convert(module: nn.Module, conversion: Conversion, input_size: int = 224) ->
     if conversion.circular:
         done += make_circular(graph, global_means=conversion.polyphase)
 
-    def propagate() -> None:
-        graph.recompile()
-        ShapeProp(graph.eval()).propagate(images)
-
-    call(propagate, f"{name} fails after its conversion")
+    graph.recompile()
+    call(lambda: graph.eval()(images), f"{name} fails after its conversion")
     if conversion.polyphase:
+        call(lambda: ShapeProp(graph).propagate(images), f"{name} fails after its conversion")
         done = share_components(graph, converter.sites, done)
         if conversion.circular:
             done += obstacles(graph)
