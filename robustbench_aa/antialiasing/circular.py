@@ -166,13 +166,20 @@ def _obstacle(graph: fx.GraphModule, node: fx.Node) -> Iterator[Replacement]:
             size = f"{before[2]}×{before[3]}"
             yield _left(node, f"subsampling of {size}", "its size is no multiple of its stride")
     elif isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-        pad = sources[0] if isinstance(module_of(graph, sources[0]), WindowPad) else node
+        # two paddings in a row would not continue the map but its copies
+        alone = module.padding in (0, (0, 0), "valid")
+        pad = sources[0] if alone and _pads_only(graph, sources[0]) else node
         if shape_of(pad.all_input_nodes[0])[2:] != after[2:]:
             yield _left(node, type(module).__name__, "it shrinks the map at its border")
     elif len(after) == 2 and after[1] == math.prod(before[1:]):
         mean = isinstance(module_of(graph, _before_dropout(graph, sources[0])), GlobalMean)
         if not mean:
             yield _left(node, "flattening of a map", "the classifier knows each place")
+
+
+def _pads_only(graph: fx.GraphModule, node: fx.Node) -> bool:
+    padding = isinstance(module_of(graph, node), WindowPad | nn.CircularPad2d)
+    return padding or node.target is F.pad
 
 
 def _is_tensor(node: fx.Node) -> bool:
