@@ -1,4 +1,4 @@
-"""Models by specification, `SOURCE:NAME[@WEIGHTS]`; each source is one file of this folder.
+"""Models by specification, `SOURCE:NAME[@WEIGHTS][+CONVERSION]`; each source is one file.
 
 A specification may be given a short name, as `SHORT=SOURCE:NAME[@WEIGHTS]`. A short name contains
 neither `:` nor `=`, so that paths and URLs in a specification may contain `=`.
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from robustbench_aa.errors import SuiteError, UsageError, near_matches
+from robustbench_aa.models.converted import check_short, converted, joined, split
 from robustbench_aa.support.registry import Registry
 from robustbench_aa.types import Classifier, training_seed
 
@@ -62,19 +63,26 @@ def load(specification: str) -> Classifier:
     ('digits:resnet@lpf3-seed0', 32, 10)
 
     Args:
-        specification: `[SHORT=]SOURCE:NAME[@WEIGHTS]`. Weights are a name of the source, a path
-            to a `.safetensors` or `.pth` file, or `random`. If a model has several training seeds
-            and the specification names none, the first one is loaded. The classifier has the short
-            name or, without one, the name of what was loaded.
+        specification: `[SHORT=]SOURCE:NAME[@WEIGHTS][+CONVERSION]`. Weights are a name of the
+            source, a path to a `.safetensors` or `.pth` file, or `random`. A conversion, such as
+            `lpf4` or `aps-circular`, is applied after loading. If a model has several training
+            seeds and the specification names none, the first one is loaded. The classifier has the
+            short name or, without one, the name of what was loaded.
 
     Raises:
         UsageError: the specification has no source, or the source cannot provide the model.
         UnknownName: the source, the name or the weights are unknown.
         CheckpointError: the weights cannot be read or do not fit.
+        ConversionError: the network cannot be converted.
     """
     short, rest = split_name(specification)
-    source, name, weights = _parse(rest)
-    classifier = SOURCES[source].load(name, weights)
+    plain, conversion = split(rest)
+    if conversion is not None:
+        check_short(conversion)
+        classifier = converted(load(plain), conversion)
+    else:
+        source, name, weights = _parse(plain)
+        classifier = SOURCES[source].load(name, weights)
     return replace(classifier, name=short) if short else classifier
 
 
@@ -130,11 +138,23 @@ def expand(specification: str) -> list[str]:
     'mine-seed0=digits:resnet@lpf3-seed0'
     """
     short, rest = split_name(specification)
-    source, _, _ = _parse(rest)
+    plain, conversion = split(rest)
+    found = _with_seeds(plain)
+    if conversion is not None:
+        seeds = map(training_seed, found)
+        found = [joined(f"{model}+{conversion}", seed) for model, seed in seeds]
+    if found == [rest]:
+        return [specification]
+    if short is None:
+        return found
+    return [f"{joined(short, training_seed(one)[1])}={one}" for one in found]
+
+
+def _with_seeds(specification: str) -> list[str]:
+    """Return a plain specification with each training seed that it has and does not name."""
+    source, _, _ = _parse(specification)
     known = known_models(source) if SOURCES[source].seeds else []
-    seeds = {one: training_seed(one) for one in known}
-    prefix = {one: f"{short}-seed{seed}=" if short else "" for one, (_, seed) in seeds.items()}
-    return [prefix[one] + one for one in known if seeds[one][0] == rest] or [specification]
+    return [one for one in known if training_seed(one)[0] == specification] or [specification]
 
 
 def split_name(specification: str) -> tuple[str | None, str]:

@@ -14,6 +14,7 @@ from robustbench_aa.report.leaderboard import Leaderboard
 from robustbench_aa.report.literature import append_published
 from robustbench_aa.report.provenance import (
     check_sources,
+    converted,
     limit_notes,
     missing,
     mixtures,
@@ -148,5 +149,10 @@ def make_tables(
         subset=subset,
         partial=store.manifest.subset,
         notes=[*subset_notes(subset), *limit_notes(store)],
-        warnings=[*partial, *mixtures(origins), *other_frames(origins)],
+        warnings=[
+            *partial,
+            *converted(store.manifest.models),
+            *mixtures(origins),
+            *other_frames(origins),
+        ],
     )
