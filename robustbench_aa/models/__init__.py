@@ -26,10 +26,12 @@ class Source:
     Attributes:
         file: the name of the source's file, without `.py`; it has the functions `load` and `names`.
         seeds: whether the source's names have training seeds.
+        wraps: whether its names are specifications of other sources.
     """
 
     file: str
     seeds: bool = False
+    wraps: bool = False
 
     def load(self, name: str, weights: str | None) -> Classifier:
         """Return a classifier; None as weights means the source's default."""
@@ -52,6 +54,7 @@ SOURCES.register("timm", Source("timm"))
 SOURCES.register("file", Source("file"))
 SOURCES.register("python", Source("python"))
 SOURCES.register("onnx", Source("onnx"))
+SOURCES.register("crop-selected", Source("crop_selected", wraps=True))
 
 
 def load(specification: str) -> Classifier:
@@ -153,6 +156,8 @@ def expand(specification: str) -> list[str]:
 def _with_seeds(specification: str) -> list[str]:
     """Return a plain specification with each training seed that it has and does not name."""
     source, _, _ = _parse(specification)
+    if SOURCES[source].wraps:
+        return [f"{source}:{inner}" for inner in expand(specification.partition(":")[2])]
     known = known_models(source) if SOURCES[source].seeds else []
     return [one for one in known if training_seed(one)[0] == specification] or [specification]
 
