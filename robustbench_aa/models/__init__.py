@@ -79,7 +79,7 @@ def load(specification: str) -> Classifier:
         ConversionError: the network cannot be converted.
     """
     short, rest = split_name(specification)
-    plain, conversion = split(rest)
+    plain, conversion = _split_conversion(rest)
     if conversion is not None:
         check_short(conversion)
         classifier = converted(load(plain), conversion)
@@ -141,7 +141,7 @@ def expand(specification: str) -> list[str]:
     'mine-seed0=digits:resnet@lpf3-seed0'
     """
     short, rest = split_name(specification)
-    plain, conversion = split(rest)
+    plain, conversion = _split_conversion(rest)
     found = _with_seeds(plain)
     if conversion is not None:
         seeds = map(training_seed, found)
@@ -153,11 +153,18 @@ def expand(specification: str) -> list[str]:
     return [f"{joined(short, training_seed(one)[1])}={one}" for one in found]
 
 
+def _split_conversion(specification: str) -> tuple[str, str | None]:
+    """Split off a conversion, unless it belongs to the specification of another source inside."""
+    source = specification.partition(":")[0]
+    wraps = source in SOURCES and SOURCES[source].wraps
+    return (specification, None) if wraps else split(specification)
+
+
 def _with_seeds(specification: str) -> list[str]:
     """Return a plain specification with each training seed that it has and does not name."""
     source, _, _ = _parse(specification)
     if SOURCES[source].wraps:
-        return [f"{source}:{inner}" for inner in expand(specification.partition(":")[2])]
+        return [f"{source}:{one}" for one in expand(specification.removeprefix(f"{source}:"))]
     known = known_models(source) if SOURCES[source].seeds else []
     return [one for one in known if training_seed(one)[0] == specification] or [specification]
 

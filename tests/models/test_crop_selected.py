@@ -119,6 +119,14 @@ def test_the_command_line_can_select_for_any_model() -> None:
     assert set(ours) == set(plain.module.state_dict())
 
 
+def test_a_conversion_inside_is_that_of_the_network() -> None:
+    model = load("crop-selected:digits:resnet@baseline+lpf3-seed1")
+    assert model.name == "crop-selected:digits:resnet@baseline+lpf3-seed1"
+    converted = load("digits:resnet@baseline+lpf3-seed1")
+    assert isinstance(model.module, CropSelection)
+    assert str(model.module.network) == str(converted.module)
+
+
 def test_pictures_too_small_for_a_selection_are_refused() -> None:
     tiny = Classifier(
         nn.Flatten(), name="tiny", input_size=8, classes=192, preprocessing=PREPROCESSING
