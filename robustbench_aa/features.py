@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustbench_aa.antialiasing.layers import BlurPool, DenseMaxPool, MaxBlurPool
+from robustbench_aa.antialiasing.layers import BlurPool, MaxBlurPool
+from robustbench_aa.antialiasing.windows import DenseMaxPool
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.models import load

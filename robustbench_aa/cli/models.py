@@ -31,9 +31,29 @@ def models(pattern: str) -> None:
 @click.command()
 @click.argument("model")
 @click.option(
-    "--filter-size", default=4, show_default=True, help="Filter size of every blur, 1 to 7."
+    "--method",
+    type=click.Choice(["blur", "aps", "lps", "flc", "asap", "ddac"]),
+    default="blur",
+    show_default=True,
+    help="Method of downsampling.",
 )
-@click.option("--first-conv", is_flag=True, help="Also convert a first strided convolution.")
+@click.option(
+    "--filter-size",
+    type=int,
+    help="Filter size; 4 for blur, 3 for ddac, and no filter for the others by default.",
+)
+@click.option(
+    "--first-conv/--no-first-conv",
+    default=None,
+    help="Also convert a first strided convolution; by default only for aps and lps.",
+)
+@click.option(
+    "--padding-mode",
+    type=click.Choice(["reflect", "replicate", "zero", "circular"]),
+    default="reflect",
+    show_default=True,
+    help="Padding of the filters; circular makes every padding of the network circular.",
+)
 @click.option(
     "--max-pool-kernel",
     type=int,
@@ -48,7 +68,8 @@ def models(pattern: str) -> None:
 def antialias(model: str, output: Path, **options: Any) -> None:
     """Write the weights of a MODEL in its anti-aliased form.
 
-    The replaced layers are listed.
+    The replaced layers are listed. The weights stay the same, so the converted model is less
+    accurate until it is fine-tuned.
     """
     from robustbench_aa.antialiasing import antialias, replacements
     from robustbench_aa.models import load
@@ -58,9 +79,12 @@ def antialias(model: str, output: Path, **options: Any) -> None:
         smooth = antialias(load(model), **options)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    write_converted(smooth.module, output, options)
+    write_converted(smooth.module, output)
     for replacement in replacements(smooth.module):
         click.echo(replacement)
+    click.echo(
+        f"{smooth.name} has the weights of {model} and is less accurate until it is fine-tuned"
+    )
     click.echo(output)
 
 

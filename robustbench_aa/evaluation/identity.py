@@ -27,7 +27,16 @@ def model_identity(classifier: Classifier) -> Identity:
         "classes": classifier.classes,
         # through JSON, so that tuples are lists and an identity equals itself read from run.json
         "preprocessing": json.loads(json.dumps(dataclasses.asdict(classifier.preprocessing))),
+        **_conversion(classifier),
     }
+
+
+def _conversion(classifier: Classifier) -> Identity:
+    """Return how a model was converted, if it was; only recorded, not part of its identity."""
+    meta = getattr(classifier.module, "meta", {})
+    if "conversion" not in meta:
+        return {}
+    return {"conversion": meta["conversion"], "fine_tuned": meta["fine_tuned"]}
 
 
 def dataset_identity(dataset: Dataset) -> Identity:

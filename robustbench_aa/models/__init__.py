@@ -1,4 +1,4 @@
-"""Models by specification, `SOURCE:NAME[@WEIGHTS]`; each source is one file of this folder."""
+"""Models by specification, `SOURCE:NAME[@WEIGHTS][+CONVERSION]`; each source is one file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from robustbench_aa.errors import UsageError
+from robustbench_aa.models.converted import check_short, converted, joined, split
 from robustbench_aa.support.registry import Registry
 from robustbench_aa.types import Classifier, training_seed
 
@@ -54,14 +55,21 @@ def load(specification: str) -> Classifier:
 
     Args:
         specification: `SOURCE:NAME[@WEIGHTS]`. Weights are a name of the source, a path to a
-            `.safetensors` or `.pth` file, or `random`. If a model has several training seeds and
-            the specification names none, the first one is loaded; the classifier's name holds it.
+            `.safetensors` or `.pth` file, or `random`. A final `+` and the short form of a
+            conversion, such as `+lpf4` or `+aps-circular`, converts the model after loading. If a
+            model has several training seeds and the specification names none, the first one is
+            loaded; the classifier's name holds it.
 
     Raises:
         UsageError: the specification has no source, or the source cannot provide the model.
         UnknownName: the source, the name or the weights are unknown.
         CheckpointError: the weights cannot be read or do not fit.
+        ConversionError: the network cannot be converted.
     """
+    plain, short = split(specification)
+    if short is not None:
+        check_short(short)
+        return converted(load(plain), short)
     source, name, weights = _parse(specification)
     return SOURCES[source].load(name, weights)
 
@@ -72,6 +80,10 @@ def expand(specification: str) -> list[str]:
     >>> expand("digits:resnet@lpf3")
     ['digits:resnet@lpf3-seed0', 'digits:resnet@lpf3-seed1', 'digits:resnet@lpf3-seed2']
     """
+    plain, short = split(specification)
+    if short is not None:
+        seeds = map(training_seed, expand(plain))
+        return [joined(f"{model}+{short}", seed) for model, seed in seeds]
     source, _, _ = _parse(specification)
     known = known_models(source) if SOURCES[source].seeds else []
     return [name for name in known if training_seed(name)[0] == specification] or [specification]

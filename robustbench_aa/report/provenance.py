@@ -161,6 +161,17 @@ def other_frames(origins: pd.DataFrame) -> list[str]:
     ]
 
 
+def converted(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a warning for models that were converted to another downsampling without training."""
+    names = [name for name, identity in models.items() if identity.get("fine_tuned") is False]
+    if not names:
+        return []
+    return [
+        f"{_listed(pd.Series(names))}: converted but not fine-tuned, with the weights of the plain "
+        "network, which costs accuracy; fine-tune before comparing accuracies"
+    ]
+
+
 def partial_classes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return a warning for every data set with images of only some of its classes."""
     return [

@@ -14,6 +14,7 @@ from robustbench_aa.report.leaderboard import Leaderboard
 from robustbench_aa.report.literature import append_published
 from robustbench_aa.report.provenance import (
     check_sources,
+    converted,
     missing,
     mixtures,
     other_frames,
@@ -138,5 +139,10 @@ def make_tables(
         provenance=provenance(store, origins),
         missing=missing(store, models.values()),
         subset=store.manifest.subset,
-        warnings=[*partial, *mixtures(origins), *other_frames(origins)],
+        warnings=[
+            *partial,
+            *converted(store.manifest.models),
+            *mixtures(origins),
+            *other_frames(origins),
+        ],
     )

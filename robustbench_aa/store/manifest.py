@@ -18,6 +18,8 @@ SCHEMA_VERSION = 2
 """The schema version of `run.json` and of prediction files; versions are never mixed."""
 RUN = "run.json"
 """The name of the manifest's file."""
+RECORDED = ("conversion", "fine_tuned")
+"""Keys of a model's identity that are recorded but not compared."""
 Identity = dict[str, Any]
 """Everything about a model or a data set that predictions depend on, as JSON."""
 
@@ -130,7 +132,8 @@ class Manifest:
         for ours, theirs in ((self.models, other.models), (self.datasets, other.datasets)):
             for name in [name for name in ours if name in theirs]:
                 one, two = ours[name], theirs[name]
-                changed = [key for key in one | two if one.get(key) != two.get(key)]
+                keys = [key for key in one | two if key not in RECORDED]
+                changed = [key for key in keys if one.get(key) != two.get(key)]
                 if "distortions" in changed:
                     changed = [key for key in changed if key != "distortions"]
                     changed += _changed_distortions(one["distortions"], two["distortions"])

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
 from robustbench_aa.store.limits import check_size
-from robustbench_aa.store.manifest import RUN, Manifest
+from robustbench_aa.store.manifest import RECORDED, RUN, Manifest
 from robustbench_aa.store.predictions import (
     FOOTER,
     Content,
@@ -317,10 +317,11 @@ class Store:
         return Layout(images, cell.frames, classes, self.manifest.keep_ranking)
 
     def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
+        described = self.manifest.models[model].items()
         return {
             "schema": self.manifest.schema,
             "seed": self.manifest.seed,
-            "model": self.manifest.models[model],
+            "model": {key: value for key, value in described if key not in RECORDED},
             "dataset": self.manifest.datasets[cell.dataset]["sha256"],
             "distortion": str(cell.distortion),
             "version": cell.distortion.version,

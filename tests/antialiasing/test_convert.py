@@ -180,7 +180,7 @@ def test_a_module_that_cannot_be_traced_and_downsamples_is_named() -> None:
 
 
 def test_a_network_that_does_not_downsample_is_refused() -> None:
-    with pytest.raises(ConversionError, match="Sequential has no downsampling that can be bl"):
+    with pytest.raises(ConversionError, match="Sequential has no downsampling that can be"):
         convert(nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1)), SMALL, 32)
 
 

@@ -9,7 +9,8 @@ from scipy import ndimage
 from torch import nn
 
 from robustbench_aa.antialiasing import BlurPool, BlurPool1d, ConvBlurPool, MaxBlurPool
-from robustbench_aa.antialiasing.layers import FILTER_SIZES, DenseMaxPool, binomial
+from robustbench_aa.antialiasing.layers import FILTER_SIZES, binomial
+from robustbench_aa.antialiasing.windows import DenseMaxPool
 
 SIGNAL = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
 SCIPY_MODES = {"reflect": "mirror", "replicate": "nearest", "zero": "constant", "circular": "wrap"}

@@ -63,7 +63,7 @@ def test_the_file_tells_the_number_of_classes(tmp_path: Path) -> None:
 def test_a_converted_network_comes_back(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     torch.save(state, tmp_path / "a.pth")
     smooth = antialias(load(f"file:{NETWORK}@{tmp_path}/a.pth"), filter_size=3)
-    write_converted(smooth.module, tmp_path / "aa.safetensors", {"filter_size": 3})
+    write_converted(smooth.module, tmp_path / "aa.safetensors")
     for name in (f"file:{NETWORK}", f"torchvision:{NETWORK}"):
         again = load(f"{name}@{tmp_path}/aa.safetensors")
         torch.testing.assert_close(logits(again), logits(smooth))
