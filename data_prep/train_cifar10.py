@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from robustbench_aa.datasets.cifar import NAMES, SIZE, read_batch
 from robustbench_aa.datasets.pictures import Geometry, find_pictures
 from robustbench_aa.errors import UsageError
-from robustbench_aa.models.cifar10 import PREPROCESSING, SEEDS, weights_path
+from robustbench_aa.models.cifar10 import DOWNSAMPLING, PREPROCESSING, SEEDS, weights_path
 from robustbench_aa.models.cifar10_networks import DOWNSAMPLINGS, ResNet20
 from robustbench_aa.support.devices import choose_device
 
@@ -96,8 +96,8 @@ class Training:
 
     def __init__(self, weights: str, seed: int, epochs: int, images: int, device: str) -> None:
         torch.manual_seed(seed)
-        self.seed, self.device = seed, device
-        self.module = ResNet20(weights).to(device, memory_format=torch.channels_last)
+        self.weights, self.seed, self.device = weights, seed, device
+        self.module = ResNet20(weights).to(device).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.SGD(
             self.module.parameters(),
             LEARNING_RATE,
@@ -274,7 +274,7 @@ def _finish(training: Training, split: tuple[Tensor, Tensor], path: Path, log: P
     training.module.load_state_dict(shipped)
     rounded = accuracy(training.module, *split, training.device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(shipped, path)
+    save_file(shipped, path, {DOWNSAMPLING: training.weights})
     _draw(training.log, log.with_suffix(".png"))
     click.echo(f"{path.stem}: test accuracy {exact:.2%} in float32, {rounded:.2%} in float16")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustbench_aa.errors import UnknownName
-from robustbench_aa.models.checkpoint import fit, read_state_dict
+from robustbench_aa.errors import CheckpointError, UnknownName
+from robustbench_aa.models.checkpoint import fit, is_path, read_metadata, read_state_dict
 from robustbench_aa.models.cifar10_networks import DOWNSAMPLINGS, ResNet20
 from robustbench_aa.models.untrained import untrained
 from robustbench_aa.types import Classifier, Preprocessing
@@ -13,6 +13,8 @@ from robustbench_aa.types import Classifier, Preprocessing
 WEIGHTS_FOLDER = Path(__file__).with_name("weights")
 NETWORK = "resnet20"
 SEEDS = (0, 1, 2)
+DOWNSAMPLING = "downsampling"
+"""The entry of a file's metadata that names its key of `DOWNSAMPLINGS`."""
 PREPROCESSING = Preprocessing(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 
 
@@ -32,10 +34,12 @@ def load(name: str, weights: str | None) -> Classifier:
     Args:
         name: `resnet20`.
         weights: `plain` (the default), `lpf2`, `lpf3`, `lpf5`, `aps` or `flc`, each with `-seed0`
-            (the default), `-seed1` or `-seed2`; or `random`, for the plain network.
+            (the default), `-seed1` or `-seed2`; `random`, for the plain network; or the path of a
+            file of `data_prep.train_cifar10`.
 
     Raises:
         UnknownName: there is no such network, or no such weights are shipped.
+        CheckpointError: the file cannot be read, or is not of this network.
     """
     if name != NETWORK:
         raise UnknownName("cifar10 model", name, [NETWORK])
@@ -59,11 +63,18 @@ def weights_path(weights: str, seed: int) -> Path:
 def _module(weights: str) -> ResNet20:
     if weights == "random":
         return untrained(lambda: ResNet20("plain"))
-    shipped = {name.partition("@")[2]: name for name in names()}
-    if weights not in shipped:
-        raise UnknownName(f"weights of cifar10:{NETWORK}", weights, shipped)
-    downsampling, _, seed = weights.partition("-seed")
-    path = weights_path(downsampling, int(seed))
+    if is_path(weights):
+        path = Path(weights)
+    else:
+        shipped = [name.partition("@")[2] for name in names()]
+        if weights not in shipped:
+            raise UnknownName(f"weights of cifar10:{NETWORK}", weights, shipped)
+        downsampling, _, seed = weights.partition("-seed")
+        path = weights_path(downsampling, int(seed))
+    state = read_state_dict(path)
+    downsampling = read_metadata(path).get(DOWNSAMPLING, "")
+    if downsampling not in DOWNSAMPLINGS:
+        raise CheckpointError(f"{path} is not a file of data_prep.train_cifar10; check the path")
     module = ResNet20(downsampling)
-    fit(module, read_state_dict(path), str(path))
+    fit(module, state, str(path))
     return module
