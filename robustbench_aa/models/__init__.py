@@ -48,6 +48,7 @@ class Source:
 
 SOURCES: Registry[Source] = Registry("model source")
 SOURCES.register("digits", Source("digits", seeds=True))
+SOURCES.register("cifar10", Source("cifar10", seeds=True))
 SOURCES.register("torchvision", Source("torchvision"))
 SOURCES.register("antialiased", Source("antialiased"))
 SOURCES.register("timm", Source("timm"))
