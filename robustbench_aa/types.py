@@ -97,6 +97,19 @@ class Distortion:
 
 
 CLEAN = Distortion("clean", "clean", group="clean")
+UNSHIFTED = {
+    "circular": "middle",
+    "diagonal": "middle",
+    "neighbours": "first",
+    "halfpixel": "first",
+}
+"""The frame without a shift of each shift protocol that has one."""
+
+
+def unshifted(distortion: Distortion, frames: int) -> int | None:
+    """Return which of a shift's frames is not shifted; None if all are, or for another kind."""
+    place = UNSHIFTED.get(distortion.name) if distortion.kind == "shift" else None
+    return {"first": 0, "middle": frames // 2, None: None}[place]
 
 
 def counted(distortions: Iterable[Distortion]) -> list[Distortion]:

@@ -6,7 +6,7 @@ resamples of the images, so that the same code computes an aggregate and its int
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from robustbench_aa.metrics.bootstrap import resampled_means
 from robustbench_aa.metrics.flip_rate import mean_rate
 from robustbench_aa.metrics.metric import METRICS
 from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind
+from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, Distortion
 
 Cells = Mapping[Distortion, np.ndarray]
@@ -29,13 +30,20 @@ class CellMeans:
     """The outcomes of a model on one data set, averaged over images.
 
     Attributes:
-        wrong, agreement, flips, top5_distance: as in `Outcomes`, without the axis of the images.
+        wrong, flips, top5_distance: as in `Outcomes`, without the axis of the images.
+        shifts: the metrics of `metrics/shifts.py` by name, each by shift protocol.
     """
 
     wrong: Cells
-    agreement: Cells = field(default_factory=dict)
     flips: Cells = field(default_factory=dict)
     top5_distance: Cells = field(default_factory=dict)
+    shifts: Mapping[str, Cells] = field(default_factory=dict)
+
+    @classmethod
+    def of_images(cls, part: Outcomes, change: Callable[[Cells], Cells]) -> CellMeans:
+        """Return the outcomes of each image after a change to each table."""
+        shifts = {name: change(getattr(part, name)) for name in METRICS_OF_SHIFTS}
+        return cls(change(part.wrong), change(part.flips), change(part.top5_distance), shifts)
 
 
 MeansByKind = Mapping[str, CellMeans]
@@ -56,11 +64,7 @@ def average(outcomes: OutcomesByKind, resampled: bool = False) -> MeansByKind:
         columns = resampled_means(np.stack(list(cells.values()), axis=1))
         return dict(zip(cells, columns.T, strict=True))
 
-    def cell_means(part: Outcomes) -> CellMeans:
-        tables = part.wrong, part.agreement, part.flips, part.top5_distance
-        return CellMeans(*map(averaged, tables))
-
-    return {kind: cell_means(part) for kind, part in outcomes.items()}
+    return {kind: CellMeans.of_images(part, averaged) for kind, part in outcomes.items()}
 
 
 def aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
@@ -79,8 +83,8 @@ def aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggr
     if "perturbation" in model:
         found |= _perturbation_aggregates(model["perturbation"], baselines)
     if shifted := model.get("shift"):
-        for cell, agreement in shifted.agreement.items():
-            found[f"consistency_{cell.name}"] = agreement
+        for metric, cells in shifted.shifts.items():
+            found |= {f"{metric}_{cell.name}": values for cell, values in cells.items()}
     return found
 
 

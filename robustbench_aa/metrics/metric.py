@@ -51,6 +51,10 @@ METRICS: Mapping[str, Metric] = {
         Metric("mfr", "mFR", normalised=True),
         Metric("mt5d", "mT5D", normalised=True),
         Metric("consistency", "consistency", higher_is_better=True),
+        Metric("accuracy_worst", "worst-case accuracy", higher_is_better=True),
+        Metric("fooled", "fooled by one step"),
+        Metric("accuracy_drop", "accuracy drop"),
+        Metric("probability_change", "probability change"),
         Metric("accuracy", "accuracy", higher_is_better=True),
         Metric("ece", "ECE"),
     )

@@ -40,7 +40,7 @@ from robustbench_aa.store.storage import (
     unwritable,
     write_whole,
 )
-from robustbench_aa.types import Distortion, Shard, kind, shards
+from robustbench_aa.types import Distortion, Shard, kind, shards, unshifted
 
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
@@ -314,7 +314,8 @@ class Store:
     def _layout(self, model: str, cell: Cell, shard: Shard) -> Layout:
         classes = self.manifest.models[model]["classes"]
         images = shard.stop - shard.start
-        return Layout(images, cell.frames, classes, self.manifest.keep_ranking)
+        shifted = unshifted(cell.distortion, cell.frames) is not None
+        return Layout(images, cell.frames, classes, self.manifest.keep_ranking, shifted)
 
     def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
         return {
