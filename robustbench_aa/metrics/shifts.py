@@ -8,9 +8,9 @@
 | `accuracy_drop` | 1 if it is correct without a shift, minus the share of correct shifts |
 | `probability_change` | the mean absolute change of the probability of the unshifted class |
 
-The last two are of Michaeli et al., "Alias-Free Convnets" (CVPR 2023). A metric is the mean over the
-images. `halfpixel` has steps of half a pixel. Protocols of random shifts have no frame without a
-shift, and so only a consistency.
+The last two are of Michaeli et al., "Alias-Free Convnets" (CVPR 2023). A metric is the mean over
+the images. `halfpixel` has steps of half a pixel. Protocols of random shifts have no frame without
+a shift, and so only a consistency.
 """
 
 from __future__ import annotations
