@@ -64,12 +64,13 @@ class SuiteError(UsageError):
 
     Args:
         text: what is wrong, in a line.
-        key: the suite's key that is wrong, if it is a single one.
+        path: the suite's key that is wrong, if it is a single one; for a key of a table in a list,
+            the key of the list, the number of the table from zero, and the table's key.
     """
 
-    def __init__(self, text: str, key: str | None = None) -> None:
+    def __init__(self, text: str, *path: str | int) -> None:
         super().__init__(text)
-        self.key = key
+        self.path = path
 
 
 class CheckpointError(UsageError):

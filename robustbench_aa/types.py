@@ -126,6 +126,28 @@ def counted(distortions: Iterable[Distortion]) -> list[Distortion]:
     return published
 
 
+def format_cells(distortions: Iterable[Distortion]) -> str:
+    """Return distortions as one text, each name with its severities.
+
+    >>> format_cells(Distortion("corruption", "fog", severity) for severity in (3, 5))
+    'fog 3, 5'
+    """
+    severities: dict[str, list[str]] = {}
+    for one in distortions:
+        found = severities.setdefault(one.name, [])
+        found += [] if one.severity is None else [str(one.severity)]
+    return "; ".join(f"{name} {', '.join(found)}".strip() for name, found in severities.items())
+
+
+def is_default(distortion: Distortion) -> bool:
+    """Return whether a distortion is evaluated where no others are chosen.
+
+    The hold-outs among perturbations and shifts must be named. Those among corruptions are part of
+    ImageNet-C.
+    """
+    return distortion.kind == "corruption" or not distortion.held_out
+
+
 def kind(distortions: Iterable[Distortion]) -> str:
     """Return the kind of a data set with these distortions, one of `KINDS`."""
     return next((one.kind for one in distortions if one.kind != "clean"), "clean")

@@ -94,6 +94,7 @@ def print_report(
     tables = run.tables(baseline, with_published)
     written = run.write(tables, latex)
     console().print(leaderboard_table(tables))
+    print_notes(tables)
     print_warnings(tables)
     for path in written:
         click.echo(path)
@@ -103,6 +104,12 @@ def print_report(
 def print_next_step(run: Run) -> None:
     """Print where the predictions are and the command that reports on them."""
     click.echo(f"predictions are in {run.directory}; next: robustbench-aa report {run.directory}")
+
+
+def print_notes(tables: Tables) -> None:
+    """Print what the values of a report are about, a line for each note."""
+    for note in tables.notes:
+        click.echo(one_line(note))
 
 
 def print_warnings(tables: Tables) -> None:

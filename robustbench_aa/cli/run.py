@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,13 @@ from robustbench_aa.cli.options import (
     running_options,
     suite_options,
 )
-from robustbench_aa.cli.report import print_failures, print_next_step, print_report, print_warnings
+from robustbench_aa.cli.report import (
+    print_failures,
+    print_next_step,
+    print_notes,
+    print_report,
+    print_warnings,
+)
 from robustbench_aa.errors import UsageError
 from robustbench_aa.suite import FIELDS, Suite, read_suite
 
@@ -36,7 +41,7 @@ def benchmark(suite: str, output_dir: str | None, **options: Any) -> int:
     """
     changes = {name: options.pop(name) for name in FIELDS if name in options}
     given = {name: value for name, value in changes.items() if value not in (None, ())}
-    chosen = dataclasses.replace(read_suite(suite), **given)
+    chosen = read_suite(suite).with_values(given)
     run = _evaluate(chosen, output_dir or f"runs/{chosen.name}", **options)
     return print_report(run) if run else 0
 
@@ -62,8 +67,9 @@ def evaluate(output_dir: str, **options: Any) -> int:
     if run is None:
         return 0
     tables = run.tables()
-    for dataset in suite.datasets:
-        console().print(dataset_table(tables, dataset))
+    for selection in suite.selections():
+        console().print(dataset_table(tables, selection.name))
+    print_notes(tables)
     print_warnings(tables)
     print_next_step(run)
     return print_failures(run)

@@ -130,6 +130,7 @@ def _extreme(means: CellMeans, failing: float) -> CellMeans:
             metric: filled(cells, EXTREMES[metric][int(failing)])
             for metric, cells in means.shifts.items()
         },
+        selected=means.selected,
     )
 
 

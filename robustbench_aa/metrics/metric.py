@@ -36,16 +36,19 @@ METRICS: Mapping[str, Metric] = {
         Metric("clean_error", "clean error"),
         Metric("error", "error"),
         Metric("mean_error", "mean error"),
+        Metric("mean_error_subset", "mean error subset"),
         Metric("mean_error_other", "mean error other"),
         Metric("holdout_error", "holdout error"),
         Metric("ce", "CE", normalised=True),
         Metric("relative_ce", "relative CE", normalised=True, uses_clean_error=True),
         Metric("mce", "mCE", normalised=True),
+        Metric("mce_subset", "mCE subset", normalised=True),
         Metric("relative_mce", "relative mCE", normalised=True, uses_clean_error=True),
         Metric("flip_probability", "flip probability"),
         Metric("top5_distance", "top-5 distance"),
         Metric("zipf_distance", "Zipf distance"),
         Metric("mean_flip_probability", "mean flip probability"),
+        Metric("mean_flip_probability_subset", "mean flip probability subset"),
         Metric("fr", "FR", normalised=True),
         Metric("t5d", "T5D", normalised=True),
         Metric("mfr", "mFR", normalised=True),
@@ -57,6 +60,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("probability_change", "probability change"),
         Metric("accuracy", "accuracy", higher_is_better=True),
         Metric("ece", "ECE"),
+        Metric("ece_subset", "ECE subset"),
     )
 }
 """Metrics by name, in the order in which tables list them."""

@@ -5,8 +5,8 @@ Every metric is computed from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +18,29 @@ from robustbench_aa.metrics.flip_rate import (
     top5_distance,
     zipf_distance,
 )
-from robustbench_aa.metrics.shifts import measure_shift, metrics_of
+from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS, measure_shift, metrics_of
 from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
 from robustbench_aa.store.shards import Store
-from robustbench_aa.types import Distortion, counted, groups, unshifted
+from robustbench_aa.types import CLEAN, Distortion, counted, groups, unshifted
+
+
+def subset_of(
+    cells: Iterable[Distortion], selected: Collection[Distortion] | None
+) -> list[Distortion] | None:
+    """Return the distortions of a subset, without clean images.
+
+    Args:
+        cells: distortions of a data set.
+        selected: those that the run asked for; None for all.
+
+    Returns:
+        The selected distortions if they lack any that the data set's means count, otherwise None.
+        No published metric is about a subset.
+    """
+    cells = list(cells)
+    if selected is None or set(counted(cells)) - {CLEAN} <= set(selected):
+        return None
+    return [cell for cell in cells if cell in selected and cell != CLEAN]
 
 
 @dataclass(frozen=True)
@@ -40,6 +59,7 @@ class Outcomes:
         consistency, accuracy_worst, fooled, accuracy_drop, probability_change: as in
             `metrics/shifts.py`, by shift protocol [images].
         diagonal: mean probability of the true class, by the shift protocol `diagonal` [frames].
+        selected: distortions that the run asked for; None for all.
     """
 
     wrong: Mapping[Distortion, np.ndarray]
@@ -53,6 +73,7 @@ class Outcomes:
     accuracy_drop: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     probability_change: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     diagonal: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    selected: Collection[Distortion] | None = None
 
     @property
     def images(self) -> int:
@@ -61,23 +82,48 @@ class Outcomes:
 
     @property
     def complete(self) -> bool:
-        """Whether no distortion is missing. Hold-outs may be."""
+        """Whether no distortion is missing. Hold-outs beside a whole data set may be."""
         return not self.missing
 
     @property
     def missing(self) -> list[Distortion]:
-        """The counted distortions that were not evaluated on every image."""
-        return [cell for cell in counted(self.wrong) if np.isnan(self.wrong[cell]).any()]
+        """The distortions that the run asked for and the means count, if incomplete."""
+        needed = counted(self.wrong) if self.subset is None else [CLEAN, *self.subset]
+        return [
+            cell
+            for cell in needed
+            if cell in self.wrong and self.selects(cell) and np.isnan(self.wrong[cell]).any()
+        ]
+
+    @property
+    def subset(self) -> list[Distortion] | None:
+        """The distortions of a subset, as `subset_of` returns them; None for a whole data set."""
+        return subset_of(self.wrong, self.selected)
+
+    def selects(self, cell: Distortion) -> bool:
+        """Return whether the run asked for a distortion."""
+        return self.selected is None or cell in self.selected
+
+    def shown(self, cell: Distortion) -> bool:
+        """Return whether tables list a distortion: the run asked for it, or has predictions."""
+        return self.selects(cell) or not np.isnan(self.wrong[cell]).all()
 
     def counted(self) -> list[Distortion]:
-        """Return the corruptions that the data set's mean counts."""
-        return [cell for cell in counted(self.wrong) if cell.severity]
+        """Return the corruptions that the mean over the data set, or over its subset, counts."""
+        cells = counted(self.wrong) if self.subset is None else self.subset
+        return [cell for cell in cells if cell.severity]
 
     def mean_ece(self, cells: Iterable[Distortion]) -> float:
         """Return the mean of the calibration errors under some distortions."""
         return float(np.mean([self.ece[cell].item() for cell in cells]))
 
 
+TABLES = (
+    *("wrong", "flips", "top5_distance", "zipf_distance", "ece"),
+    *METRICS_OF_SHIFTS,
+    "diagonal",
+)
+"""The fields of `Outcomes` with values by distortion."""
 POOLED = ("ece", "diagonal")
 """Outcomes over all images together."""
 OutcomesByKind = Mapping[str, Outcomes]
@@ -122,37 +168,39 @@ def read_models(store: Store) -> dict[str, Model]:
 
 
 def _drop_unused_shifts(networks: Sequence[dict[str, Outcomes]]) -> None:
-    """Drop the optional shift protocols that no network was evaluated under."""
-    cells = networks[0]["shift"].wrong if networks else {}
-    used = {
+    """Drop the shift protocols that nobody asked for and no network was evaluated under."""
+    shifted = [outcomes["shift"] for outcomes in networks]
+    unused = [
         cell
-        for cell in cells
-        if not cell.held_out
-        or any(not np.isnan(outcomes["shift"].wrong[cell]).all() for outcomes in networks)
-    }
-    for outcomes in networks:
-        tables = {field.name: getattr(outcomes["shift"], field.name) for field in fields(Outcomes)}
-        outcomes["shift"] = Outcomes(
-            **{
-                name: {cell: values for cell, values in table.items() if cell in used}
-                for name, table in tables.items()
-            }
+        for cell in (shifted[0].wrong if shifted else {})
+        if cell.held_out
+        and not any(
+            (part.selected is not None and cell in part.selected)
+            or not np.isnan(part.wrong[cell]).all()
+            for part in shifted
         )
+    ]
+    for outcomes, part in zip(networks, shifted, strict=True):
+        tables = {name: dict(getattr(part, name)) for name in TABLES}
+        for cell in unused:
+            for table in tables.values():
+                table.pop(cell, None)
+        outcomes["shift"] = Outcomes(**tables, selected=part.selected)
 
 
 def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
     """Return the means over networks, image by image; NaN in a cell that any network lacks."""
     means = {}
-    for table in fields(Outcomes):
-        tables = [getattr(outcome, table.name) for outcome in outcomes]
-        means[table.name] = {
+    for name in TABLES:
+        tables = [getattr(outcome, name) for outcome in outcomes]
+        means[name] = {
             cell: np.mean([by_cell[cell] for by_cell in tables], axis=0) for cell in tables[0]
         }
-    return Outcomes(**means)
+    return Outcomes(**means, selected=outcomes[0].selected)
 
 
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
-    tables: dict[str, dict[Distortion, np.ndarray]] = {f.name: {} for f in fields(Outcomes)}
+    tables: dict[str, dict[Distortion, np.ndarray]] = {name: {} for name in TABLES}
     images = store.manifest.datasets[dataset]["images"]
     for cell in store.cells(dataset):
         measurement = _measurement(cell.distortion, cell.frames, store.manifest.keep_ranking)
@@ -168,7 +216,7 @@ def _read(store: Store, model: str, dataset: str) -> Outcomes:
             outcomes = measurement.compute(cell.distortion, *columns)
         for name, values in outcomes.items():
             tables[name][cell.distortion] = values
-    return Outcomes(**tables)
+    return Outcomes(**tables, selected=store.selected(dataset))
 
 
 def _by_image(column: pd.Series, images: int) -> np.ndarray:

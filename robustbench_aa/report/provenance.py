@@ -17,7 +17,7 @@ from robustbench_aa.metrics.per_image import Model
 from robustbench_aa.store.predictions import Content
 from robustbench_aa.store.shards import Store
 from robustbench_aa.store.storage import each
-from robustbench_aa.types import Distortion
+from robustbench_aa.types import Distortion, format_cells
 
 WATCHED = (
     *("device", "torch", "libjpeg", "libavcodec", "amp_dtype"),
@@ -68,6 +68,9 @@ def provenance(store: Store, origins: pd.DataFrame) -> pd.DataFrame:
     recorded = [str(column) for column in origins if column not in others]
     rows += [("run", key, value) for key in recorded for value in origins[key].unique()]
     rows += [("profile", key, f"{seconds:.1f} s") for key, seconds in manifest.profile.items()]
+    rows += [(dataset, "limit", limit) for dataset, limit in manifest.limits.items()]
+    for dataset, cells in manifest.selected.items():
+        rows.append((dataset, "selected", ", ".join(cells)))
     for dataset, identity in manifest.datasets.items():
         rows += [(dataset, key, identity[key]) for key in identity if key != "distortions"]
         decoded = origins.loc[origins["dataset"] == dataset, "decoded_sha256"].unique()
@@ -168,6 +171,29 @@ def partial_classes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "classes, but models may predict any of them"
         for name, dataset in datasets.items()
         if dataset["labels"]["present"] < dataset["classes"]
+    ]
+
+
+def subset_notes(subset: pd.DataFrame) -> list[str]:
+    """Return the distortions that each mean over a subset counts, as a note for each metric."""
+    if subset.empty:
+        return []
+    return [
+        f"{metric}: {_cells(rows)} ({rows['dataset'].iloc[0]})"
+        for metric, rows in subset.groupby("metric", sort=False)
+    ]
+
+
+def _cells(rows: pd.DataFrame) -> str:
+    pairs = zip(rows["distortion"], rows["severity"], strict=True)
+    return format_cells(Distortion("", name, int(severity) or None) for name, severity in pairs)
+
+
+def limit_notes(store: Store) -> list[str]:
+    """Return a note for every data set of which the run uses a limited number of images."""
+    return [
+        f"all values on {dataset} are for {limit} of its images, evenly spread"
+        for dataset, limit in store.manifest.limits.items()
     ]
 
 

@@ -83,6 +83,7 @@ def _few(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_printable)]
+Cells = Annotated[list[Text], Field(min_length=1, max_length=CELLS)]
 Texts = Annotated[dict[str, str], BeforeValidator(_few)]
 Seconds = Annotated[float, Field(ge=0, lt=BEYOND)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -112,6 +113,8 @@ class RunEntry(_Entry):
     command: Annotated[str, AfterValidator(_own_command)] | None = None
     profile: Annotated[dict[str, Seconds], BeforeValidator(_few)] = {}
     subset: bool = False
+    selected: Annotated[dict[str, Cells], BeforeValidator(_few)] = {}
+    limits: Annotated[dict[str, Count], BeforeValidator(_few)] = {}
 
 
 class ModelEntry(_Entry):
@@ -213,6 +216,15 @@ def check_run(content: Mapping[str, Any]) -> None:
         dataset = _checked(DatasetDescription, entry, where)
         _check_distortions(where, dataset.distortions)
         _check_size(where, run, dataset, classes)
+        known = {str(distortion_of(vars(each))) for each in dataset.distortions}
+        unknown = [cell for cell in run.selected.get(name, ()) if cell not in known]
+        if unknown:
+            raise ValueError(f"selected.{name} has {_shown(unknown[0])}, which {where} does not")
+    for name in [*run.selected, *run.limits]:
+        if name not in run.datasets:
+            raise ValueError(
+                f"{_shown(name)} is selected or limited, but is no data set of the run"
+            )
 
 
 def _checked(kind_of: type[Entry], content: Any, where: str = "") -> Entry:

@@ -40,7 +40,7 @@ from robustbench_aa.store.storage import (
     unwritable,
     write_whole,
 )
-from robustbench_aa.types import Distortion, Shard, kind, shards, unshifted
+from robustbench_aa.types import Distortion, Shard, is_default, kind, shards, unshifted
 
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
@@ -148,6 +148,12 @@ class Store:
             Cell(dataset, distortion_of(entry), entry["frames"])
             for entry in self.manifest.datasets[dataset]["distortions"]
         ]
+
+    def selected(self, dataset: str) -> frozenset[Distortion]:
+        """Return the distortions of a data set that the sessions of the run asked for."""
+        known = {str(cell.distortion): cell.distortion for cell in self.cells(dataset)}
+        default = [name for name, distortion in known.items() if is_default(distortion)]
+        return frozenset(known[name] for name in self.manifest.selected.get(dataset, default))
 
     def kinds(self) -> dict[str, str]:
         """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`."""

@@ -253,7 +253,7 @@ def test_the_page_advises_a_command_that_fills_in_what_is_missing(
     missing = pd.DataFrame(
         [{"model": "a", "dataset": "digits-c", "distortion": "snow/1", "shards": 1, "missing": 1}]
     ).assign(first_missing="0-12")
-    tables = replace(run.tables(), missing=missing, command=command, subset=subset)
+    tables = replace(run.tables(), missing=missing, command=command, partial=subset)
     page = render_page("a run", tables, {}, {})
     part = page[page.index('id="missing"') : page.index("<nav")]
     assert explanation in part
