@@ -36,6 +36,8 @@ PAIRS = 5
 """The pairs of frames per image of `crops` and `circular32`."""
 AROUND = ((0, 0), *((dy, dx) for dy, dx in product((-1, 0, 1), repeat=2) if (dy, dx) != (0, 0)))
 """No step, then a step in each of eight directions: (down, right)."""
+TIE = 1e-6
+"""Values this close below a half are rounded up."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def half_pixel_shifts(images: Tensor, size: int, draws: Draws) -> Tensor:
     pixels = images.double()
     across = {step: pixels @ matrix.T for step, matrix in by_half.items()}
     frames = [by_half[dy] @ across[dx] for dy, dx in AROUND]
-    return torch.stack(frames, dim=1).round_().clamp_(0, 255).byte()
+    # sums round differently from one processor to another, and so would halves without the excess
+    return torch.stack(frames, dim=1).add_(0.5 + TIE).floor_().clamp_(0, 255).byte()
 
 
 def _fractional_shift(size: int, offset: float) -> Tensor:

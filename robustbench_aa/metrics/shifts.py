@@ -70,6 +70,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "diagonal": Protocol(None, _beside),
 }
 """Shift protocols by name."""
+OTHER = Protocol(circular_consistency)
+"""A protocol of somebody else's data set, whose frames are alike."""
 METRICS_OF_SHIFTS = (
     *("consistency", "accuracy_worst", "fooled"),
     *("accuracy_drop", "probability_change"),
@@ -78,7 +80,7 @@ METRICS_OF_SHIFTS = (
 
 def metrics_of(shift: Distortion, frames: int) -> tuple[str, ...]:
     """Return the metrics that a shift protocol of F frames has."""
-    found = ("consistency",) if PROTOCOLS[shift.name].consistency else ()
+    found = ("consistency",) if PROTOCOLS.get(shift.name, OTHER).consistency else ()
     return found if unshifted(shift, frames) is None else (*found, *METRICS_OF_SHIFTS[1:])
 
 
@@ -103,7 +105,7 @@ def measure_shift(
     if top1.size == 0:
         raise ValueError("no predictions to compare")
     found: dict[str, np.ndarray] = {}
-    how, frames = PROTOCOLS[shift.name], top1.shape[1]
+    how, frames = PROTOCOLS.get(shift.name, OTHER), top1.shape[1]
     if how.consistency is not None:
         found["consistency"] = how.consistency(top1)
     still = unshifted(shift, frames)
