@@ -288,8 +288,10 @@ def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:
     for cell, frames in found.items():
         if cell.name in ("crops", "circular32") and frames % 2:
             raise ValueError(f"{where} has {cell.name} that do not come in pairs")
+        if frames < 2:
+            raise ValueError(f"{where} has no pairs of shifts to compare")
         square = cell.name != "circular" or isqrt(frames) ** 2 == frames
-        if unshifted(cell, frames) is not None and (frames < 3 or frames % 2 == 0 or not square):
+        if unshifted(cell, frames) is not None and not (frames % 2 and square):
             raise ValueError(f"{where} has {cell} without a frame in the middle")
 
 
