@@ -139,7 +139,7 @@ class Suite:
     perturbations: Annotated[Sequence[str], "--perturbation"] = ()
     """Evaluate only these perturbations, instead of those that a mean flip rate counts."""
     protocols: Annotated[Sequence[str], "--protocol"] = ()
-    """Evaluate only these shift protocols: crops, circular or diagonal."""
+    """Evaluate only these shift protocols, instead of those that a data set has by default."""
     classes: Count | None = None
     """Number of classes, if class folders are named by label and some labels have no folder."""
     data_dir: str | None = None

@@ -102,6 +102,19 @@ class Distortion:
 
 
 CLEAN = Distortion("clean", "clean", group="clean")
+UNSHIFTED = {
+    "circular": "middle",
+    "diagonal": "middle",
+    "neighbours": "first",
+    "halfpixel": "first",
+}
+"""The frame without a shift of each shift protocol that has one."""
+
+
+def unshifted(distortion: Distortion, frames: int) -> int | None:
+    """Return which of a shift's frames is not shifted; None if all are, or for another kind."""
+    place = UNSHIFTED.get(distortion.name) if distortion.kind == "shift" else None
+    return {"first": 0, "middle": frames // 2, None: None}[place]
 
 
 def counted(distortions: Iterable[Distortion]) -> list[Distortion]:
@@ -129,6 +142,15 @@ def format_cells(distortions: Iterable[Distortion]) -> str:
         found = severities.setdefault(one.name, [])
         found += [] if one.severity is None else [str(one.severity)]
     return "; ".join(f"{name} {', '.join(found)}".strip() for name, found in severities.items())
+
+
+def is_default(distortion: Distortion) -> bool:
+    """Return whether a distortion is evaluated where no others are chosen.
+
+    The hold-outs among perturbations and shifts must be named. Those among corruptions are part of
+    ImageNet-C.
+    """
+    return distortion.kind == "corruption" or not distortion.held_out
 
 
 def kind(distortions: Iterable[Distortion]) -> str:

@@ -423,6 +423,7 @@ def test_an_invalid_run_json_is_refused(run: Path, text: str) -> None:
         ([("perturbation", "a", None)], "sequences of a with a single frame"),
         ([("shift", "diagonal", None)], "no pairs of shifts to compare"),
         ([("shift", "crops", None)], "crops that do not come in pairs"),
+        ([("shift", "circular32", None)], "circular32 that do not come in pairs"),
         ([("corruption", "a", 1), ("corruption", "a", 1)], "has a/1 twice"),
     ],
 )
@@ -432,6 +433,19 @@ def test_a_run_without_a_computable_metric_is_refused(
     cells = [asdict(Distortion(*entry)) | {"frames": 1} for entry in entries]
     changed(run, (*DATASET, "distortions"), cells)
     with pytest.raises(RunError, match=rf"run\.json is not readable \(.*{message}"):
+        Run(run)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "frames"), [("circular", 15), ("circular", 16), ("diagonal", 4), ("neighbours", 8)]
+)
+def test_shifts_without_a_frame_in_the_middle_are_refused(
+    run: Path, protocol: str, frames: int
+) -> None:
+    changed(
+        run, (*DATASET, "distortions"), [asdict(Distortion("shift", protocol)) | {"frames": frames}]
+    )
+    with pytest.raises(RunError, match=rf"has shift/{protocol} without a frame in the middle"):
         Run(run)
 
 

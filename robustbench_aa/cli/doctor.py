@@ -272,7 +272,7 @@ def _metrics(measured: OutcomesByKind) -> dict[str, int | float]:
         },
         **_means("digits-p {} flip probability", sequences.flips),
         **_means("digits-p {} top-5 distance", sequences.top5_distance),
-        **_means("digits-{} consistency", shifts.agreement),
+        **_means("digits-{} consistency", shifts.consistency),
     }
 
 

@@ -9,7 +9,7 @@ from robustbench_aa.datasets import Dataset
 from robustbench_aa.distortions.severities import check_severity
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.suite import SELECTING, Selection, Suite
-from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion, is_default
 
 
 class Choice(NamedTuple):
@@ -80,11 +80,7 @@ def chosen(suite: Suite, datasets: Mapping[str, Dataset]) -> dict[str, list[Dist
 
 def default(dataset: Dataset) -> list[Distortion]:
     """Return the distortions of a data set that are evaluated unless others are chosen."""
-    return [
-        distortion
-        for distortion in dataset.distortions
-        if distortion.kind != "perturbation" or not distortion.held_out
-    ]
+    return [distortion for distortion in dataset.distortions if is_default(distortion)]
 
 
 def _has(dataset: Dataset, choice: Choice) -> bool:

@@ -6,7 +6,7 @@ resamples of the images, so that the same code computes an aggregate and its int
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from robustbench_aa.metrics.bootstrap import resampled_means
 from robustbench_aa.metrics.flip_rate import mean_rate
 from robustbench_aa.metrics.metric import METRICS
 from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind, subset_of
+from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, Distortion
 
 Cells = Mapping[Distortion, np.ndarray]
@@ -29,14 +30,15 @@ class CellMeans:
     """The outcomes of a model on one data set, averaged over images.
 
     Attributes:
-        wrong, agreement, flips, top5_distance: as in `Outcomes`, without the axis of the images.
+        wrong, flips, top5_distance: as in `Outcomes`, without the axis of the images.
+        shifts: the metrics of `metrics/shifts.py` by name, each by shift protocol.
         selected: as in `Outcomes`.
     """
 
     wrong: Cells
-    agreement: Cells = field(default_factory=dict)
     flips: Cells = field(default_factory=dict)
     top5_distance: Cells = field(default_factory=dict)
+    shifts: Mapping[str, Cells] = field(default_factory=dict)
     selected: Collection[Distortion] | None = None
 
     @property
@@ -47,6 +49,17 @@ class CellMeans:
     def selects(self, cell: Distortion) -> bool:
         """Return whether the run asked for a distortion."""
         return self.selected is None or cell in self.selected
+
+    @classmethod
+    def of_images(cls, part: Outcomes, change: Callable[[Cells], Cells]) -> CellMeans:
+        """Return the outcomes of each image after a change to each table."""
+        return cls(
+            change(part.wrong),
+            change(part.flips),
+            change(part.top5_distance),
+            {name: change(getattr(part, name)) for name in METRICS_OF_SHIFTS},
+            part.selected,
+        )
 
 
 MeansByKind = Mapping[str, CellMeans]
@@ -67,13 +80,7 @@ def average(outcomes: OutcomesByKind, resampled: bool = False) -> MeansByKind:
         columns = resampled_means(np.stack(list(cells.values()), axis=1))
         return dict(zip(cells, columns.T, strict=True))
 
-    def cell_means(part: Outcomes) -> CellMeans:
-        wrong, agreement, flips, top5_distance = map(
-            averaged, (part.wrong, part.agreement, part.flips, part.top5_distance)
-        )
-        return CellMeans(wrong, agreement, flips, top5_distance, part.selected)
-
-    return {kind: cell_means(part) for kind, part in outcomes.items()}
+    return {kind: CellMeans.of_images(part, averaged) for kind, part in outcomes.items()}
 
 
 def aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
@@ -92,8 +99,9 @@ def aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggr
     if "perturbation" in model:
         found |= _perturbation_aggregates(model["perturbation"], baselines)
     if shifted := model.get("shift"):
-        for cell in filter(shifted.selects, shifted.agreement):
-            found[f"consistency_{cell.name}"] = shifted.agreement[cell]
+        for metric, cells in shifted.shifts.items():
+            for cell in filter(shifted.selects, cells):
+                found[f"{metric}_{cell.name}"] = cells[cell]
     return found
 
 

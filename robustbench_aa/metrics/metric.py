@@ -21,6 +21,7 @@ class Metric:
             except for distances.
         uses_clean_error: whether a normalised value depends on the error on clean images too.
         higher_is_better: whether a larger value is a better one.
+        on_leaderboard: whether the leaderboard lists it. Other tables list every metric.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Metric:
     normalised: bool = False
     uses_clean_error: bool = False
     higher_is_better: bool = False
+    on_leaderboard: bool = True
 
 
 METRICS: Mapping[str, Metric] = {
@@ -54,6 +56,10 @@ METRICS: Mapping[str, Metric] = {
         Metric("mfr", "mFR", normalised=True),
         Metric("mt5d", "mT5D", normalised=True),
         Metric("consistency", "consistency", higher_is_better=True),
+        Metric("accuracy_worst", "worst-case accuracy", higher_is_better=True),
+        Metric("fooled", "fooled by one step"),
+        Metric("accuracy_drop", "accuracy drop", on_leaderboard=False),
+        Metric("probability_change", "probability change", on_leaderboard=False),
         Metric("accuracy", "accuracy", higher_is_better=True),
         Metric("ece", "ECE"),
         Metric("ece_subset", "ECE subset"),

@@ -11,8 +11,10 @@ import pandas as pd
 
 from robustbench_aa.metrics.bootstrap import mean_interval
 from robustbench_aa.metrics.consistency import consistency_among_correct
+from robustbench_aa.metrics.estimates import EXTREMES
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST, ZIPF_LARGEST
 from robustbench_aa.metrics.per_image import Model
+from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
 from robustbench_aa.types import CLEAN, Distortion
 
 
@@ -85,17 +87,28 @@ def diagonal(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
 
 
 def consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
-    """Return the consistency under every shift protocol that compares frames."""
+    """Return the metrics of every shift protocol that was evaluated."""
     rows = []
     for model in models if dataset else ():
         mean, seeds = model.mean["shift"], model.seed_outcomes("shift")
-        for shift in filter(mean.shown, mean.agreement):
-            agreement = mean.agreement[shift]
+        for shift in filter(mean.shown, mean.wrong):
+            wrong = mean.wrong[shift]
             row: dict[str, Any] = {"model": model.name, "dataset": dataset, "protocol": shift.name}
-            row |= {"images": mean.images, "accuracy": 1.0 - mean.wrong[shift].mean()}
-            row |= _estimate("consistency", agreement, [seed.agreement[shift] for seed in seeds])
-            among = [consistency_among_correct(s.agreement[shift], s.wrong[shift]) for s in seeds]
-            rows.append(row | {"consistency_among_correct": np.mean(among)})
+            row |= {"images": mean.images, "accuracy": 1.0 - wrong.mean()}
+            for metric in METRICS_OF_SHIFTS:
+                cells = getattr(mean, metric)
+                if shift in cells:
+                    smallest, largest = sorted(EXTREMES[metric])
+                    by_seed = [getattr(seed, metric)[shift] for seed in seeds]
+                    row |= _estimate(metric, cells[shift], by_seed, largest, smallest)
+            if shift in mean.consistency:
+                row["consistency_among_correct"] = np.mean(
+                    [
+                        consistency_among_correct(seed.consistency[shift], seed.wrong[shift])
+                        for seed in seeds
+                    ]
+                )
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -153,10 +166,14 @@ SUBSET_METRICS = {
 
 
 def _estimate(
-    metric: str, mean: np.ndarray, seeds: Sequence[np.ndarray], largest: float = 1.0
+    metric: str,
+    mean: np.ndarray,
+    seeds: Sequence[np.ndarray],
+    largest: float = 1.0,
+    smallest: float = 0.0,
 ) -> dict[str, float]:
     """Return the mean over images, its interval, and its spread over training seeds."""
-    low, high = mean_interval(mean, largest)
+    low, high = mean_interval(mean, largest, smallest)
     return {
         metric: mean.mean(),
         f"{metric}_low": low,

@@ -178,7 +178,7 @@ class Leaderboard:
         images = max(part.images for part in outcomes.values())
         row: dict[str, Any] = {"model": name, "params_m": model.parameters / 1e6, "images": images}
         values = aggregates(self._means[name], baselines)
-        row |= {metric: float(value) for metric, value in values.items()}
+        row |= {column: float(value) for column, value in values.items() if _is_listed(column)}
         if (corrupted := outcomes.get("corruption")) and (cells := corrupted.counted()):
             row["ece" if corrupted.subset is None else "ece_subset"] = corrupted.mean_ece(cells)
         return row | {"complete": all(part.complete for part in outcomes.values())}
@@ -261,6 +261,11 @@ class Leaderboard:
                 first = place
             groups[names[place]] = names[first]
         return groups
+
+
+def _is_listed(column: str) -> bool:
+    metric = find_metric(column)
+    return metric is None or metric.on_leaderboard
 
 
 def ranking_column(leaderboard: pd.DataFrame) -> str | None:

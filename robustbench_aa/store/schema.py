@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from math import isqrt
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from robustbench_aa.types import (
     Distortion,
     corruption_role,
     kind,
+    unshifted,
 )
 
 LARGEST = 10 * 2**20
@@ -261,10 +263,15 @@ def _check_distortions(where: str, entries: Iterable[DistortionEntry]) -> None:
 
 
 def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:
-    if not {"circular", "crops"} & {cell.name for cell in found}:
-        raise ValueError(f"{where} has no pairs of shifts to compare")
-    if any(cell.name == "crops" and frames % 2 for cell, frames in found.items()):
-        raise ValueError(f"{where} has crops that do not come in pairs")
+    """Check that the frames of shifts can be compared with each other, or with an unshifted one."""
+    for cell, frames in found.items():
+        if cell.name in ("crops", "circular32") and frames % 2:
+            raise ValueError(f"{where} has {cell.name} that do not come in pairs")
+        if frames < 2:
+            raise ValueError(f"{where} has no pairs of shifts to compare")
+        square = cell.name != "circular" or isqrt(frames) ** 2 == frames
+        if unshifted(cell, frames) is not None and not (frames % 2 and square):
+            raise ValueError(f"{where} has {cell} without a frame in the middle")
 
 
 def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:

@@ -32,7 +32,7 @@ from robustbench_aa.store.predictions import (
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
 from robustbench_aa.store.storage import each, patiently, readable, unwritable, write_whole
-from robustbench_aa.types import Distortion, Shard, kind, shards
+from robustbench_aa.types import Distortion, Shard, is_default, kind, shards, unshifted
 
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
@@ -130,8 +130,8 @@ class Store:
     def selected(self, dataset: str) -> frozenset[Distortion]:
         """Return the distortions of a data set that the sessions of the run asked for."""
         known = {str(cell.distortion): cell.distortion for cell in self.cells(dataset)}
-        asked = self.manifest.selected.get(dataset, known)
-        return frozenset(known[name] for name in asked)
+        default = [name for name, distortion in known.items() if is_default(distortion)]
+        return frozenset(known[name] for name in self.manifest.selected.get(dataset, default))
 
     def kinds(self) -> dict[str, str]:
         """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`."""
@@ -305,7 +305,8 @@ class Store:
     def _layout(self, model: str, cell: Cell, shard: Shard) -> Layout:
         classes = self.manifest.models[model]["classes"]
         images = shard.stop - shard.start
-        return Layout(images, cell.frames, classes, self.manifest.keep_ranking)
+        shifted = unshifted(cell.distortion, cell.frames) is not None
+        return Layout(images, cell.frames, classes, self.manifest.keep_ranking, shifted)
 
     def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
         described = self.manifest.models[model].items()

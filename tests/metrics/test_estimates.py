@@ -46,7 +46,7 @@ def test_intervals_of_means_over_images() -> None:
         "clean_error": wrong[CLEAN],
         "mean_error": np.mean([wrong[cell] for cell in CELLS], axis=0),
         "mean_flip_probability": sampled.outcomes["perturbation"].flips[TILT],
-        "consistency_crops": sampled.outcomes["shift"].agreement[CROPS],
+        "consistency_crops": sampled.outcomes["shift"].consistency[CROPS],
     }
     assert list(found) == list(expected)
     for metric, values in expected.items():
