@@ -32,9 +32,8 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 import robustbench_aa
-from data_prep import download
 from robustbench_aa.cli import main as cli
-from robustbench_aa.datasets import DATASETS
+from robustbench_aa.datasets import DATASETS, archives
 from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import corruptions_at, perturbations_at
@@ -57,8 +56,10 @@ ADDED = {  # commands that are run, and options that make them quick
     "robustbench-aa compare": "",
     "robustbench-aa datasets": "",
     "robustbench-aa doctor": "",
+    "robustbench-aa download": "",
     "robustbench-aa evaluate": f"--limit {LIMIT}",
     "robustbench-aa features": "--limit 1 --max-shift 3",
+    "robustbench-aa make": "",
     "robustbench-aa merge": "",
     "robustbench-aa models": "",
     "robustbench-aa preview": "",
@@ -273,7 +274,7 @@ def run_blocks(document: Path, folder: Path) -> None:
     exec(ASSUMED, names)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(download, "fetch", fetched)
+        patch.setattr(archives, "fetch", fetched)
         limited = functools.partial(robustbench_aa.benchmark, limit=LIMIT)
         patch.setattr(robustbench_aa, "benchmark", limited)
         for block in blocks(document):

@@ -30,7 +30,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
-from data_prep.download import unpack
+from robustbench_aa.datasets.archives import unpack
 from robustbench_aa import load
 from robustbench_aa.cli import main as cli
 from robustbench_aa.datasets import Request, open_dataset, pictures, videos
