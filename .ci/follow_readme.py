@@ -23,8 +23,11 @@ README = Path(__file__).parents[1] / "README.md"
 PROGRAM = Path(sys.executable).with_name("robustbench-aa")
 TOOLS = ("av", "onnxruntime", "pytest", "ray", "s3fs", "sklearn", "timm")
 """Packages that the core must do without."""
-NOT_RUN = ("pip", "make install", "make test")
-"""Commands that are carried out elsewhere."""
+NOT_RUN = (
+    "pip",
+    *(f"robustbench-aa benchmark {suite}" for suite in ("imagenet-c", "imagenet-p", "paper")),
+)
+"""Commands that are carried out elsewhere, or that need the weights of published networks."""
 ADDED = {
     "benchmark": ["--limit", "5"],
     "download": ["--help"],
@@ -32,7 +35,6 @@ ADDED = {
     "features": ["--limit", "1", "--max-shift", "3"],
 }
 STAND_INS = {
-    "make benchmark": "robustbench-aa benchmark digits --output-dir results/digits",
     "torchvision:resnet50@IMAGENET1K_V1": "torchvision:squeezenet1_1@random",
     "antialiased:resnet50@lpf5": "torchvision:mobilenet_v2@random",
     "/data/": "data/",
@@ -54,7 +56,9 @@ def main() -> None:
     """Follow the README and exit with status 1 at the first command that fails."""
     found = [name for name in TOOLS if find_spec(name)]
     if found:
-        sys.exit(f"error: {sys.prefix} has more than the core ({', '.join(found)}); name a new VENV")
+        sys.exit(
+            f"error: {sys.prefix} has more than the core ({', '.join(found)}); name a new VENV"
+        )
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_pictures()
@@ -96,7 +100,9 @@ def follow(text: str) -> None:
         elif language == "python":
             start = time.perf_counter()
             exec(compile(replaced(block), str(README), "exec"), names)
-            print(f"{time.perf_counter() - start:6.1f} s  {len(block.splitlines())} lines of Python")
+            print(
+                f"{time.perf_counter() - start:6.1f} s  {len(block.splitlines())} lines of Python"
+            )
         else:
             raise AssertionError(f"unknown language {language}")
 

@@ -3,5 +3,7 @@
 from robustbench_aa.cli.data import make_imagenet_p as main
 from robustbench_aa.cli.main import run_command
 
+__all__ = ["main"]
+
 if __name__ == "__main__":
     run_command(main)

@@ -130,7 +130,9 @@ def keep_apart(to: Path, how: dict[str, object], cells: Iterable[Distortion]) ->
         earlier: dict[str, object] = dict(made.get("versions", {}))
         common = {key: value for key, value in made.items() if key != "versions"}
     except (OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
-        raise UsageError(f"{record} cannot be read ({cause(error)}); name another --output-dir") from error
+        raise UsageError(
+            f"{record} cannot be read ({cause(error)}); name another --output-dir"
+        ) from error
     if common != how or any(
         earlier.get(name, version) != version for name, version in versions.items()
     ):

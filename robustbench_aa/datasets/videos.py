@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from io import BytesIO
 from importlib import import_module
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,9 @@ def _middles(content: bytes, path: Path, size: int) -> Iterator[np.ndarray]:
         if not container.streams.video:
             raise DatasetError(f"{path} has no video in it; fetch it again")
         container.streams.video[0].codec_context.options = LIMITS
-        convert = reformatter.VideoReformatter().reformat  # one for all frames, because it keeps tables
+        convert = (
+            reformatter.VideoReformatter().reformat
+        )  # one for all frames, because it keeps tables
         bicubic = reformatter.Interpolation.BICUBIC
         for frame in container.decode(video=0):
             height, width = frame.height, frame.width

@@ -235,9 +235,7 @@ AS_THE_SCRIPT = {
 
 def test_videos_are_encoded_as_the_script_does(tmp_path: Path) -> None:
     cells = {cell.name: cell for cell in perturbations_at(224)}
-    assert {name: encoder_options(of) for name, of in cells.items()} == (
-        AS_THE_SCRIPT
-    )
+    assert {name: encoder_options(of) for name, of in cells.items()} == (AS_THE_SCRIPT)
     source = photographs(tmp_path / "val")
     make(source, tmp_path / "p", "--perturbation", "brightness")
     video = tmp_path / "p" / "brightness" / wnids()[0] / "0.mp4"
