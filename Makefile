@@ -47,7 +47,7 @@ benchmark: $(INSTALLED) ## evaluate SUITE on DEVICE and write the report to OUTP
 	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
 
 test: $(READY) ## run all tests in JOBS processes; COVERAGE=1 measures the coverage
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(if $(COVERAGE),$(MEASURED))
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(COVERAGE),$(MEASURED))
 
 test-matrix: ## run all tests with the oldest packages and with the newest, in temporary environments
 	@set -e; for pins in "$$($(PYTHON) .ci/oldest.py)" ''; do \
@@ -82,6 +82,7 @@ bench: $(READY) ## measure speed and write results/performance/
 	$(BIN)/python -m benchmarks.speed.antialias_cost
 	$(BIN)/python -m benchmarks.speed.scaling
 	$(BIN)/python -m benchmarks.speed.engines
+	$(BIN)/python -m benchmarks.speed.side_by_side
 	$(BIN)/python -m benchmarks.speed.synthetic_run
 	$(BIN)/python -m benchmarks.speed.cluster_simulation
 

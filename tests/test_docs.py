@@ -76,6 +76,7 @@ ADDED = {  # commands that are run, and options that make them quick
     "python -m benchmarks.reliability.fuzz": "--cases=10",
     "python -m benchmarks.gpu": "--help",
     "python -m benchmarks.speed.scaling": "--help",
+    "python -m benchmarks.speed.side_by_side": "--help",
     "python -m benchmarks.speed.switches": "--help",
     "python -m benchmarks.speed.synthetic_run": "--help",
     "python -m data_prep.download": "",
