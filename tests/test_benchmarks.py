@@ -54,6 +54,17 @@ def test_there_are_photographs_without_scikit_learn(
     assert (table["seconds"] > 0).all()
 
 
+def test_two_processes_are_measured_side_by_side(
+    tmp_path: Path, without_extras: dict[str, str]
+) -> None:
+    output = tmp_path / "side.csv"
+    options = ("--network=squeezenet1_1", "--seconds=0.1", "--repetitions=1", f"--output={output}")
+    run("speed.side_by_side", *options, environment=without_extras)
+    table = pd.read_csv(output)
+    assert table["wait_policy"].tolist() == ["default", "passive"]
+    assert (table[["alone", "beside", "ratio"]] > 0).all(axis=None)
+
+
 def test_the_documents_have_the_simulated_coverages() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "coverage.csv")
     simulated = {

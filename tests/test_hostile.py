@@ -30,10 +30,10 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 
-from data_prep.download import unpack
 from robustbench_aa import load
 from robustbench_aa.cli import main as cli
 from robustbench_aa.datasets import Request, open_dataset, pictures, videos
+from robustbench_aa.datasets.archives import unpack
 from robustbench_aa.datasets.cifar import BATCH, read_array
 from robustbench_aa.datasets.pictures import AS_MADE, STORED, decode
 from robustbench_aa.datasets.videos import decode_video, encode_video

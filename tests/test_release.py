@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "data_prep", "docs", "robustbench_aa", "tests")
 FILES = (
     *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile"),
-    *("README.md", "pyproject.toml", "setup.cfg"),
+    *("README.md", "conftest.py", "constraints.txt", "pyproject.toml", "setup.cfg"),
 )
 RESULTS = (
     "digits/report/leaderboard.csv",
@@ -82,11 +82,35 @@ def test_the_wheel_is_the_package_and_the_source_distribution_builds_the_same(
     assert {name for name in wheel if ".dist-info/" not in name} == package
     assert build_wheel(unpacked, tmp_path / "again") == wheel
     for name in (
-        *("py.typed", "datasets/digits.npz", "datasets/imagenet_wnids.txt", "suites/digits.toml"),
+        *("py.typed", "datasets/digits.npz", "datasets/imagenet_wnids.txt"),
+        *(f"suites/{suite}.toml" for suite in ("digits", "imagenet-c", "imagenet-p", "paper")),
         *("metrics/published/leaderboard.csv", "report/template/page.html.jinja"),
         "models/weights/vgg-lpf5-seed2.safetensors",
     ):
         assert f"robustbench_aa/{name}" in package
+
+
+def test_what_is_pinned_satisfies_what_is_required() -> None:
+    packaging = pytest.importorskip("packaging.requirements")
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+    pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    parts = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    required = [packaging.Requirement(line) for part in parts for line in part.split("\n") if line]
+    checked = [one for one in required if one.name in pins]
+    assert {"torch", "numpy", "av", "pytest"} <= {one.name for one in checked}
+    assert not [str(one) for one in checked if not one.specifier.contains(pins[one.name])]
+
+
+def test_the_tools_build_on_the_extras_instead_of_repeating_them() -> None:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    extras = config["options.extras_require"]
+    assert "robustbench-aa[docs,objects,onnx,ray,timm,video]" in extras["dev"]
+    for extra in ("docs", "objects", "onnx", "ray", "timm", "video"):
+        for requirement in extras[extra].split():
+            assert requirement not in extras["dev"].split(), requirement
 
 
 def test_the_citation_can_be_read_and_names_this_version() -> None:

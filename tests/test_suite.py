@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from pydantic.fields import FieldInfo
+from torch import nn
 
+from robustbench_aa.datasets.labels import wnids
+from robustbench_aa.datasets.make_imagenet_c import make_imagenet_c
+from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.errors import SuiteError, UnknownName
+from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.models import known_models
+from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import (
     FIELDS,
     SELECTION_FIELDS,
@@ -18,7 +28,8 @@ from robustbench_aa.suite import (
     shipped_suites,
     value_type,
 )
-from tests.conftest import make_classifier
+from robustbench_aa.types import Classifier
+from tests.conftest import PLAIN, make_classifier
 
 WHOLE = """
 name = "mine"
@@ -68,6 +79,44 @@ def test_every_shipped_suite_can_be_read() -> None:
     assert "digits" in shipped_suites()
     for name in shipped_suites():
         assert read_suite(name).name == name
+
+
+def test_the_shipped_suites_name_models_that_exist_and_a_baseline_among_them() -> None:
+    for name in shipped_suites():
+        suite = read_suite(name)
+        assert suite.baseline in suite.models
+        for model in suite.models:
+            assert isinstance(model, str)
+            source, _, rest = model.partition(":")
+            known = known_models(source)
+            assert model in known or (source == "digits" and f"{model}-seed0" in known), rest
+
+
+@pytest.mark.parametrize("name", ["imagenet-c", "imagenet-p", "paper"])
+def test_a_shipped_suite_is_evaluated_on_one_parent_folder(name: str, tmp_path: Path) -> None:
+    clean = tmp_path / "imagenet" / "val"
+    for place in range(2):
+        file = clean / wnids()[place] / f"{place}.JPEG"
+        file.parent.mkdir(parents=True)
+        Image.effect_mandelbrot((280, 260), (-2, -1, 1, 1), 50).convert("RGB").save(file)
+        video = tmp_path / "imagenet-p" / "tilt" / wnids()[place] / f"{place}.mp4"
+        video.parent.mkdir(parents=True)
+        encode_video(torch.zeros(3, 3, 224, 224, dtype=torch.uint8), video, {})
+    make_imagenet_c(clean, tmp_path / "imagenet-c", ["contrast"], [3])
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1000))
+    model = Classifier(network, name="a", input_size=224, classes=1000, preprocessing=PLAIN)
+    parts: dict[str, dict[str, Any]] = {
+        "imagenet-c": {"corruptions": ["contrast"], "severities": [3]},
+        "imagenet-p": {"perturbations": ["tilt"]},
+    }
+    suite = dataclasses.replace(
+        read_suite(name), data_dir=str(tmp_path), models=[model], baseline="a"
+    )
+    for dataset in suite.datasets:
+        part = dataclasses.replace(suite, datasets=[dataset], **parts.get(dataset, {}))
+        run = prepare(part, str(tmp_path / "run"), "cpu").run()
+        assert not run.failures
+    assert {*suite.datasets} == {*Store.of_run(tmp_path / "run").manifest.datasets}
 
 
 @pytest.mark.parametrize(

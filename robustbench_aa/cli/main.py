@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `--help` needs neither 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 
@@ -35,7 +36,7 @@ def commands(scripts: tuple[str, ...]) -> None:
 for command in (
     *(run.benchmark, run.evaluate),
     *(report.report, report.compare, report.merge),
-    *(data.datasets, data.verify, data.preview),
+    *(data.datasets, data.download, data.make, data.verify, data.preview),
     *(models.models, models.antialias, models.features),
     doctor.doctor,
 ):
@@ -53,6 +54,8 @@ def run_command(command: click.Command, prog_name: str | None = None) -> None:
     The first of several signals decides the status: it interrupts the command, and later ones are
     ignored while files are completed.
     """
+    # read when torch is loaded: threads that wait for work by spinning take a busy machine's cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     received: list[int] = []
 
     def interrupt(number: int, _frame: object) -> None:

@@ -16,6 +16,12 @@ from robustbench_aa.types import Distortion
 
 Track = Callable[[Sequence[Distortion]], Iterable[Distortion]]
 """Yields distortions while it shows progress."""
+SUBFOLDERS = {
+    "IMAGENET_DIR": "imagenet/val",
+    "IMAGENET_C_DIR": "imagenet-c",
+    "IMAGENET_P_DIR": "imagenet-p",
+}
+"""By environment variable, the folder of a data set in a parent folder of several data sets."""
 Verdict = tuple[pd.DataFrame, list[str]]
 """A table with a row per cell, and the problems, one line each."""
 
@@ -70,6 +76,8 @@ class DatasetEntry:
     def folder(self, request: Request) -> Path:
         """Return the folder of the data set's files.
 
+        The request may name a parent folder of several data sets, which are in `SUBFOLDERS`.
+
         Raises:
             UsageError: neither the request nor the environment names it, or it does not exist.
         """
@@ -81,7 +89,8 @@ class DatasetEntry:
         folder = Path(named)
         if not folder.is_dir():
             raise UsageError(f"no folder {folder}; check --data-dir")
-        return folder
+        below = folder / SUBFOLDERS.get(self.variable, "")
+        return below if below.is_dir() else folder
 
 
 def zenodo(record: int, file: str, md5: str) -> Download:

@@ -60,7 +60,7 @@ def render_page(title: str, tables: Tables, plots: Mapping[str, Plot], samples: 
     loader = PackageLoader("robustbench_aa.report", "template")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     plot_images = {
-        name: {"uri": _uri("image/svg+xml", _themed(plot.svg())), "caption": plot.caption}
+        name: {"uri": _uri("image/svg+xml", _themed(plot.svg)), "caption": plot.caption}
         for name, plot in plots.items()
     }
     sample_images = {

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from robustbench_aa.support import files
 from robustbench_aa.types import (
     CLEAN,
     COMPARED_WITH,
@@ -50,7 +51,7 @@ BEYOND = 2**63
 
 def folder_of(name: str) -> str:
     """Return the name of a folder for any name, percent-encoded where a path requires it."""
-    encoded = quote(name, safe=" :@+=,()[]")
+    encoded = quote(name, safe=" @+=,()[]" if files.WINDOWS else " :@+=,()[]")
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
 
 

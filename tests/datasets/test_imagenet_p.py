@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import nn
 
-from data_prep import make_imagenet_p
+from robustbench_aa.cli.data import make_imagenet_p
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.labels import wnids
+from robustbench_aa.datasets.make_imagenet_p import encoder_options
 from robustbench_aa.datasets.videos import decode_video, encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import DatasetError, UnknownName, UsageError
@@ -190,8 +191,8 @@ def photographs(folder: Path) -> Path:
 
 
 def make(source: Path, to: Path, *arguments: str) -> Result:
-    how = ["--source", str(source), "--to", str(to), *arguments]
-    return CliRunner().invoke(make_imagenet_p.main, how, catch_exceptions=False)
+    how = ["--source", str(source), "--output-dir", str(to), *arguments]
+    return CliRunner().invoke(make_imagenet_p, how, catch_exceptions=False)
 
 
 def test_written_videos_can_be_read(tmp_path: Path) -> None:
@@ -234,9 +235,7 @@ AS_THE_SCRIPT = {
 
 def test_videos_are_encoded_as_the_script_does(tmp_path: Path) -> None:
     cells = {cell.name: cell for cell in perturbations_at(224)}
-    assert {name: make_imagenet_p.encoder_options(cell) for name, cell in cells.items()} == (
-        AS_THE_SCRIPT
-    )
+    assert {name: encoder_options(cell) for name, cell in cells.items()} == AS_THE_SCRIPT
     source = photographs(tmp_path / "val")
     make(source, tmp_path / "p", "--perturbation", "brightness")
     video = tmp_path / "p" / "brightness" / wnids()[0] / "0.mp4"

@@ -29,7 +29,16 @@ def test_mcnemar_on_a_known_table() -> None:
     assert sign_test(5, 20) == pytest.approx(0.0040773, abs=1e-7)
     assert sign_test(20, 5) == sign_test(5, 20)
     assert sign_test(0, 0) == sign_test(3, 3) == 1.0
-    assert sign_test(0, 1) == 1.0
+    assert sign_test(0, 1) == sign_test(7, 6) == 1.0
+    assert sign_test(30, 0) == pytest.approx(2 / 2**30, rel=1e-12)
+
+
+@pytest.mark.parametrize("tosses", [1, 2, 3, 10, 57, 1000, 50_000])
+def test_the_sign_test_is_scipys_binomial_test(tosses: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for wins in {0, 1, tosses // 7, tosses // 3, int(0.49 * tosses), tosses // 2, tosses}:
+        expected = stats.binomtest(wins, tosses).pvalue
+        assert sign_test(wins, tosses - wins) == pytest.approx(expected, rel=1e-8, abs=1e-300)
 
 
 def test_holms_correction_by_hand() -> None:

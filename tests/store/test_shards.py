@@ -148,7 +148,7 @@ def test_a_commit_that_breaks_off_leaves_nothing_under_the_name(
     def power_cut(_path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage, "_flush", power_cut)
+    monkeypatch.setattr(storage, "flush", power_cut)
     with pytest.raises(KeyboardInterrupt):
         store.commit(MODEL, CELL, SHARDS[0], rows(SHARDS[0]))
     assert not path.exists()

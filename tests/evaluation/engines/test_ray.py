@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -99,14 +100,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "suite.toml").write_text(SUITE)
     subprocess.run(command("local"), cwd=folder, check=True, capture_output=True)
     return folder
-
-
-def test_two_workers_write_the_same_tables_to_the_byte(place: Path) -> None:
-    done = finished(place, "ray", "--engine", "ray")
-    assert done.returncode == 0, done.stderr
-    tables = csv_files(place / "local")
-    assert "corruptions.csv" in tables
-    assert csv_files(place / "ray") == tables
 
 
 def workers_of(driver: int) -> list[int]:
@@ -204,25 +197,43 @@ LOOPBACK = {
 }
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of sockets")
-def test_a_ray_that_is_started_here_listens_on_loopback_alone(place: Path) -> None:
+class Seen(NamedTuple):
+    """What was seen of a command while it ran on a Ray that it started."""
+
+    status: int
+    at_work: bool
+    addresses: set[str]
+
+
+@pytest.fixture(scope="module")
+def seen(place: Path) -> Seen:
+    """The run `ray`, evaluated by two workers."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     process = subprocess.Popen(
-        command("sockets", "--engine", "ray", "--limit", "4"),
-        cwd=place,
-        stderr=subprocess.DEVNULL,
-        env=environment,
+        command("ray", "--engine", "ray"), cwd=place, stderr=subprocess.DEVNULL, env=environment
     )
-    found: set[str] = set()
+    addresses: set[str] = set()
     at_work = False
     while process.poll() is None:
-        found |= listening(descendants(process.pid))
+        if Path("/proc/net/tcp").exists():
+            addresses |= listening(descendants(process.pid))
         at_work = at_work or bool(workers_of(process.pid))
         time.sleep(0.2)
-    assert process.wait() == 0
-    assert at_work
-    assert found
-    assert found <= LOOPBACK
+    return Seen(process.wait(), at_work, addresses)
+
+
+def test_two_workers_write_the_same_tables_to_the_byte(place: Path, seen: Seen) -> None:
+    assert seen.status == 0
+    tables = csv_files(place / "local")
+    assert "corruptions.csv" in tables
+    assert csv_files(place / "ray") == tables
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of sockets")
+def test_a_ray_that_is_started_here_listens_on_loopback_alone(seen: Seen) -> None:
+    assert seen.at_work
+    assert seen.addresses
+    assert seen.addresses <= LOOPBACK
 
 
 def test_a_ray_that_is_started_here_asks_for_its_token(monkeypatch: pytest.MonkeyPatch) -> None:

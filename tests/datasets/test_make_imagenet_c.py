@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from data_prep import make_imagenet_c
+from robustbench_aa.cli.data import make_imagenet_c
 from robustbench_aa.datasets import Request, open_dataset, verify_dataset
 from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.errors import UnknownName, UsageError
@@ -30,8 +30,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def make(source: Path, to: Path, *arguments: str) -> Result:
-    how = ["--source", str(source), "--to", str(to), "--batch-size", "2", *arguments]
-    return CliRunner().invoke(make_imagenet_c.main, how, catch_exceptions=False)
+    how = ["--source", str(source), "--output-dir", str(to), "--batch-size", "2", *arguments]
+    return CliRunner().invoke(make_imagenet_c, how, catch_exceptions=False)
 
 
 def test_written_pictures_equal_live_pictures(source: Path, tmp_path: Path) -> None:
