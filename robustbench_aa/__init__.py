@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from robustbench_aa.images import perturb as perturb
     from robustbench_aa.models import load as load
     from robustbench_aa.models import load_model as load_model
+    from robustbench_aa.models.crop_selected import select_crop as select_crop
     from robustbench_aa.run import Run as Run
     from robustbench_aa.run import merge_runs as merge_runs
     from robustbench_aa.suite import Suite as Suite
@@ -60,6 +61,7 @@ _HOMES = {
     "read_suite": "suite",
     "register_corruption": "distortions.corruptions.registered",
     "register_dataset": "datasets",
+    "select_crop": "models.crop_selected",
 }
 
 __all__ = [
@@ -84,6 +86,7 @@ __all__ = [
     "read_suite",
     "register_corruption",
     "register_dataset",
+    "select_crop",
 ]
 
 

@@ -122,6 +122,10 @@ def select_crop(model: Classifier, circular: bool = False) -> Classifier:
 
     The weights are not changed; the network is not copied.
 
+    >>> import robustbench_aa as rb
+    >>> rb.select_crop(rb.load_model("digits:resnet@lpf3")).name
+    'crop-selected:digits:resnet@lpf3-seed0'
+
     Args:
         model: any classifier of pictures of at least 14 px.
         circular: whether a picture continues at its opposite side, for exact invariance to circular
