@@ -1,4 +1,4 @@
-"""The public names: `dir(rb)` is the contract; each name works, has an example and is documented."""
+"""The public names: `dir(rb)` is the contract; each works, has an example and is documented."""
 
 from __future__ import annotations
 
