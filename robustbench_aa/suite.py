@@ -59,6 +59,8 @@ Count = Annotated[int, Field(ge=1, lt=2**63)]
 class Suite:
     """Models × data sets × seed.
 
+    `benchmark` evaluates it.
+
     >>> import robustbench_aa as rb
     >>> rb.Suite(["digits:resnet@lpf3"], ["digits-c", "digits-shift"], limit=100).seed
     0

@@ -1,4 +1,10 @@
-"""Anti-aliased downsampling: a low-pass filter before every subsampling (Zhang, ICML 2019)."""
+"""Anti-aliased downsampling: a low-pass filter before every subsampling (Zhang, ICML 2019).
+
+>>> import robustbench_aa as rb
+>>> smooth = rb.antialias(rb.load_model("digits:resnet@baseline"), filter_size=3)
+>>> len(rb.antialiasing.replacements(smooth.module))
+5
+"""
 
 from robustbench_aa.antialiasing.convert import (
     Conversion,
