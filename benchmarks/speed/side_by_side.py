@@ -1,7 +1,7 @@
 """Measure two processes on one machine, with and without `OMP_WAIT_POLICY=PASSIVE`.
 
 `python -m benchmarks.speed.side_by_side`: each process runs forward passes of a network with random
-weights on all cores, first alone and then two at a time. Threads of OpenMP wait for work by spinning
+weights on all cores, first alone and then two at a time. Threads of OpenMP wait by spinning
 unless the policy is passive; beside another process, they take the cores that it needs.
 """
 
