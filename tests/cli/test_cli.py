@@ -592,6 +592,24 @@ def test_the_first_of_several_signals_decides_the_status(
     assert result.stderr.strip() == f"error: {event}; the same command resumes"
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_decides(given: str | None, used: str) -> None:
+    code = (
+        "import os, sys, click\n"
+        "from robustbench_aa.cli.main import run_command\n"
+        "@click.command()\n"
+        "def show():\n"
+        "    print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)\n"
+        "run_command(show)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"{used} False\n"
+
+
 def test_too_little_memory_is_an_error_of_one_line(tmp_path: Path) -> None:
     command = f"ulimit -v 1500000; exec {sys.executable} -m robustbench_aa evaluate "
     command += "-m digits:resnet@lpf3-seed0 -d digits --limit 3"
