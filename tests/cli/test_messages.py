@@ -189,7 +189,8 @@ def test_what_an_extra_provides_names_the_extra(
     found = importlib.util.find_spec
     for user in ("cli.models", "models.timm"):
         monkeypatch.setattr(
-            f"robustbench_aa.{user}.find_spec", lambda name: None if name == package else found(name)
+            f"robustbench_aa.{user}.find_spec",
+            lambda name: None if name == package else found(name),
         )
     monkeypatch.chdir(files)
     line = refusal(call, monkeypatch, capsys)

@@ -124,7 +124,9 @@ def test_a_run_shows_short_names_and_keeps_specifications(tmp_path: Path) -> Non
     assert folders == {*known}
 
 
-def test_the_command_line_takes_short_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_takes_short_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["-m", f"aa={LPF3}", "-m", f"plain={LPF2}", "-d", "digits", "--limit", "2"]
     for command in (

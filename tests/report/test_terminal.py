@@ -203,4 +203,3 @@ def test_each_severity_is_a_column() -> None:
 def test_a_profile_shows_shares_of_the_elapsed_time() -> None:
     lines = split(printed(profile_table({"decode": 1.0, "wall": 4.0})))
     assert ["decode", "1.0000", "0.2500"] in lines
-
