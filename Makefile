@@ -5,42 +5,68 @@ SUITE ?= digits
 OUTPUT_DIR ?= results/$(notdir $(basename $(SUITE)))
 DEVICE ?=
 JOBS ?= 2
+COVERAGE ?=
 PINS ?=
+CONSTRAINTS ?=
+TORCH_INDEX ?=
 
-OLDEST := torch==2.6.* torchvision==0.21.*
 FEATURES := -d digits $(foreach weights,baseline lpf3 lpf5,-m digits:vgg@$(weights))
+MEASURED := $(foreach name,robustbench_aa data_prep,--cov=$(name)) --cov-report=term:skip-covered
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
+# modules are compiled when they are first imported, and most never are
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	$(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test test-matrix lint docs bench gpu train-digits clean
+.PHONY: help install setup benchmark test test-matrix wheel constraints lint docs bench gpu train-digits clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: SUITE=$(SUITE) OUTPUT_DIR=$(OUTPUT_DIR) DEVICE=$(DEVICE) JOBS=$(JOBS) VENV=$(VENV) PYTHON=$(PYTHON)"
 
-setup: $(READY) ## create a virtual environment with the package and its tools
+install: $(INSTALLED) ## create a virtual environment with the package
 
-$(READY): setup.cfg pyproject.toml
+$(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: $(PYTHON) is older than 3.11; name another: make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(foreach pin,$(PINS),'$(pin)')
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch torchvision)
+	$(PIP) --editable . $(foreach pin,$(PINS),'$(pin)')
 	@touch $@
 
-benchmark: $(READY) ## evaluate SUITE on DEVICE and write the report to OUTPUT_DIR; resumes
+setup: $(READY) ## add the tools for tests, lint and documents
+
+$(READY): $(INSTALLED)
+	$(PIP) --editable '.[dev]' $(foreach pin,$(PINS),'$(pin)')
+	@touch $@
+
+benchmark: $(INSTALLED) ## evaluate SUITE on DEVICE and write the report to OUTPUT_DIR; resumes
 	$(if $(filter digits,$(SUITE)),$(BIN)/robustbench-aa features $(FEATURES) -o $(OUTPUT_DIR)/features)
 	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
 
-test: $(READY) ## run all tests in JOBS processes, with coverage
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov=robustbench_aa --cov=data_prep --cov-report=term:skip-covered
+test: $(READY) ## run all tests in JOBS processes; COVERAGE=1 measures the coverage
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(COVERAGE),$(MEASURED))
 
-test-matrix: ## run all tests with the oldest and the newest torch, in temporary environments
-	@set -e; for pins in '$(OLDEST)' 'torch torchvision'; do \
+test-matrix: ## run all tests with the oldest packages and with the newest, in temporary environments
+	@set -e; for pins in "$$($(PYTHON) .ci/oldest.py)" ''; do \
 		environment=$$(mktemp -d); trap 'rm -rf "$$environment"' EXIT; trap 'exit 130' INT TERM; \
 		$(MAKE) test VENV="$$environment/venv" PINS="$$pins"; \
 		rm -rf "$$environment"; \
 	done
+
+wheel: ## build the wheel in dist/, install it in VENV without tools, and follow the README with it
+	$(PYTHON) -m venv $(VENV)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PIP) dist/*.whl
+	$(BIN)/python -I .ci/follow_readme.py
+
+constraints: ## write the newest packages to constraints.txt
+	@set -e; environment=$$(mktemp -d); trap 'rm -rf "$$environment"' EXIT; trap 'exit 130' INT TERM; \
+		$(MAKE) setup VENV="$$environment/venv" CONSTRAINTS=; \
+		"$$environment/venv/bin/python" -m pip freeze --exclude-editable > constraints.txt
 
 lint: $(READY) ## run ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .
@@ -56,6 +82,7 @@ bench: $(READY) ## measure speed and write results/performance/
 	$(BIN)/python -m benchmarks.speed.antialias_cost
 	$(BIN)/python -m benchmarks.speed.scaling
 	$(BIN)/python -m benchmarks.speed.engines
+	$(BIN)/python -m benchmarks.speed.side_by_side
 	$(BIN)/python -m benchmarks.speed.synthetic_run
 	$(BIN)/python -m benchmarks.speed.cluster_simulation
 

@@ -1,1 +1,1 @@
-"""Commands that run once: download and make data sets, train the embedded models."""
+"""Tools of the repository: make the embedded digits and models; other names of commands."""

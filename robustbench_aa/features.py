@@ -340,5 +340,7 @@ def largest_shift(size: int, asked: int | None) -> int:
     """
     reach = min(size, 32) - 1 if asked is None else asked
     if not 0 <= reach < size:
-        raise UsageError(f"max shift {reach} is not between 0 and {size - 1}, the last pixel")
+        raise UsageError(
+            f"max shift {reach} is not between 0 and {size - 1}, the last pixel; choose another"
+        )
     return reach

@@ -67,7 +67,18 @@ def test_there_are_photographs_without_scikit_learn(
     assert (table["seconds"] > 0).all()
 
 
-def test_the_documents_have_the_coverages_that_were_simulated() -> None:
+def test_two_processes_are_measured_side_by_side(
+    tmp_path: Path, without_extras: dict[str, str]
+) -> None:
+    output = tmp_path / "side.csv"
+    options = ("--network=squeezenet1_1", "--seconds=0.1", "--repetitions=1", f"--output={output}")
+    run("speed.side_by_side", *options, environment=without_extras)
+    table = pd.read_csv(output)
+    assert table["wait_policy"].tolist() == ["default", "passive"]
+    assert (table[["alone", "beside", "ratio"]] > 0).all(axis=None)
+
+
+def test_the_documents_have_the_simulated_coverages() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "coverage.csv")
     simulated = {
         (
@@ -94,21 +105,21 @@ def test_the_documents_have_the_coverages_that_were_simulated() -> None:
     assert documented <= simulated
 
 
-def test_the_documents_have_the_faults_that_were_brought_about() -> None:
+def test_the_documents_have_the_measured_faults() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "faults.csv")
     lines = (ROOT / "docs" / "reliability.md").read_text().splitlines()
-    start = lines.index("| fault | times | what was seen |")
+    start = lines.index("| fault | times | observation |")
     documented = []
     for line in lines[start + 2 :]:
         if not line:
             break
-        fault, times, _seen = (cell.strip() for cell in line.strip("|").split("|"))
+        fault, times, _observation = (cell.strip() for cell in line.strip("|").split("|"))
         documented.append((fault, int(times)))
     assert documented == [*zip(found["fault"], found["times"], strict=True)]
 
 
 def test_faults_are_survived(tmp_path: Path) -> None:
-    """A few times each, in a process that has never used torch, so that it can fork."""
+    """Run each fault a few times, in a process that has never used torch, so that it can fork."""
     faults = (
         "it is terminated (SIGTERM)",
         "report is killed at each rename",
@@ -155,8 +166,8 @@ def test_each_call_on_files_of_a_directory_can_fail(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from benchmarks.reliability.file_errors import fail_at
-place, told = Path(sys.argv[1]), []
-fail_at(place, sys.argv[2], int(sys.argv[3]), told.append)
+place, failed = Path(sys.argv[1]), []
+fail_at(place, sys.argv[2], int(sys.argv[3]), failed.append)
 Path(sys.argv[1] + "-beside").write_text("never fails")
 try:
     (place / "a").write_text("text")
@@ -164,7 +175,7 @@ try:
     (place / "b").read_text()
     print("nothing")
 except OSError as error:
-    print(error.strerror, told[0].partition(" ")[0])
+    print(error.strerror, failed[0].partition(" ")[0])
 """
     seen = []
     for error in ("EIO", "EMFILE", "ENOSPC"):

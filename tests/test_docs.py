@@ -6,6 +6,7 @@ file is that file (`# name`), or a change to it (`+++ name`).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -18,7 +19,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import metadata
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -32,14 +33,13 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 import robustbench_aa
-from data_prep import download
 from robustbench_aa.cli import main as cli
-from robustbench_aa.datasets import DATASETS
+from robustbench_aa.datasets import DATASETS, archives
 from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import corruptions_at, perturbations_at
 from robustbench_aa.models import known_models
-from robustbench_aa.suite import read_suite
+from robustbench_aa.suite import Suite, read_suite
 from robustbench_aa.support.download import Download
 
 ROOT = Path(__file__).parents[1]
@@ -48,17 +48,20 @@ EXTENDING = ROOT / "docs" / "extending.md"
 """Changes the package, so it runs in a copy of the repository."""
 
 LIMIT = 5
-"""Number of images, unless a document names another."""
+"""The number of images unless a document names another."""
 ADDED = {  # commands that are run, and options that make them quick
     "make": "-n",
     "export": "",
+    "robustbench-aa --import my_things.py": f"--limit {LIMIT}",
     "robustbench-aa antialias": "",
     "robustbench-aa benchmark": f"--limit {LIMIT}",
     "robustbench-aa compare": "",
     "robustbench-aa datasets": "",
     "robustbench-aa doctor": "",
+    "robustbench-aa download": "",
     "robustbench-aa evaluate": f"--limit {LIMIT}",
     "robustbench-aa features": "--limit 1 --max-shift 3",
+    "robustbench-aa make": "",
     "robustbench-aa merge": "",
     "robustbench-aa models": "",
     "robustbench-aa preview": "",
@@ -74,6 +77,7 @@ ADDED = {  # commands that are run, and options that make them quick
     "python -m benchmarks.reliability.fuzz": "--cases=10",
     "python -m benchmarks.gpu": "--help",
     "python -m benchmarks.speed.scaling": "--help",
+    "python -m benchmarks.speed.side_by_side": "--help",
     "python -m benchmarks.speed.switches": "--help",
     "python -m benchmarks.speed.synthetic_run": "--help",
     "python -m data_prep.download": "",
@@ -84,8 +88,8 @@ ADDED = {  # commands that are run, and options that make them quick
 }
 """`--help` replaces commands that take minutes; their options are still checked."""
 ON_A_CLUSTER = "--engine ray"
-"""Only planned here; `tests/evaluation/engines/` runs it."""
-STAND_INS = {  # replacements of what is not embedded; the sources must know the models' names
+"""Commands that are only planned here; `tests/evaluation/engines/` runs them."""
+STAND_INS = {  # replacements of models that are not embedded; their sources must know the names
     "torchvision:resnet50@IMAGENET1K_V1": "python:stand_in:plain",
     "torchvision:mobilenet_v2@IMAGENET1K_V1": "python:stand_in:plain",
     "antialiased:resnet50@lpf5": "python:stand_in:smooth",
@@ -273,9 +277,10 @@ def run_blocks(document: Path, folder: Path) -> None:
     exec(ASSUMED, names)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(download, "fetch", fetched)
+        patch.setattr(archives, "fetch", fetched)
         limited = functools.partial(robustbench_aa.benchmark, limit=LIMIT)
         patch.setattr(robustbench_aa, "benchmark", limited)
+        patch.setattr(cli.run, "read_suite", without_downloads)
         for block in blocks(document):
             if block.language == "sh":
                 for words in lines(block.text):
@@ -321,8 +326,8 @@ def run_command(words: list[str], patch: pytest.MonkeyPatch) -> None:
     elif program == "make":
         subprocess.run([program, *rest], cwd=ROOT, check=True)
     elif program == "pip":  # check that the extras exist
-        extras = set(metadata("robustbench-aa").get_all("Provides-Extra"))
-        assert set(re.findall(r"\[(\w+)\]", words[-1])) <= extras
+        named = re.findall(r"\[([\w,]+)\]", words[-1])
+        assert set(",".join(named).split(",")) <= {"", *extras()}
     elif program == "robustbench-aa":
         invoke(cli.commands, rest)
     elif rest[1] == "pytest":  # a separate process, because pytest rewrites imported modules
@@ -333,10 +338,32 @@ def run_command(words: list[str], patch: pytest.MonkeyPatch) -> None:
         run_command(after.split(), patch)
 
 
+def extras() -> list[str]:
+    """Return the extras of the package."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return [*config["options.extras_require"]]
+
+
+def test_the_tables_of_extras_are_complete() -> None:
+    for document in (ROOT / "README.md", ROOT / "docs" / "installation.md"):
+        named = re.findall(r"^\| `(\w+)` \|", document.read_text(), re.MULTILINE)
+        assert set(extras()) <= set(named), document
+
+
 def invoke(command: click.Command, arguments: list[str]) -> None:
     result = CliRunner().invoke(command, arguments, catch_exceptions=False, standalone_mode=False)
     print(result.output)
     assert not result.return_value
+
+
+def without_downloads(name: str) -> Suite:
+    """Read a suite, and replace published networks by stand-ins."""
+    suite = read_suite(name)
+    if not any(f"{model}" in STAND_INS for model in suite.models):
+        return suite
+    models = [STAND_INS[f"{model}"] for model in suite.models if f"{model}" in STAND_INS]
+    return dataclasses.replace(suite, models=[*dict.fromkeys(models)], baseline=models[0])
 
 
 def stood_in(text: str) -> str:

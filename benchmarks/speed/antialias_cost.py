@@ -11,12 +11,11 @@ blur of antialiased-cnns.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from itertools import chain, product
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import click
@@ -26,6 +25,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.rows import device_name, publish, write_table
+from benchmarks.timing import medians
 from robustbench_aa.antialiasing import (
     AdaptiveBlurPool,
     BlurPool,
@@ -70,26 +70,10 @@ METHOD_LAYERS: dict[str, Callable[[int], nn.Module]] = {
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def alternating_medians(
-    candidates: dict[str, nn.Module], x: Tensor, repetitions: int
-) -> dict[str, float]:
-    """Return the median time of each candidate in ms; they run in turn, after a warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
+def forward_medians(modules: dict[str, nn.Module], x: Tensor, repetitions: int) -> dict[str, float]:
+    """Return the median time of each module's forward pass in ms."""
     with torch.inference_mode():
-        for repetition in range(repetitions + 1):
-            for name, module in candidates.items():
-                _synchronise(x)
-                start = time.perf_counter()
-                module(x)
-                _synchronise(x)
-                if repetition:
-                    times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: median(found) for name, found in times.items()}
-
-
-def _synchronise(x: Tensor) -> None:
-    if x.is_cuda:
-        torch.cuda.synchronize()
+        return medians({name: partial(one, x) for name, one in modules.items()}, repetitions)
 
 
 def variants(device: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -115,7 +99,7 @@ def layer_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, 
                     candidates[name] = PEERS[name][1](peer, channels, m)
             candidates = {name: module.to(**target) for name, module in candidates.items()}
             _check_agreement(candidates, x)
-            found = alternating_medians(candidates, x, repetitions)
+            found = forward_medians(candidates, x, repetitions)
             ours = found.pop("ours")
             fastest = min(found, key=found.__getitem__, default=None)
             yield {
@@ -151,9 +135,8 @@ def network_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str
                 str(m): convert(plain, Conversion(m)) for m in FILTER_SIZES
             }
             x = torch.randn(batch, 3, 224, 224).to(**target)
-            found = alternating_medians(
-                {n: module.to(**target) for n, module in networks.items()}, x, repetitions
-            )
+            networks = {name: module.to(**target) for name, module in networks.items()}
+            found = forward_medians(networks, x, repetitions)
             for m in FILTER_SIZES:
                 yield {
                     "operation": name,
@@ -188,7 +171,7 @@ def _against(
 ) -> Iterator[dict[str, Any]]:
     """Measure candidates, and yield a row for each but the reference."""
     moved = {name: module.to(x.device) for name, module in candidates.items()}
-    found = alternating_medians(moved, x, repetitions)
+    found = forward_medians(moved, x, repetitions)
     for name in moved:
         if name != reference:
             yield {

@@ -73,6 +73,10 @@ def antialias(
     The weights stay the same, so the converted classifier is less accurate than the original one
     until it is fine-tuned.
 
+    >>> import robustbench_aa as rb
+    >>> rb.antialias(rb.load_model("digits:resnet@baseline-seed0"), filter_size=3).name
+    'digits:resnet@baseline+lpf3-seed0'
+
     Args:
         classifier: Any convolutional network.
         filter_size, method, first_conv, max_pool_kernel, padding_mode: See `Conversion`.

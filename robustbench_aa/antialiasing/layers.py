@@ -128,6 +128,11 @@ class _BlurPool(nn.Module):
 class BlurPool(_BlurPool):
     """A low-pass filter and a subsampling of height and width, applied to each channel.
 
+    >>> import torch
+    >>> import robustbench_aa as rb
+    >>> rb.BlurPool(8, filter_size=4, stride=2)(torch.zeros(1, 8, 32, 32)).shape
+    torch.Size([1, 8, 16, 16])
+
     Args:
         channels: Number of input channels.
         filter_size: Filter size m. The filter is the outer product of two binomial filters with m
@@ -209,6 +214,11 @@ class BlurPool1d(_BlurPool):
 
 class MaxBlurPool(nn.Sequential):
     """Max-pooling without aliasing: a dense maximum, then a blurred subsampling.
+
+    >>> import torch
+    >>> import robustbench_aa as rb
+    >>> rb.MaxBlurPool(8, kernel_size=2)(torch.zeros(1, 8, 32, 32)).shape
+    torch.Size([1, 8, 16, 16])
 
     Args:
         channels: Number of input channels.

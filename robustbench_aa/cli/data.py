@@ -1,8 +1,9 @@
-"""The commands `datasets`, `verify` and `preview`."""
+"""The commands `datasets`, `download`, `make`, `verify` and `preview`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,17 +14,118 @@ from robustbench_aa.errors import UsageError, one_line
 @click.command()
 def datasets() -> None:
     """List the data sets."""
+    from rich.table import Table
+
     from robustbench_aa.datasets import DATASETS, open_dataset
     from robustbench_aa.types import kind
 
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
     for name, entry in DATASETS.items():
-        if not entry.embedded:
-            place = f"{entry.form} in --data-dir or {entry.variable}"
-            click.echo(f"{name:<16}{place:<41}{entry.summary}")
-            continue
-        dataset = open_dataset(name)
-        distortions = f"{kind(dataset.distortions)}, {len(dataset.distortions)} cells"
-        click.echo(f"{name:<16}{dataset.images:>7} images of {dataset.size} px  {distortions}")
+        if entry.embedded:
+            dataset = open_dataset(name)
+            place = f"{dataset.images} images of {dataset.size} px"
+            summary = f"{kind(dataset.distortions)}, {len(dataset.distortions)} cells"
+        else:
+            place, summary = f"{entry.form} in --data-dir or {entry.variable}", entry.summary
+        table.add_row(name, place, summary)
+    console().print(table)
+
+
+@click.command()
+@click.argument("dataset")
+@click.option(
+    "--family", "families", multiple=True, help="Download only this archive (repeatable)."
+)
+@click.option(
+    *("--output-dir", "--to", "to"),
+    type=click.Path(path_type=Path),
+    help="Folder to fill; by default the folder in the data set's environment variable, or "
+    "data/DATASET.",
+)
+def download(dataset: str, families: tuple[str, ...], to: Path | None) -> None:
+    """Download a DATASET and unpack it.
+
+    imagenet-c, imagenet-p, cifar10-c and cifar100-c are published. The same command resumes an
+    interrupted download and skips archives that are unpacked.
+    """
+    from robustbench_aa.datasets.archives import default_folder, download_dataset
+
+    to = to or default_folder(dataset)
+    for family in download_dataset(dataset, to, families):
+        click.echo(f"{dataset} {family} is in {to}")
+
+
+@click.group()
+def make() -> None:
+    """Make ImageNet-C or ImageNet-P from photographs."""
+
+
+_source = click.option(
+    "--source",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of clean photographs, in class folders.",
+)
+_to = click.option(
+    *("--output-dir", "--to", "to"),
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to fill.",
+)
+_device = click.option("--device", help="Torch device; a GPU by default, if there is one.")
+
+
+@make.command("imagenet-c")
+@_source
+@_to
+@click.option(
+    *("--corruption", "corruptions"),
+    multiple=True,
+    help="Make only this corruption (repeatable).",
+)
+@click.option(
+    *("--severity", "severities"),
+    multiple=True,
+    type=int,
+    help="Make only this severity, 1 to 5 (repeatable).",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the corruptions' randomness.")
+@click.option("--batch-size", "-b", default=64, show_default=True, help="Images per batch.")
+@_device
+def make_imagenet_c(to: Path, **options: Any) -> None:
+    """Corrupt photographs and write them in the layout of ImageNet-C.
+
+    The files are CORRUPTION/SEVERITY/CLASS/PICTURE, JPEG of 224 px and quality 85. The same command
+    writes the files that are missing.
+    """
+    from robustbench_aa.datasets import make_imagenet_c as maker
+
+    written, cells = maker.make_imagenet_c(to=to, **options)
+    click.echo(f"{written:,} pictures written, {cells} cells are in {to}")
+
+
+@make.command("imagenet-p")
+@_source
+@_to
+@click.option(
+    *("--perturbation", "perturbations"),
+    multiple=True,
+    help="Make only this perturbation (repeatable).",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the perturbations' randomness.")
+@click.option("--limit", type=int, help="Use at most this many photographs, evenly spread.")
+@_device
+def make_imagenet_p(to: Path, **options: Any) -> None:
+    """Perturb photographs and write them in the layout of ImageNet-P.
+
+    The files are PERTURBATION/CLASS/PICTURE.mp4, H.264 like the released ones. The same command
+    writes the files that are missing. It needs the extra `video`.
+    """
+    from robustbench_aa.datasets import make_imagenet_p as maker
+
+    written, cells = maker.make_imagenet_p(to=to, **options)
+    click.echo(f"{written:,} sequences written, {cells} perturbations are in {to}")
 
 
 @click.command()
@@ -62,7 +164,7 @@ def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) ->
 
 
 @click.command()
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     *("--output", "-o"),
     default="preview.png",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ def models(pattern: str) -> None:
     An example of a PATTERN is 'torchvision:resnet*'.
     """
     from robustbench_aa.models import SOURCES, known_models
+    from robustbench_aa.support.optional import extra
 
     known = [name for source in SOURCES for name in known_models(source)]
     matching = fnmatch.filter(known, pattern)
+    if fnmatch.fnmatch("timm:", pattern) and not find_spec("timm"):
+        if not matching:
+            extra("timm", "timm")
+        click.echo("models of timm are not listed; pip install 'robustbench-aa[timm]'", err=True)
     if not matching:
         raise UnknownName("model", pattern, known)
     click.echo("\n".join(matching))
@@ -112,9 +118,12 @@ def features(models: tuple[str, ...], dataset: str, output_dir: str, **options: 
     from robustbench_aa.datasets import Request
     from robustbench_aa.features import measure_features, write_features
     from robustbench_aa.store.feature_maps import features_folder
+    from robustbench_aa.store.storage import exists
     from robustbench_aa.support.progress import progress
 
     folder = features_folder(output_dir)
+    if exists(folder) and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; choose another --output-dir")
     request = Request(limit=options.pop("limit"), data_dir=options.pop("data_dir"))
     display = console(stderr=True)
     maps = measure_features(

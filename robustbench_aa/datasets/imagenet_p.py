@@ -16,7 +16,7 @@ from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.pictures import find_pictures, read_all
 from robustbench_aa.datasets.stored import StoredDataset, as_stored
 from robustbench_aa.datasets.verify import verify_class_folders
-from robustbench_aa.datasets.videos import SUFFIX, decode_content, decode_video
+from robustbench_aa.datasets.videos import SUFFIX, decode_content, decode_video, require_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UsageError
 from robustbench_aa.types import PHOTOGRAPHS, Distortion
@@ -33,7 +33,8 @@ def open_sequences(entry: DatasetEntry, request: Request) -> StoredDataset:
     missing perturbation counts as long as the first present one.
 
     Raises:
-        UsageError: the folder is not named, does not exist, or has no perturbations.
+        UsageError: the folder is not named, does not exist, or has no perturbations; or the extra
+            `video` is not installed.
         DatasetError: the first video of a perturbation cannot be read.
     """
     root = entry.folder(request)
@@ -111,6 +112,7 @@ def decode_videos(files: Sequence[Path], frames: int, workers: int) -> tuple[Ten
 
 def verify_sequences(root: Path, sample: int | None, track: Track) -> Verdict:
     """Check the videos of ImageNet-P: all of a perturbation have the same length."""
+    require_video()
 
     def length(file: Path) -> str:
         return f"{len(decode_video(file, SIZE))} frames long"

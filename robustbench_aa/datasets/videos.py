@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from importlib import import_module
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
 import torch
-from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
 
 from robustbench_aa.datasets.pictures import content_of
 from robustbench_aa.errors import DatasetError, cause
+from robustbench_aa.support.optional import extra
 
 SUFFIX = ".mp4"
 PIXEL_FORMAT = "yuv444p"
@@ -26,6 +27,15 @@ LARGEST = 2**22
 """The largest number of pixels of a frame, 2048 × 2048; a decoder keeps many frames."""
 LIMITS = {"max_pixels": str(LARGEST), "protocol_whitelist": "file"}
 """Options that limit decoders, and that stop a file from making FFmpeg open other files."""
+
+
+def require_video() -> Any:
+    """Import PyAV, which the extra `video` installs, and return it.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    return extra("av", "video")
 
 
 def decode_video(path: Path, size: int, frames: int | None = None) -> Tensor:
@@ -45,6 +55,7 @@ def decode_video(path: Path, size: int, frames: int | None = None) -> Tensor:
 
 def decode_content(content: bytes, path: Path, size: int, frames: int | None = None) -> Tensor:
     """Decode a video like `decode_video`, from content that was read from `path`."""
+    require_video()
     most = LONGEST if frames is None else frames
     try:
         middles = list(islice(_middles(content, path, size), most + 1))
@@ -61,19 +72,23 @@ def decode_content(content: bytes, path: Path, size: int, frames: int | None = N
 
 def _middles(content: bytes, path: Path, size: int) -> Iterator[np.ndarray]:
     """Yield the middle of each frame, [size, size, 3], as it is decoded."""
+    av, reformatter = require_video(), import_module("av.video.reformatter")
     # without a format, FFmpeg could take the content for a list of other files to open
     with av.open(BytesIO(content), "r", format="mp4", options=LIMITS) as container:
         if not container.streams.video:
             raise DatasetError(f"{path} has no video in it; fetch it again")
         container.streams.video[0].codec_context.options = LIMITS
-        convert = VideoReformatter().reformat  # one for all frames, because it keeps tables
+        convert = (
+            reformatter.VideoReformatter().reformat
+        )  # one for all frames, because it keeps tables
+        bicubic = reformatter.Interpolation.BICUBIC
         for frame in container.decode(video=0):
             height, width = frame.height, frame.width
             if min(height, width) < size:
                 raise DatasetError(f"{path} is {width}×{height} px, smaller than {size}×{size}")
             if height * width > LARGEST:
                 raise DatasetError(f"{path} is {width}×{height} px, more than {LARGEST:,} pixels")
-            picture = convert(frame, format="rgb24", interpolation=Interpolation.BICUBIC)
+            picture = convert(frame, format="rgb24", interpolation=bicubic)
             top, left = round((height - size) / 2), round((width - size) / 2)
             yield picture.to_ndarray()[top : top + size, left : left + size].copy()
 
@@ -89,6 +104,7 @@ def encode_video(
         options: options of libx264, such as its preset.
         pixel_format: FFmpeg's name of the pixel format.
     """
+    av = require_video()
     pictures = frames.permute(0, 2, 3, 1).cpu().numpy()
     with av.open(path, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1), options=options)

@@ -180,15 +180,24 @@ def is_converted(path: Path) -> bool:
     return is_plain(path) and _conversion(path) is not None
 
 
-def _conversion(path: Path) -> ConversionEntry | None:
-    """Return the conversion that a file's metadata describes; None if there is none."""
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a `.safetensors` file; another file has none.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     if path.suffix != ".safetensors":
-        return None
+        return {}
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(CONVERSION)
+            return dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, cause(error)) from error
+
+
+def _conversion(path: Path) -> ConversionEntry | None:
+    """Return the conversion that a file's metadata describes; None if there is none."""
+    text = read_metadata(path).get(CONVERSION)
     if not text:
         return None
     try:
@@ -234,7 +243,10 @@ def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
         if keys
     ]
     if found:
-        raise CheckpointError(f"{origin} does not fit {type(module).__name__} ({'; '.join(found)})")
+        raise CheckpointError(
+            f"{origin} does not fit {type(module).__name__} ({'; '.join(found)}); name the "
+            "architecture that it was saved from"
+        )
     try:
         module.load_state_dict(state)
     except (RuntimeError, NotImplementedError) as error:  # for example elements that are bits

@@ -6,14 +6,16 @@ import platform
 import re
 import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
     *("robustbench-aa", "torch", "torchvision", "numpy", "pandas", "pyarrow"),
     *("pillow", "av", "imagecorruptions"),
 )
-"""Installed packages whose version can move a metric."""
+"""Packages whose version can move a metric; `av` is optional."""
+ABSENT = "not installed"
+"""The version of a package that is not installed."""
 
 
 def environment(device: str) -> dict[str, str]:
@@ -43,21 +45,34 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: _version(package) for package in PACKAGES},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ABSENT
 
 
 def _decoders() -> dict[str, str]:
     """Return the libraries that decode for Pillow and PyAV, each with its version."""
-    import av
     from PIL import features
 
     turbo = features.version("libjpeg_turbo") if features.check("libjpeg_turbo") else None
-    codec = av.library_versions["libavcodec"]
     return {
         "libjpeg": f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}",
-        "libavcodec": ".".join(map(str, codec)),
+        "libavcodec": _libavcodec(),
     }
+
+
+def _libavcodec() -> str:
+    try:
+        import av
+    except ImportError:  # the extra `video` installs it
+        return ABSENT
+    return ".".join(map(str, av.library_versions["libavcodec"]))
 
 
 def _precision() -> dict[str, str]:

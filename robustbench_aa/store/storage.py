@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from robustbench_aa.errors import RunError, StoreError, UsageError, cause
+from robustbench_aa.support.files import flush
 from robustbench_aa.support.optional import extra
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -185,21 +186,13 @@ def _write_beside(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         beside.unlink(missing_ok=True)  # writing would follow a link
         write(beside)
-        _flush(beside)
+        flush(beside)
         beside.replace(path)
     except OSError:
         with suppress(OSError):
             beside.unlink()
         raise
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(path.parent)
 
 
 def _upload(file: Path, to: Any) -> None:
@@ -238,11 +231,11 @@ def replaced(folder: Path) -> Iterator[Path]:
         raise
     for path in new.rglob("*"):
         if path.is_file():
-            _flush(path)
+            flush(path)
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

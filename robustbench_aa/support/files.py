@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 from stat import S_ISREG
+
+WINDOWS = os.name == "nt"
+"""Whether this is Windows, which opens no folders and allows no colon in a file's name."""
 
 
 def plain(path: Path) -> Path:
@@ -41,6 +45,22 @@ def read_text(path: Path, most: int) -> str:
     if plain(path).stat().st_size > most:
         raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
     return path.read_text(encoding="utf-8")
+
+
+def flush(path: Path) -> None:
+    """Write a file or the entries of a folder from the system's cache to the disk.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if WINDOWS and path.is_dir():
+        return
+    # only Linux and macOS flush a file that was opened for reading
+    descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_sha256(path: Path) -> str:

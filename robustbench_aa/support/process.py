@@ -99,7 +99,9 @@ def keep_freed_memory() -> None:
     photographs spend more than half of their time in the kernel, which clears the pages.
     """
     trim_threshold, mmap_max = -1, -4  # constants of mallopt(3)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # other systems have none
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_max, 0)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):  # no glibc; Windows even has no CDLL(None)
+        return
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_max, 0)

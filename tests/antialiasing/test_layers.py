@@ -266,7 +266,7 @@ def test_arguments_that_do_not_exist_are_refused() -> None:
         BlurPool(3, padding_mode="mirror")  # type: ignore[arg-type]
 
 
-def test_another_filter_is_taken_at_once() -> None:
+def test_a_changed_filter_takes_effect_at_once() -> None:
     layer, other = BlurPool(3, 3), BlurPool(3, 3)
     x = torch.randn(1, 3, 8, 8)
     with torch.inference_mode():

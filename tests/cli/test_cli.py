@@ -1,9 +1,14 @@
-"""The command line as users type it, in a separate process."""
+"""The command line as users type it.
+
+Most commands run in this process. Signals, fresh imports and one command of each kind run in a
+process of their own.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import random
 import signal
@@ -11,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +36,35 @@ BASE = [sys.executable, "-m", "robustbench_aa"]
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, and restore what a command sets for its process."""
+    words = ["robustbench-aa", *map(str, arguments)]
+    root = logging.getLogger()
+    handlers, level, name = root.handlers[:], root.level, logging.getLevelName(logging.WARNING)
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = Path.cwd()
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", words)
+        patch.setattr(sys, "path", [*sys.path])
+        patch.chdir(cwd)
+        root.handlers = []
+        try:
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        finally:
+            root.handlers = handlers
+            root.setLevel(level)
+            logging.addLevelName(logging.WARNING, name)
+            for number, handler in signals.items():
+                signal.signal(number, handler)
+    assert Path.cwd() == before
+    status = ended.value.code
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
+def run_apart(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
     command = [*BASE, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
@@ -43,15 +78,15 @@ def assert_refused(result: subprocess.CompletedProcess[str], *messages: str) -> 
 
 
 def test_evaluate_prints_a_table_and_keeps_the_predictions(tmp_path: Path) -> None:
-    result = run(
+    result = run_apart(
         *("evaluate", "-m", "digits:resnet@lpf3", "-d", "digits-c"),
         *("--corruption", "gaussian_noise", "--severity", 3, "--limit", 50),
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
     assert "3 models × 1 cells: 0 of 3 prediction files" in result.stdout
-    assert "top-1 error on digits-c" in result.stdout
-    assert "severity 3" in result.stdout
+    assert "top-1 error on digits-c, mean over severities" in result.stdout
+    assert "gaussian_noise/3 " in result.stdout
     assert "150 of 150 frames" in result.stderr
     assert len(list(tmp_path.glob("runs/evaluate/predictions/*/*/*/*/*.parquet"))) == 3
 
@@ -129,7 +164,7 @@ def test_report_warns_once_of_a_damaged_prediction_file(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     [file] = (tmp_path / "runs" / "evaluate" / "predictions").rglob("*.parquet")
     file.write_bytes(file.read_bytes()[:-1])
-    result = run("report", "runs/evaluate", cwd=tmp_path)
+    result = run_apart("report", "runs/evaluate", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("damaged prediction file") == 1
     board = pd.read_csv(tmp_path / "runs" / "evaluate" / "report" / "leaderboard.csv")
@@ -207,15 +242,15 @@ def test_models_and_datasets_are_listed(tmp_path: Path) -> None:
             ["evaluate", "-m", "digits:resnet", "-d", "digits-c", "--severity", "high"],
             "'high' is not a valid integer",
         ),
-        (["evaluate", "-d", "digits"], "Missing option '--model'"),
+        (["evaluate", "-d", "digits"], "missing option '--model'"),
         (["evaluate", "-m", "digits:resnet", "-d", "digits", "--limit", "0"], "limit 0 leaves"),
         (["benchmark", "digit"], "unknown suite (a shipped name or a .toml file) 'digit'; did you"),
         (["benchmark", "lost.toml"], "cannot read suite lost.toml (No such file"),
         (["benchmark", "--engine", "mars"], "unknown engine 'mars'; known: local"),
         (["benchmark", "--output-dir", "file"], "cannot write to file"),
-        (["benchmark", "--bach-size", "3"], "No such option"),
+        (["benchmark", "--bach-size", "3"], "unknown option"),
         (["report", "nowhere"], "no run in nowhere"),
-        (["bench"], "No such command 'bench'"),
+        (["bench"], "unknown command 'bench'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -225,6 +260,12 @@ def test_wrong_usage_is_one_line_with_status_2(
     (tmp_path / "file").write_text("")
     assert_refused(run(*arguments, cwd=tmp_path), message)
     assert tree(tmp_path) == {"file": b""}
+
+
+def test_wrong_usage_ends_the_program_as_it_ends_main(tmp_path: Path) -> None:
+    for words in (["benchmark", "lost.toml"], ["report", "nowhere"], ["bench"]):
+        apart, here = (of(*words, cwd=tmp_path) for of in (run_apart, run))
+        assert (apart.returncode, apart.stdout, apart.stderr) == (2, here.stdout, here.stderr)
 
 
 def test_a_checkpoint_that_does_not_fit_names_the_keys(tmp_path: Path) -> None:
@@ -331,6 +372,20 @@ def test_no_help_imports_torch_or_pandas() -> None:
     assert result.stdout.splitlines()[-1] == "imported:"
 
 
+def test_the_list_of_commands_is_shown_without_slow_imports() -> None:
+    code = (
+        "import sys\n"
+        "from robustbench_aa.cli.main import commands\n"
+        "commands.main(['--help'], standalone_mode=False)\n"
+        "slow = {'torch', 'pandas', 'pyarrow', 'pydantic', 'numpy', 'rich'}\n"
+        "print('imported:', *(slow & sys.modules.keys()))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "evaluate" in result.stdout
+    assert result.stdout.splitlines()[-1] == "imported:"
+
+
 def test_every_command_is_described_by_a_sentence_that_fits_its_line() -> None:
     listed = CliRunner().invoke(cli.commands, ["--help"]).output.partition("Commands:\n")[2]
     described = dict(line.split(maxsplit=1) for line in listed.splitlines())
@@ -344,9 +399,9 @@ def test_every_command_is_described_by_a_sentence_that_fits_its_line() -> None:
 def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path, seed: int) -> None:
     moments = random.Random(seed)
     (tmp_path / "small.toml").write_text(
-        'models = ["digits:resnet@baseline", "digits:resnet@lpf3"]\n'
+        'models = ["digits:resnet@baseline", "digits:resnet@lpf3-seed0"]\n'
         'datasets = ["digits-c", "digits-shift"]\nbaseline = "digits:resnet@baseline"\n'
-        "limit = 60\nshard_size = 20\n"
+        "limit = 30\nshard_size = 10\n"
     )
     whole = run("benchmark", "small.toml", "--output-dir", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
@@ -366,7 +421,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(tmp_path: Path, seed:
         assert len(finished) > known
     last = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
-    assert f": {len(finished)} of 1746 prediction files are in" in last.stdout
+    assert f": {len(finished)} of 1164 prediction files are in" in last.stdout
     for path, stamp in finished.items():
         assert path.stat().st_mtime_ns == stamp
     ours, theirs = (csv_files(tmp_path / folder / "report") for folder in ("killed", "whole"))
@@ -437,28 +492,18 @@ def test_a_signal_ends_with_a_line_on_how_to_resume(
 
 
 def test_a_second_run_on_a_directory_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
-    command = [*BASE, "benchmark", "--output-dir", "out"]
-    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    options = ("--limit", "100", "--output-dir", "out")
+    first = subprocess.Popen(
+        [*BASE, "benchmark", *options], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
     while first.poll() is None and not committed(tmp_path / "out"):
         time.sleep(0.05)
-    second = run(
-        "evaluate", "-m", "digits:vgg@lpf3", "-d", "digits-c", "--output-dir", "out", cwd=tmp_path
-    )
+    another = ("evaluate", "-m", "digits:vgg@lpf3", "-d", "digits-c", *options)
+    second = run(*another, cwd=tmp_path)
     assert_refused(second, "another process is at work on out; wait for it")
     first.kill()
     first.wait()
-    third = run(
-        "evaluate",
-        "-m",
-        "digits:vgg@lpf3",
-        "-d",
-        "digits-c",
-        "--corruption",
-        "fog",
-        "--output-dir",
-        "out",
-        cwd=tmp_path,
-    )
+    third = run(*another, "--corruption", "fog", cwd=tmp_path)
     assert third.returncode == 0, third.stderr
 
 

@@ -123,7 +123,7 @@ def test_a_benchmark_restores_the_module_and_the_process(
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])
-def test_so_does_one_that_fails(
+def test_a_failing_benchmark_restores_the_module_and_the_process(
     tmp_path: Path, process: dict[str, object], error: BaseException
 ) -> None:
     module = Network(error)

@@ -1,4 +1,4 @@
-"""Several processes make the same predictions, and a worker that dies costs nothing."""
+"""Several processes make the same predictions; a worker that dies loses nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -101,14 +102,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_workers_write_the_same_tables_to_the_byte(place: Path) -> None:
-    done = finished(place, "ray", "--engine", "ray")
-    assert done.returncode == 0, done.stderr
-    tables = csv_files(place / "local")
-    assert "corruptions.csv" in tables
-    assert csv_files(place / "ray") == tables
-
-
 def workers_of(driver: int) -> list[int]:
     """Return the processes that run a task of a driver's own cluster; others may be at work."""
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
@@ -117,7 +110,7 @@ def workers_of(driver: int) -> list[int]:
     return [pid for pid in descendants(driver) if pid in workers]
 
 
-def test_a_worker_that_is_killed_costs_nothing(place: Path) -> None:
+def test_a_killed_worker_loses_nothing(place: Path) -> None:
     process = subprocess.Popen(
         command("killed", "--engine", "ray"), cwd=place, stderr=subprocess.PIPE, text=True
     )
@@ -158,7 +151,7 @@ def test_a_signal_ends_it_as_without_ray(
     )
 
 
-def test_a_cluster_that_does_not_answer_is_told_of(place: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported(place: Path) -> None:
     found = finished(place, "none", "--engine", "ray", "--ray-address", "127.0.0.1:1")
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1].startswith("error: no Ray cluster at 127.0.0.1:1")
@@ -176,7 +169,7 @@ def descendants(process: int) -> list[int]:
     parents = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()[1:]]
     found = [process]
     for parent in found:
-        found += [pid for pid, of in parents if of == parent]
+        found += [pid for pid, process_parent in parents if process_parent == parent]
     return found
 
 
@@ -204,25 +197,43 @@ LOOPBACK = {
 }
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of sockets")
-def test_a_ray_that_is_started_here_listens_on_loopback_alone(place: Path) -> None:
-    environment = {name: of for name, of in os.environ.items() if name != "RAY_ADDRESS"}
+class Seen(NamedTuple):
+    """What was seen of a command while it ran on a Ray that it started."""
+
+    status: int
+    at_work: bool
+    addresses: set[str]
+
+
+@pytest.fixture(scope="module")
+def seen(place: Path) -> Seen:
+    """The run `ray`, evaluated by two workers."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     process = subprocess.Popen(
-        command("sockets", "--engine", "ray", "--limit", "4"),
-        cwd=place,
-        stderr=subprocess.DEVNULL,
-        env=environment,
+        command("ray", "--engine", "ray"), cwd=place, stderr=subprocess.DEVNULL, env=environment
     )
-    found: set[str] = set()
+    addresses: set[str] = set()
     at_work = False
     while process.poll() is None:
-        found |= listening(descendants(process.pid))
+        if Path("/proc/net/tcp").exists():
+            addresses |= listening(descendants(process.pid))
         at_work = at_work or bool(workers_of(process.pid))
         time.sleep(0.2)
-    assert process.wait() == 0
-    assert at_work
-    assert found
-    assert found <= LOOPBACK
+    return Seen(process.wait(), at_work, addresses)
+
+
+def test_two_workers_write_the_same_tables_to_the_byte(place: Path, seen: Seen) -> None:
+    assert seen.status == 0
+    tables = csv_files(place / "local")
+    assert "corruptions.csv" in tables
+    assert csv_files(place / "ray") == tables
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's tables of sockets")
+def test_a_ray_that_is_started_here_listens_on_loopback_alone(seen: Seen) -> None:
+    assert seen.at_work
+    assert seen.addresses
+    assert seen.addresses <= LOOPBACK
 
 
 def test_a_ray_that_is_started_here_asks_for_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +288,7 @@ def test_a_worker_with_other_code_is_refused_by_name(place: Path) -> None:
     assert not list((place / "skewed").rglob("*.parquet"))
 
 
-def test_whatever_pixels_depend_on_is_part_of_a_signature() -> None:
+def test_a_signature_contains_everything_that_pixels_depend_on() -> None:
     opened = {name: open_dataset(name) for name in ("digits-c", "digits-p")}
     ours = engine.signature(opened)
     engine.check_signature(ours, dict(ours))

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from data_prep import download
+from robustbench_aa.cli.data import download
 from robustbench_aa.datasets import DATASETS
+from robustbench_aa.datasets.archives import default_folder
 from robustbench_aa.errors import DownloadError, UnknownName, UsageError
 from robustbench_aa.support.download import Download
 
@@ -77,7 +78,7 @@ def tar(*members: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
 
 
 def run(*arguments: str) -> None:
-    CliRunner().invoke(download.main, arguments, catch_exceptions=False)
+    CliRunner().invoke(download, arguments, catch_exceptions=False)
 
 
 def test_an_archive_is_fetched_checked_unpacked_and_not_fetched_again(
@@ -86,13 +87,25 @@ def test_an_archive_is_fetched_checked_unpacked_and_not_fetched_again(
     serving = server(tar(("gaussian_noise/1/n01440764/a.JPEG", b"pixels")))
     to = tmp_path / "to"
     for _ in range(2):
-        run("imagenet-c", "--family", "noise", "--to", str(to))
+        run("imagenet-c", "--family", "noise", "--output-dir", str(to))
     assert (to / "gaussian_noise/1/n01440764/a.JPEG").read_bytes() == b"pixels"
     assert not (to / "noise.tar").exists()
     assert serving.asked == ["/noise.tar"] * 2  # its length, then itself
     (to / "noise.tar.unpacked").unlink()
-    run("imagenet-c", "--to", str(to))
+    run("imagenet-c", "--output-dir", str(to))
     assert len(serving.asked) == 4
+
+
+def test_the_default_folder_is_that_of_the_environment_or_named_like_the_data_set(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server(tar(("gaussian_noise/1/n01440764/a.JPEG", b"pixels")))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IMAGENET_C_DIR", raising=False)
+    run("imagenet-c")
+    assert (tmp_path / "data/imagenet-c/gaussian_noise/1/n01440764/a.JPEG").exists()
+    monkeypatch.setenv("IMAGENET_C_DIR", str(tmp_path / "named"))
+    assert default_folder("imagenet-c") == tmp_path / "named"
 
 
 def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
@@ -119,7 +132,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(
     server(tar(member))
     to = tmp_path / "deep" / "to"
     with pytest.raises(DownloadError, match=r"noise\.tar cannot be unpacked \("):
-        run("imagenet-c", "--to", str(to))
+        run("imagenet-c", "--output-dir", str(to))
     assert not (tmp_path / "deep" / "outside").exists()
     assert not Path("/absolute").exists()
     assert sorted(path.name for path in to.iterdir()) == ["noise.tar", "noise.tar.lock"]
@@ -129,40 +142,40 @@ def test_an_archive_that_is_not_the_published_one_is_refused(server: Any, tmp_pa
     serving = server(tar(("a", b"x")))
     (serving.folder / "noise.tar").write_bytes(tar(("b", b"y")))
     with pytest.raises(DownloadError, match="its md5 does not begin with"):
-        run("imagenet-c", "--to", str(tmp_path / "to"))
+        run("imagenet-c", "--output-dir", str(tmp_path / "to"))
     assert not (tmp_path / "to" / "b").exists()
 
 
-def test_what_is_no_archive_is_refused(server: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(server: Any, tmp_path: Path) -> None:
     server(b"no tar at all")
     with pytest.raises(DownloadError, match=r"noise\.tar cannot be unpacked \("):
-        run("imagenet-c", "--to", str(tmp_path / "to"))
+        run("imagenet-c", "--output-dir", str(tmp_path / "to"))
 
 
-def test_a_disk_that_is_too_small_is_told_of_before_the_download(
+def test_a_disk_that_is_too_small_is_reported_before_the_download(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serving = server(tar(("a", b"x" * 10**6)))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1_500_000))
     with pytest.raises(UsageError, match=r"has 0\.0 GB free, noise\.tar needs 0\.0 GB"):
-        run("imagenet-c", "--to", str(tmp_path / "to"))
+        run("imagenet-c", "--output-dir", str(tmp_path / "to"))
     assert serving.asked == ["/noise.tar"]
     assert not (tmp_path / "to" / "noise.tar").exists()
 
 
-def test_what_is_not_published_is_refused(tmp_path: Path) -> None:
+def test_an_unpublished_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown data set to download 'imagenet'"):
-        run("imagenet", "--to", str(tmp_path))
+        run("imagenet", "--output-dir", str(tmp_path))
     with pytest.raises(UnknownName, match=r"unknown family of imagenet-c 'wether'.*weather"):
-        run("imagenet-c", "--family", "wether", "--to", str(tmp_path))
+        run("imagenet-c", "--family", "wether", "--output-dir", str(tmp_path))
 
 
-def test_what_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_address_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = Download("http://127.0.0.1:9/CIFAR-10-C.tar", "md5", "0")
     publish(monkeypatch, "cifar10-c", {"all": nowhere})
     with pytest.raises(DownloadError, match=r"http://127.0.0.1:9/CIFAR-10-C.tar cannot be downl"):
-        run("cifar10-c", "--to", str(tmp_path))
+        run("cifar10-c", "--output-dir", str(tmp_path))
 
 
 def test_the_published_archives_are_named_in_full() -> None:
