@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.speed import antialias_cost
+
 ROOT = Path(__file__).parents[1]
 OPTIONAL = ("antialiased_cnns", "kornia.filters", "sklearn.datasets", "timm.layers")
 
@@ -41,6 +43,17 @@ def test_layers_are_measured_without_peers(tmp_path: Path, without_extras: dict[
     assert (table["ours_ms"] > 0).all()
     assert table["reference_ms"].isna().all()
     assert (table["device"] == "cpu").all()
+
+
+def test_all_methods_have_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(antialias_cost, "SHAPES", ((8, 8),))
+    monkeypatch.setattr(antialias_cost, "METHOD_NETWORKS", ("squeezenet1_1",))
+    table = pd.DataFrame(antialias_cost.method_rows("cpu", 1, 1))
+    assert table["operation"].unique().tolist() == ["layer 8x8x8", "squeezenet1_1"]
+    layers, networks = (part["conversion"] for _, part in table.groupby("operation"))
+    assert [*layers] == list(antialias_cost.METHOD_LAYERS)
+    assert [*networks] == list(antialias_cost.METHOD_FORMS)
+    assert (table["ours_ms"] > 0).all()
 
 
 def test_there_are_photographs_without_scikit_learn(

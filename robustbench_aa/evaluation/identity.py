@@ -33,10 +33,11 @@ def model_identity(classifier: Classifier) -> Identity:
 
 def _conversion(classifier: Classifier) -> Identity:
     """Return how a model was converted, if it was; only recorded, not part of its identity."""
-    meta = getattr(classifier.module, "meta", {})
-    if "conversion" not in meta:
-        return {}
-    return {"conversion": meta["conversion"], "fine_tuned": meta["fine_tuned"]}
+    for part in classifier.module.modules():  # another module may wrap the converted one
+        meta = getattr(part, "meta", None)
+        if isinstance(meta, dict) and "conversion" in meta:
+            return {"conversion": meta["conversion"], "fine_tuned": meta["fine_tuned"]}
+    return {}
 
 
 def dataset_identity(dataset: Dataset) -> Identity:

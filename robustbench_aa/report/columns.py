@@ -23,7 +23,7 @@ def value_columns(table: pd.DataFrame) -> list[str]:
 
 COUNTS = (
     *("complete", "rank_group", "seeds", "params_m", "images"),
-    *("classes", "classes_present", "source"),
+    *("conversion", "classes", "classes_present", "source"),
 )
 """Columns of the leaderboard that are no metrics, in the order in which a reader needs them."""
 

@@ -192,7 +192,7 @@ def _leaderboard(tables: Tables) -> dict[str, Any]:
     }
 
 
-TEXT = ("model", "complete", "source")
+TEXT = ("model", "complete", "conversion", "source")
 """Columns without numbers."""
 
 

@@ -165,6 +165,14 @@ def other_frames(origins: pd.DataFrame) -> list[str]:
     ]
 
 
+def conversion(store: Store, model: Model) -> str:
+    """Return how a model was converted, and whether it was fine-tuned; empty if it was not."""
+    identity = store.manifest.models[next(iter(model.seeds))]
+    if "conversion" not in identity:
+        return ""
+    return f"{identity['conversion']}, {'' if identity.get('fine_tuned') else 'not '}fine-tuned"
+
+
 def converted(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return a warning for models that were converted to another downsampling without training."""
     names = [name for name, identity in models.items() if identity.get("fine_tuned") is False]

@@ -14,6 +14,7 @@ from robustbench_aa.report.leaderboard import Leaderboard
 from robustbench_aa.report.literature import append_published
 from robustbench_aa.report.provenance import (
     check_sources,
+    conversion,
     converted,
     limit_notes,
     missing,
@@ -126,6 +127,10 @@ def make_tables(
         leaderboard.insert(
             place, "classes", max(dataset["classes"] for dataset in datasets.values())
         )
+    conversions = {name: conversion(store, model) for name, model in models.items()}
+    if any(conversions.values()):
+        place = list(leaderboard).index("images")
+        leaderboard.insert(place, "conversion", leaderboard["model"].map(conversions))
     if with_published:
         leaderboard = append_published(leaderboard, datasets)
     subset = cell_tables.subset(models.values(), kinds)

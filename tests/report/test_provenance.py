@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustbench_aa import antialias, load
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.models.checkpoint import write_converted
 from robustbench_aa.report.provenance import mixtures, provenance, read_origins
 from robustbench_aa.run import Run
 from robustbench_aa.store.manifest import Manifest
@@ -186,3 +188,26 @@ def test_a_damaged_file_is_missing_also_where_its_footer_is_whole(
     ]
     assert not tables.leaderboard["complete"].any()
     assert f"damaged prediction file {flipped}" in caplog.text
+
+
+def test_models_that_were_converted_but_not_trained_are_marked_and_warned_of(
+    tmp_path: Path,
+) -> None:
+    plain = load(NETWORK.replace("lpf3", "baseline"))
+    tuned = antialias(plain, 3)
+    write_converted(tuned.module, tmp_path / "tuned.safetensors", fine_tuned=True)
+    models = [plain, antialias(plain, method="aps"), f"digits:resnet@{tmp_path}/tuned.safetensors"]
+    prepare(Suite(models, ["digits"], limit=5), tmp_path / "run", "cpu").run()
+    tables = Run(tmp_path / "run").tables()
+    board = tables.leaderboard.set_index("model")["conversion"]
+    found = {name.rpartition("/")[2]: value for name, value in board.items()}
+    assert found == {
+        "digits:resnet@baseline-seed0": "",
+        "digits:resnet@baseline+aps-seed0": "aps, not fine-tuned",
+        "tuned.safetensors": "lpf3, fine-tuned",
+    }
+    (warning,) = (text for text in tables.warnings if "fine-tuned" in text)
+    assert warning.startswith("digits:resnet@baseline+aps-seed0: converted but not fine-tuned")
+    store = Store.of_run(tmp_path / "run")
+    rows = provenance(store, read_origins(store))
+    assert rows.loc[rows["property"] == "conversion", "value"].tolist() == ["aps", "lpf3"]
