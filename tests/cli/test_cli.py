@@ -264,7 +264,7 @@ def test_wrong_usage_is_one_line_with_status_2(
 
 def test_wrong_usage_ends_the_program_as_it_ends_main(tmp_path: Path) -> None:
     for words in (["benchmark", "lost.toml"], ["report", "nowhere"], ["bench"]):
-        apart, here = (of(*words, cwd=tmp_path) for of in (run_apart, run))
+        apart, here = (start(*words, cwd=tmp_path) for start in (run_apart, run))
         assert (apart.returncode, apart.stdout, apart.stderr) == (2, here.stdout, here.stderr)
 
 

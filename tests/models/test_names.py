@@ -117,8 +117,8 @@ def test_a_run_shows_short_names_and_keeps_specifications(tmp_path: Path) -> Non
         if file.name != "provenance.csv":
             assert "digits:resnet" not in file.read_text(), file
     provenance = pd.read_csv(folder / "report" / "provenance.csv")
-    told = provenance[provenance["property"] == "specification"]
-    assert dict(zip(told["subject"], told["value"], strict=True)) == known
+    specifications = provenance[provenance["property"] == "specification"]
+    assert dict(zip(specifications["subject"], specifications["value"], strict=True)) == known
     assert ">aa<" in (folder / "report" / "index.html").read_text()
     (folders,) = [{p.name for p in (folder / "predictions").iterdir()}]
     assert folders == {*known}
