@@ -14,8 +14,8 @@ import robustbench_aa as rb
 from robustbench_aa.cli.main import commands
 from robustbench_aa.errors import RunError, SuiteError, UsageError
 from robustbench_aa.evaluation.session import Session, prepare
-from robustbench_aa.models import expand, load_all, split_name
 from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
+from robustbench_aa.models import expand, load_all, split_name
 from robustbench_aa.suite import Suite, read_suite
 from tests.conftest import make_classifier
 
