@@ -23,5 +23,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"((torch|nn|pd|pandas|os|pathlib|collections)\.|Tensor$).*"),  # of other packages
     ("py:class", "Failure"),  # only the type of an attribute
+    ("py:class", r"numpy\.ndarray"),
+    # only types of arguments
+    ("py:class", r"([\w.]+\.)?(Count|DatasetEntry|DatasetObject|Function|Images|Integer|Openable)"),
     ("py:exc", r"\w+Error|UnknownName"),  # the page shows the tree of errors
 ]

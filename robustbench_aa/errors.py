@@ -17,6 +17,7 @@ RobustbenchError                 the root; its text is one line with the cause a
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
@@ -27,7 +28,15 @@ LONGEST = 2000
 
 
 class RobustbenchError(Exception):
-    """The root of this package's errors."""
+    """The root of this package's errors.
+
+    >>> import robustbench_aa as rb
+    >>> try:
+    ...     rb.load_model("digits:resnext")
+    ... except rb.RobustbenchError as error:
+    ...     print(error)
+    unknown digits model 'resnext'; did you mean resnet?
+    """
 
     exit_status: ClassVar[int] = 1
 
@@ -53,9 +62,10 @@ class UnknownName(UsageError):
 
     def __init__(self, noun: str, name: object, choices: Iterable[str]) -> None:
         known = [str(choice) for choice in choices]
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        near = near_matches(str(name), known)
         listed = known if len(known) <= LISTED else [*known[:LISTED], "…"]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(listed)}"
+        hint = f"known: {', '.join(listed)}" if known else "there is none"
+        hint = f"did you mean {' or '.join(near)}?" if near else hint
         super().__init__(f"unknown {noun} {str(name)!r}; {hint}")
 
 
@@ -64,12 +74,13 @@ class SuiteError(UsageError):
 
     Args:
         text: what is wrong, in a line.
-        key: the suite's key that is wrong, if it is a single one.
+        path: the suite's key that is wrong, if it is a single one; for a key of a table in a list,
+            the key of the list, the number of the table from zero, and the table's key.
     """
 
-    def __init__(self, text: str, key: str | None = None) -> None:
+    def __init__(self, text: str, *path: str | int) -> None:
         super().__init__(text)
-        self.key = key
+        self.path = path
 
 
 class CheckpointError(UsageError):
@@ -113,6 +124,22 @@ class ModelError(RobustbenchError):
     """A classifier that does not return finite logits of its shape."""
 
 
+def near_matches(name: str, choices: Iterable[str]) -> list[str]:
+    """Return the choices that a mistyped name may mean, at most three, the nearest first.
+
+    >>> near_matches("Digits_C", ["digits-p", "digits-c", "imagenet-c"])
+    ['digits-c']
+    >>> near_matches("digits", ["digits-p", "digits-c", "imagenet-c"])
+    ['digits-p', 'digits-c']
+    """
+    folded = {choice.casefold(): choice for choice in reversed([*choices])}
+    # distant choices are only worth naming if there is no close one
+    for cutoff in (0.8, 0.5):
+        if near := difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=cutoff):
+            return [folded[match] for match in near]
+    return []
+
+
 def one_line(text: str) -> str:
     """Return a text as one line for a terminal, with control characters escaped and cut to size."""
     if len(text) > LONGEST:
@@ -121,5 +148,9 @@ def one_line(text: str) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type if the text is empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of an error's text, or its type if the text is empty.
+
+    The text has no addresses of objects in memory, which mean nothing to a reader.
+    """
+    text = re.sub(r" <[^<>]* at 0x[0-9a-fA-F]+>", "", str(error)).strip()
+    return (text or type(error).__name__).splitlines()[0]

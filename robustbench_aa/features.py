@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustbench_aa.antialiasing.layers import BlurPool, DenseMaxPool, MaxBlurPool
+from robustbench_aa.antialiasing.layers import BlurPool, MaxBlurPool
+from robustbench_aa.antialiasing.windows import DenseMaxPool
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.models import load
@@ -339,5 +340,7 @@ def largest_shift(size: int, asked: int | None) -> int:
     """
     reach = min(size, 32) - 1 if asked is None else asked
     if not 0 <= reach < size:
-        raise UsageError(f"max shift {reach} is not between 0 and {size - 1}, the last pixel")
+        raise UsageError(
+            f"max shift {reach} is not between 0 and {size - 1}, the last pixel; choose another"
+        )
     return reach

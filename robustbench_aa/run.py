@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from robustbench_aa.errors import UnknownName
 from robustbench_aa.metrics.comparison import compare
 from robustbench_aa.metrics.per_image import Model, read_models
 from robustbench_aa.report import Tables, make_tables, write_report
+from robustbench_aa.report.columns import results_first
 from robustbench_aa.store.feature_maps import read_feature_maps
 from robustbench_aa.store.merge import merge
 from robustbench_aa.store.shards import Store
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
 
 class Run:
     """A finished run: a directory of predictions.
+
+    >>> import tempfile
+    >>> import robustbench_aa as rb
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = rb.benchmark(["digits:resnet@lpf3-seed0"], ["digits"], folder, limit=5)
+    ...     rb.Run(folder).table("intervals")["metric"].tolist()
+    ['clean_error']
 
     Args:
         directory: Directory of the run, or its URL in an object storage.
@@ -45,6 +54,7 @@ class Run:
         self.failures = list(failures)
         self._store = Store.of_run(self.directory)
         self._tables: dict[tuple[str | None, bool], Tables] = {}
+        self._leaderboards: dict[str | None, pd.DataFrame] = {}
 
     @property
     def profile(self) -> dict[str, float]:
@@ -75,8 +85,36 @@ class Run:
         return read_models(self._store)
 
     def leaderboard(self, baseline: str | None = None) -> pd.DataFrame:
-        """Return the leaderboard: a row for each model, the best first, as in `leaderboard.csv`."""
-        return self.tables(baseline).leaderboard
+        """Return the leaderboard: a row for each model, the best first.
+
+        The metrics come first, beginning with the one that ranks the models; counts come last. The
+        values are those of `leaderboard.csv`.
+
+        Args:
+            baseline: As in `tables`.
+        """
+        if baseline not in self._leaderboards:
+            self._leaderboards[baseline] = results_first(self.tables(baseline).leaderboard)
+        return self._leaderboards[baseline]
+
+    def table(self, name: str, baseline: str | None = None) -> pd.DataFrame:
+        """Return a table by the name of its CSV file, such as `corruptions`.
+
+        Args:
+            name: Name of the file without `.csv`; an attribute of `Tables`.
+            baseline: As in `tables`.
+
+        Returns:
+            The table. It has no rows if the run measured nothing of the kind.
+
+        Raises:
+            UnknownName: There is no such table, or the run has no such baseline.
+        """
+        named = [each.name for each in fields(Tables) if each.type == "pd.DataFrame"]
+        if name not in named:
+            raise UnknownName("table", name, named)
+        table: pd.DataFrame = getattr(self.tables(baseline), name)
+        return table
 
     def compare(self, a: str | Classifier, b: str | Classifier) -> pd.DataFrame:
         """Return the paired difference a − b in every metric, with its interval and p-value.
@@ -126,6 +164,16 @@ def merge_runs(
 
     What several runs have must be equal in all of them. Nothing is written before every run has
     been read and checked. After an interruption, the same call continues.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import robustbench_aa as rb
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     parts = [Path(folder, filter) for filter in ("lpf3-seed0", "lpf5-seed0")]
+    ...     for part in parts:
+    ...         run = rb.benchmark([f"digits:resnet@{part.name}"], ["digits"], part, limit=5)
+    ...     len(rb.merge_runs(parts, Path(folder, "both")).leaderboard())
+    2
 
     Args:
         runs: Directories of the runs; they stay unchanged.

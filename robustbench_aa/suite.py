@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args, get_origin, runtime_checkable
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
@@ -29,6 +38,18 @@ else:
         name: str
 
 
+@runtime_checkable
+class DatasetObject(Protocol):
+    """A data set that is given in Python instead of a name."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables and files."""
+
+    def open(self, request: Any) -> Any:
+        """Open the data set."""
+
+
 SHIPPED = Path(__file__).with_name("suites")
 MAX_BYTES = 2**20
 """Largest size of a suite's file."""
@@ -36,16 +57,60 @@ MAX_BYTES = 2**20
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """A whole number that fits into 64 bits, as those in `run.json` do."""
 Count = Annotated[int, Field(ge=1, lt=2**63)]
-
-
-@dataclass(
-    frozen=True,
-    config=ConfigDict(
-        strict=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
-    ),
+CONFIG = ConfigDict(
+    strict=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
 )
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Selection:
+    """A data set of a suite, with values for this data set alone.
+
+    A value that is left out is the suite's. In Python, a dictionary serves as well.
+
+    Raises:
+        SuiteError: a value has a wrong type or makes no sense.
+    """
+
+    name: str
+    """Name of the data set."""
+    corruptions: Sequence[str] = ()
+    """Corruptions to evaluate; `clean` stands for undistorted images."""
+    severities: Sequence[Integer] = ()
+    """Severities to evaluate, 1 to 5."""
+    perturbations: Sequence[str] = ()
+    """Perturbations to evaluate."""
+    protocols: Sequence[str] = ()
+    """Shift protocols to evaluate, such as crops or circular."""
+    limit: Count | None = None
+    """Largest number of images, evenly spread over the data set."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, values: Any, build: ModelWrapValidatorHandler[Selection]) -> Selection:
+        try:
+            return build(values)
+        except ValidationError as error:
+            raise _first_of(
+                error.errors(include_url=False), "the table", SELECTION_FIELDS
+            ) from None
+
+
+SELECTION_FIELDS: Mapping[str, FieldInfo] = vars(Selection)["__pydantic_fields__"]
+"""The fields of a selection by name, with their default, type and description."""
+SELECTING = tuple(name for name in SELECTION_FIELDS if name != "name")
+"""The fields that a suite and the selections in it share."""
+
+
+@dataclass(frozen=True, config=CONFIG)
 class Suite:
     """Models × data sets × seed.
+
+    `benchmark` evaluates it.
+
+    >>> import robustbench_aa as rb
+    >>> rb.Suite(["digits:resnet@lpf3"], ["digits-c", "digits-shift"], limit=100).seed
+    0
 
     Each field is declared here once: it is a key of a suite's TOML file, an argument in Python and,
     but for the name, an option of the command line. The options take their help from the
@@ -56,25 +121,27 @@ class Suite:
     """
 
     models: Annotated[Sequence[str | Classifier], "--model", "-m"]
-    """Models to evaluate, as SOURCE:NAME[@WEIGHTS]."""
-    datasets: Annotated[Sequence[str], "--dataset", "-d"]
-    """Data sets to evaluate on, at most one of a kind."""
+    """Models to evaluate, as [SHORT=]SOURCE:NAME[@WEIGHTS]."""
+    datasets: Annotated[Sequence[str | InstanceOf[Selection] | DatasetObject], "--dataset", "-d"]
+    """Data sets to evaluate on, at most one of each kind."""
     name: str | None = None
-    """Name of the suite and of its run's folder; None for a suite that was given by options."""
+    """Name of the suite and of its run's folder; by default the name of its file."""
     baseline: str | None = None
     """Model of the suite that corruption errors are relative to."""
     seed: Integer = 0
     """Seed of the distortions' randomness."""
     limit: Count | None = None
-    """Evaluate at most this many images of each data set."""
+    """Evaluate at most this many images of each data set, evenly spread."""
     shard_size: Count = 1000
     """Images per prediction file; an interruption costs at most the file in progress."""
     corruptions: Annotated[Sequence[str], "--corruption"] = ()
-    """Evaluate only these corruptions."""
+    """Evaluate only these corruptions; `clean` stands for undistorted images."""
     severities: Annotated[Sequence[Integer], "--severity"] = ()
     """Evaluate only these severities, 1 to 5."""
     perturbations: Annotated[Sequence[str], "--perturbation"] = ()
     """Evaluate only these perturbations, instead of those that a mean flip rate counts."""
+    protocols: Annotated[Sequence[str], "--protocol"] = ()
+    """Evaluate only these shift protocols, instead of those that a data set has by default."""
     classes: Count | None = None
     """Number of classes, if class folders are named by label and some labels have no folder."""
     data_dir: str | None = None
@@ -94,13 +161,27 @@ class Suite:
         try:
             return build(values)
         except ValidationError as error:
-            raise _first_of(error.errors(include_url=False)) from None
+            raise _first_of(error.errors(include_url=False), "the suite", FIELDS) from None
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _tables(cls, entries: Any) -> Any:
+        """Turn the tables among the data sets into selections."""
+        if isinstance(entries, Mapping):
+            raise ValueError("datasets must be a list; begin each of its tables with [[datasets]]")
+        if not isinstance(entries, list | tuple):
+            return entries
+        place = count()
+        return [
+            _selection(entry, next(place)) if isinstance(entry, Mapping) else entry
+            for entry in entries
+        ]
 
     @field_validator("models", "datasets")
     @classmethod
     def _distinct(
-        cls, entries: Sequence[str | Classifier], field: ValidationInfo
-    ) -> Sequence[str | Classifier]:
+        cls, entries: Sequence[str | Classifier | Selection | DatasetObject], field: ValidationInfo
+    ) -> Sequence[str | Classifier | Selection | DatasetObject]:
         noun = "model" if field.field_name == "models" else "data set"
         if not entries:
             raise ValueError(f"nothing to measure: name at least one {noun}")
@@ -116,6 +197,26 @@ class Suite:
         if name is not None and (name in ("", "..") or name != Path(name).name):
             raise ValueError(f"name {name!r} is a path; use a plain name, as of a folder")
         return name
+
+    def selections(self) -> list[Selection]:
+        """Return every data set with the values that are its own."""
+        return [
+            entry
+            if isinstance(entry, Selection)
+            else Selection(entry if isinstance(entry, str) else entry.name)
+            for entry in self.datasets
+        ]
+
+    def with_values(self, values: Mapping[str, Any]) -> Suite:
+        """Return the suite with other values, which also replace those of single data sets."""
+        replaced: dict[str, Any] = {
+            name: () if name != "limit" else None for name in SELECTING if name in values
+        }
+        datasets = [
+            dataclasses.replace(entry, **replaced) if isinstance(entry, Selection) else entry
+            for entry in self.datasets
+        ]
+        return dataclasses.replace(self, **{"datasets": datasets, **values})
 
 
 FIELDS: Mapping[str, FieldInfo] = vars(Suite)["__pydantic_fields__"]
@@ -144,6 +245,10 @@ def shipped_suites() -> list[str]:
 def read_suite(name: str) -> Suite:
     """Read a suite by its shipped name or from a path that ends in `.toml`.
 
+    >>> import robustbench_aa as rb
+    >>> rb.read_suite("digits").name
+    'digits'
+
     Raises:
         UnknownName: No such suite is shipped.
         SuiteError: The file cannot be read or is no suite; the message names the line.
@@ -164,14 +269,36 @@ def read_suite(name: str) -> Suite:
     except (ValueError, RecursionError) as error:  # ValueError: also for an overlong number
         place = str(error).replace("end of document", f"line {text.count(chr(10)) + 1}, its end")
         raise SuiteError(f"suite {path} is not valid TOML: {place}") from error
-    unknown = [key for key in content if key not in FIELDS]
     try:
-        if unknown:  # before the call, since a key may be named like a parameter of pydantic's own
-            raise _unknown_key(unknown[0])
+        _check_keys(content, FIELDS)
         return Suite(**({"name": path.stem} | content))
     except SuiteError as error:
-        place = f"{path}, line {_line(text, error.key)}" if error.key in content else f"{path}"
+        known = error.path and error.path[0] in content
+        place = f"{path}, line {_line(text, *error.path)}" if known else f"{path}"
         raise SuiteError(f"{place}: {error}") from None
+
+
+def _selection(table: Mapping[str, Any], place: int) -> Selection:
+    """Return a table among the data sets as a selection.
+
+    Args:
+        table: the keys of the table.
+        place: number of tables before it.
+    """
+    try:
+        _check_keys(table, SELECTION_FIELDS)
+        return Selection(**table)
+    except SuiteError as error:
+        name = table.get("name")
+        which = f"data set {name}" if isinstance(name, str) else f"table {place + 1} of datasets"
+        raise SuiteError(f"{which}: {error}", "datasets", place, *error.path) from None
+
+
+def _check_keys(table: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> None:
+    """Check the keys of a table before a call, as one may be named like a parameter of pydantic."""
+    for key in table:
+        if key not in fields:
+            raise _unknown_key(key, fields)
 
 
 _EXPECTED = {
@@ -184,22 +311,29 @@ _EXPECTED = {
 """In words, the values of a field by their type and whether there are several."""
 
 
-def _first_of(errors: list[ErrorDetails]) -> SuiteError:
-    """Return the first error in words; missing fields come last, as a misspelt key explains one."""
+def _first_of(
+    errors: list[ErrorDetails], whole: str, fields: Mapping[str, FieldInfo]
+) -> SuiteError:
+    """Return the first error as text; missing fields come last, as a misspelt key explains one."""
     missing = [str(error["loc"][0]) for error in errors if error["type"] == "missing"]
     if len(missing) == len(errors):
-        return SuiteError(f"the suite lacks {' and '.join(missing)}")
+        return SuiteError(f"{whole} lacks {' and '.join(missing)}")
     error = next(error for error in errors if error["type"] != "missing")
     place = error["loc"][0]  # a number, if the argument was positional
-    key = place if isinstance(place, str) else [*FIELDS][place]
-    return SuiteError(_explain(key, error), key) if key in FIELDS else _unknown_key(key)
+    key = place if isinstance(place, str) else [*fields][place]
+    if key not in fields:
+        return _unknown_key(key, fields)
+    return SuiteError(_explain(key, fields[key], error), key)
 
 
-def _unknown_key(key: str) -> SuiteError:
-    return SuiteError(str(UnknownName("key", key, FIELDS)), key)
+def _unknown_key(key: str, fields: Mapping[str, FieldInfo]) -> SuiteError:
+    if key in FIELDS and fields is SELECTION_FIELDS:
+        text = f"{key} is for the whole suite; write it above the tables of data sets"
+        return SuiteError(text, key)
+    return SuiteError(str(UnknownName("key", key, fields)), key)
 
 
-def _explain(key: str, error: ErrorDetails) -> str:
+def _explain(key: str, field: FieldInfo, error: ErrorDetails) -> str:
     context = error.get("ctx", {})
     if "error" in context:  # the message of a validator above
         return str(context["error"])
@@ -207,14 +341,20 @@ def _explain(key: str, error: ErrorDetails) -> str:
         return f"{key} is given twice; give it once"
     if context.get("ge") == 1:
         return f"{key} {_shown(error['input'])} leaves nothing to measure; use at least 1"
-    expected = _EXPECTED[value_type(FIELDS[key]), is_list(FIELDS[key])]
+    expected = _EXPECTED[value_type(field), is_list(field)]
     if error["type"] in ("greater_than_equal", "less_than"):
         return f"{key} must be {expected} of 64 bits"
+    if type(error["input"]).__module__ != "builtins":
+        expected += {"models": " or classifiers", "datasets": " or data sets"}.get(key, "")
     relation = "not" if len(error["loc"]) == 1 else "but contains"
-    return f"{key} must be {expected}, {relation} {_shown(error['input'])}"
+    single = relation == "not" and is_list(FIELDS[key]) and isinstance(error["input"], str | int)
+    advice = f"; give [{_shown(error['input'])}]" if single else ""
+    return f"{key} must be {expected}, {relation} {_shown(error['input'])}{advice}"
 
 
 def _shown(value: Any) -> str:
+    if type(value).__module__ != "builtins":
+        return f"a {type(value).__name__}"
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # Python refuses to print numbers of thousands of digits
@@ -222,7 +362,23 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def _line(text: str, key: str) -> int:
-    """Return the number of the line on which a top-level key stands."""
-    match = re.search(rf"^[ \t\[]*[\"']?{re.escape(key)}\b", text, re.MULTILINE)
-    return text.count("\n", 0, match.start()) + 1 if match else 1
+def _line(text: str, key: str | int, *within: str | int) -> int:
+    """Return the number of the line on which a key stands.
+
+    Args:
+        text: text of a suite.
+        key: a key of the suite.
+        within: number of a table in the list under this key, counted from zero, and its key.
+    """
+    start = rf"^[ \t]*{{}}[ \t]*[\"']?{re.escape(str(key))}\b"
+    found = re.search(start.format(r"\[*"), text, re.MULTILINE)
+    place = found.start() if found else 0
+    if within:
+        header = re.compile(start.format(r"\[\["), re.MULTILINE)
+        tables = [*header.finditer(text)] or [*re.compile("{").finditer(text, place)]
+        before = tables[: int(within[0]) + 1]
+        place = before[-1].start() if before else place
+    if len(within) > 1:
+        found = re.search(rf"\b{re.escape(str(within[1]))}\b[\"']?[ \t]*=", text[place:])
+        place += found.start() if found else 0
+    return text.count("\n", 0, place) + 1

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from robustbench_aa.errors import UsageError
+from robustbench_aa.support.checks import number_per_channel, whole_number
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
@@ -35,6 +38,8 @@ ROLES = ("counted", "holdout", "other")
 """The roles in published means: part of them, a published hold-out, or neither."""
 COMPARED_WITH = ("previous", "first")
 """The frames of a sequence that a frame can be compared with."""
+LARGEST_STD = 10.0
+"""The largest standard deviation of channels that is taken to be on the scale of 0 to 1."""
 
 
 def corruption_role(name: str) -> str:
@@ -97,6 +102,19 @@ class Distortion:
 
 
 CLEAN = Distortion("clean", "clean", group="clean")
+UNSHIFTED = {
+    "circular": "middle",
+    "diagonal": "middle",
+    "neighbours": "first",
+    "halfpixel": "first",
+}
+"""The frame without a shift of each shift protocol that has one."""
+
+
+def unshifted(distortion: Distortion, frames: int) -> int | None:
+    """Return which of a shift's frames is not shifted; None if all are, or for another kind."""
+    place = UNSHIFTED.get(distortion.name) if distortion.kind == "shift" else None
+    return {"first": 0, "middle": frames // 2, None: None}[place]
 
 
 def counted(distortions: Iterable[Distortion]) -> list[Distortion]:
@@ -111,6 +129,28 @@ def counted(distortions: Iterable[Distortion]) -> list[Distortion]:
     if "other" in roles and published in ([], [CLEAN]):
         return [distortion for distortion in distortions if not distortion.held_out]
     return published
+
+
+def format_cells(distortions: Iterable[Distortion]) -> str:
+    """Return distortions as one text, each name with its severities.
+
+    >>> format_cells(Distortion("corruption", "fog", severity) for severity in (3, 5))
+    'fog 3, 5'
+    """
+    severities: dict[str, list[str]] = {}
+    for one in distortions:
+        found = severities.setdefault(one.name, [])
+        found += [] if one.severity is None else [str(one.severity)]
+    return "; ".join(f"{name} {', '.join(found)}".strip() for name, found in severities.items())
+
+
+def is_default(distortion: Distortion) -> bool:
+    """Return whether a distortion is evaluated where no others are chosen.
+
+    The hold-outs among perturbations and shifts must be named. Those among corruptions are part of
+    ImageNet-C.
+    """
+    return distortion.kind == "corruption" or not distortion.held_out
 
 
 def kind(distortions: Iterable[Distortion]) -> str:
@@ -180,17 +220,38 @@ class Failure:
 class Preprocessing:
     """The conversion of 8-bit pixels to a network's input: (pixel / 255 − mean) / std per channel.
 
+    >>> import robustbench_aa as rb
+    >>> rb.Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256).resize
+    256
+
     Attributes:
-        mean, std: for red, green and blue.
+        mean, std: for red, green and blue, on the scale of 0 to 1.
         resize: the length of the shorter side before the centre crop, in pixels; None if pictures
             are not resized.
         interpolation: the interpolation of the resizing, such as `bilinear` or `bicubic`.
+
+    Raises:
+        UsageError: the mean or the standard deviation is not three numbers, is on the scale of
+            0 to 255, or divides by zero.
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     resize: int | None = None
     interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        for noun in ("mean", "std"):
+            object.__setattr__(self, noun, number_per_channel(noun, getattr(self, noun)))
+        if max(self.mean) > 1 or max(self.std) > LARGEST_STD:
+            raise UsageError(
+                f"mean {self.mean} and std {self.std} are on the scale of 0 to 255; divide both "
+                "by 255"
+            )
+        if min(self.std) <= 0:
+            raise UsageError(f"std {self.std} is not positive; pixels are divided by it")
+        if self.resize is not None:
+            object.__setattr__(self, "resize", whole_number("resize", self.resize, least=1))
 
     def normalised(self, frames: Tensor) -> Tensor:
         """Return 8-bit frames [N, 3, H, W] as a network's input, float32."""
@@ -207,6 +268,15 @@ class Preprocessing:
 class Classifier:
     """A network with everything that is needed to measure and identify it.
 
+    >>> import torch
+    >>> import robustbench_aa as rb
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))
+    >>> plain = rb.Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    >>> rb.Classifier(
+    ...     network, name="linear", input_size=32, classes=10, preprocessing=plain
+    ... ).parameters
+    30730
+
     Attributes:
         module: maps float32 [N, 3, input_size, input_size] to logits [N, classes].
         name: the name in tables and files. Names that differ only in a final `-seed<N>` are
@@ -218,6 +288,9 @@ class Classifier:
         source_sha256: the SHA-256 of the code or file that defines the module, which can change
             its function while weights and printed form stay; empty for this package's own code.
         parameters: the number of parameters.
+
+    Raises:
+        UsageError: an argument has a wrong type or makes no sense.
     """
 
     module: nn.Module
@@ -231,11 +304,28 @@ class Classifier:
     parameters: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        if not self.name or self.name != self.name.strip():
-            raise ValueError(f"a classifier needs a name without outer spaces, not {self.name!r}")
+        self._check()
         if not self.weights_sha256:
             object.__setattr__(self, "weights_sha256", _weights_sha256(self.module))
         object.__setattr__(self, "parameters", sum(p.numel() for p in self.module.parameters()))
+
+    def _check(self) -> None:
+        from torch import nn
+
+        name = self.name
+        if not isinstance(name, str) or not name or name != name.strip():
+            raise UsageError(f"a classifier needs a name without outer spaces, not {name!r}")
+        if not isinstance(self.module, nn.Module):
+            found = type(self.module).__name__
+            raise UsageError(f"classifier {name} has a {found} as module; give a torch.nn.Module")
+        for noun in ("input_size", "classes"):
+            number = whole_number(f"{noun} of classifier {name}", getattr(self, noun), least=1)
+            object.__setattr__(self, noun, number)
+        if not isinstance(self.preprocessing, Preprocessing):
+            raise UsageError(
+                f"preprocessing of classifier {name} is {self.preprocessing!r}; give a "
+                "robustbench_aa.Preprocessing"
+            )
 
     def architecture(self) -> str:
         """Return the module's printed form without memory addresses."""

@@ -74,7 +74,7 @@ def cut_photographs(size: int) -> torch.Tensor:
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Lets torch compute on so many."""
+    """Let torch compute on this number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -93,7 +93,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def made_elsewhere(folder: Path, **changes: str | None) -> None:
-    """Rewrites what the prediction files below a folder say they were made with.
+    """Change the recorded environment of the prediction files below a folder.
 
     Args:
         changes: to the environment, or `decoded_sha256`; None takes an entry away.
@@ -101,11 +101,11 @@ def made_elsewhere(folder: Path, **changes: str | None) -> None:
     for path in folder.rglob("*.parquet"):
         table = pq.read_table(path)
         metadata = dict(table.schema.metadata)
-        told = json.loads(metadata[b"robustbench_aa"])
+        footer = json.loads(metadata[b"robustbench_aa"])
         for key, value in changes.items():
-            part = told if key in told else told["environment"]
+            part = footer if key in footer else footer["environment"]
             part.pop(key, None)
             if value is not None:
                 part[key] = value
-        metadata[b"robustbench_aa"] = json.dumps(told).encode()
+        metadata[b"robustbench_aa"] = json.dumps(footer).encode()
         pq.write_table(table.replace_schema_metadata(metadata), path, write_page_checksum=True)

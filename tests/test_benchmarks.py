@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.speed import antialias_cost
+
 ROOT = Path(__file__).parents[1]
 OPTIONAL = ("antialiased_cnns", "kornia.filters", "sklearn.datasets", "timm.layers")
 
@@ -43,6 +45,17 @@ def test_layers_are_measured_without_peers(tmp_path: Path, without_extras: dict[
     assert (table["device"] == "cpu").all()
 
 
+def test_all_methods_have_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(antialias_cost, "SHAPES", ((8, 8),))
+    monkeypatch.setattr(antialias_cost, "METHOD_NETWORKS", ("squeezenet1_1",))
+    table = pd.DataFrame(antialias_cost.method_rows("cpu", 1, 1))
+    assert table["operation"].unique().tolist() == ["layer 8x8x8", "squeezenet1_1"]
+    layers, networks = (part["conversion"] for _, part in table.groupby("operation"))
+    assert [*layers] == list(antialias_cost.METHOD_LAYERS)
+    assert [*networks] == list(antialias_cost.METHOD_FORMS)
+    assert (table["ours_ms"] > 0).all()
+
+
 def test_there_are_photographs_without_scikit_learn(
     tmp_path: Path, without_extras: dict[str, str]
 ) -> None:
@@ -65,7 +78,7 @@ def test_two_processes_are_measured_side_by_side(
     assert (table[["alone", "beside", "ratio"]] > 0).all(axis=None)
 
 
-def test_the_documents_have_the_coverages_that_were_simulated() -> None:
+def test_the_documents_have_the_simulated_coverages() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "coverage.csv")
     simulated = {
         (
@@ -92,21 +105,21 @@ def test_the_documents_have_the_coverages_that_were_simulated() -> None:
     assert documented <= simulated
 
 
-def test_the_documents_have_the_faults_that_were_brought_about() -> None:
+def test_the_documents_have_the_measured_faults() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "faults.csv")
     lines = (ROOT / "docs" / "reliability.md").read_text().splitlines()
-    start = lines.index("| fault | times | what was seen |")
+    start = lines.index("| fault | times | observation |")
     documented = []
     for line in lines[start + 2 :]:
         if not line:
             break
-        fault, times, _seen = (cell.strip() for cell in line.strip("|").split("|"))
+        fault, times, _observation = (cell.strip() for cell in line.strip("|").split("|"))
         documented.append((fault, int(times)))
     assert documented == [*zip(found["fault"], found["times"], strict=True)]
 
 
 def test_faults_are_survived(tmp_path: Path) -> None:
-    """A few times each, in a process that has never used torch, so that it can fork."""
+    """Run each fault a few times, in a process that has never used torch, so that it can fork."""
     faults = (
         "it is terminated (SIGTERM)",
         "report is killed at each rename",
@@ -153,8 +166,8 @@ def test_each_call_on_files_of_a_directory_can_fail(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from benchmarks.reliability.file_errors import fail_at
-place, told = Path(sys.argv[1]), []
-fail_at(place, sys.argv[2], int(sys.argv[3]), told.append)
+place, failed = Path(sys.argv[1]), []
+fail_at(place, sys.argv[2], int(sys.argv[3]), failed.append)
 Path(sys.argv[1] + "-beside").write_text("never fails")
 try:
     (place / "a").write_text("text")
@@ -162,7 +175,7 @@ try:
     (place / "b").read_text()
     print("nothing")
 except OSError as error:
-    print(error.strerror, told[0].partition(" ")[0])
+    print(error.strerror, failed[0].partition(" ")[0])
 """
     seen = []
     for error in ("EIO", "EMFILE", "ENOSPC"):

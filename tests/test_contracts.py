@@ -145,7 +145,7 @@ def test_a_data_set_gives_each_image_once_with_a_stable_index(name: str) -> None
 
 # the other sources list hundreds of networks whose weights would have to be downloaded
 @pytest.mark.parametrize("name", known_models("digits"))
-def test_a_model_is_what_it_says(name: str) -> None:
+def test_a_model_has_its_promised_properties(name: str) -> None:
     classifier = load(name)
     assert classifier.name == name
     assert not classifier.module.training

@@ -48,10 +48,11 @@ EXTENDING = ROOT / "docs" / "extending.md"
 """Changes the package, so it runs in a copy of the repository."""
 
 LIMIT = 5
-"""Number of images, unless a document names another."""
+"""The number of images unless a document names another."""
 ADDED = {  # commands that are run, and options that make them quick
     "make": "-n",
     "export": "",
+    "robustbench-aa --import my_things.py": f"--limit {LIMIT}",
     "robustbench-aa antialias": "",
     "robustbench-aa benchmark": f"--limit {LIMIT}",
     "robustbench-aa compare": "",
@@ -87,8 +88,8 @@ ADDED = {  # commands that are run, and options that make them quick
 }
 """`--help` replaces commands that take minutes; their options are still checked."""
 ON_A_CLUSTER = "--engine ray"
-"""Only planned here; `tests/evaluation/engines/` runs it."""
-STAND_INS = {  # replacements of what is not embedded; the sources must know the models' names
+"""Commands that are only planned here; `tests/evaluation/engines/` runs them."""
+STAND_INS = {  # replacements of models that are not embedded; their sources must know the names
     "torchvision:resnet50@IMAGENET1K_V1": "python:stand_in:plain",
     "torchvision:mobilenet_v2@IMAGENET1K_V1": "python:stand_in:plain",
     "antialiased:resnet50@lpf5": "python:stand_in:smooth",

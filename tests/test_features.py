@@ -51,8 +51,8 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 def square(maps: pd.DataFrame, layer: str) -> np.ndarray:
-    of = maps[maps["layer"] == layer]
-    return of.pivot_table(index="down", columns="right", values="distance").to_numpy()
+    chosen = maps[maps["layer"] == layer]
+    return chosen.pivot_table(index="down", columns="right", values="distance").to_numpy()
 
 
 def test_an_equivariant_network_has_no_distance_and_is_consistent() -> None:
@@ -133,7 +133,7 @@ def test_batches_and_groups_of_images_do_not_matter() -> None:
     np.testing.assert_allclose(one["distance"], mean, atol=1e-6)
 
 
-def test_the_embedded_networks_lose_less_with_anti_aliasing(tmp_path: Path) -> None:
+def test_anti_aliasing_lowers_the_feature_distance_of_the_embedded_networks(tmp_path: Path) -> None:
     counts: list[int] = []
 
     class Show:
@@ -166,7 +166,7 @@ def test_the_embedded_networks_lose_less_with_anti_aliasing(tmp_path: Path) -> N
     pd.testing.assert_frame_equal(pd.read_parquet(paths[1]), maps)
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_unmeasurable_requests_are_refused() -> None:
     with pytest.raises(UsageError, match="data set digits-p has no clean images"):
         measure_features(["digits:vgg"], "digits-p", Request(limit=1), show=lambda total: None)
     with pytest.raises(UsageError, match="is for images of 224 px, data set digits has images of"):

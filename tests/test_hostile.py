@@ -93,7 +93,7 @@ def test_a_picture_that_claims_too_many_pixels_is_refused(tmp_path: Path, side: 
         decode(tmp_path / "a.png", AS_MADE.square)
 
 
-def test_pillows_warning_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_of_pillow_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300 * 299)
     Image.new("RGB", (300, 300)).save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match=r"a\.png cannot be read \(Image size \(90000 pixels"):
@@ -130,7 +130,7 @@ def test_a_name_does_not_steer_the_terminal(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 2500
 
 
-def test_a_data_set_with_names_that_are_no_text_is_read(tmp_path: Path) -> None:
+def test_a_data_set_with_names_that_are_not_utf8_is_read(tmp_path: Path) -> None:
     Image.new("RGB", (300, 300)).save(tmp_path / "a.png")
     (tmp_path / "0").mkdir()
     (tmp_path / "a.png").rename(tmp_path / "0" / "\udcff.png")
@@ -223,10 +223,10 @@ def nested(depth: int) -> list[Any]:
     ],
     ids=["nested data", "nested labels", "too large", "negative", "floats"],
 )
-def test_a_batch_that_is_not_what_it_should_be_is_refused(tmp_path: Path, content: object) -> None:
+def test_a_cifar_batch_with_invalid_content_is_refused(tmp_path: Path, content: object) -> None:
     (tmp_path / BATCH).parent.mkdir()
     (tmp_path / BATCH).write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(DatasetError, match="test_batch is not CIFAR-10's test batch"):
+    with pytest.raises(DatasetError, match="test_batch is not a batch of CIFAR-10"):
         open_dataset("cifar10-c-live", Request(data_dir=str(tmp_path)))
 
 
@@ -234,7 +234,7 @@ def test_a_pickle_does_not_make_a_list_of_a_billion_places(tmp_path: Path) -> No
     (tmp_path / BATCH).parent.mkdir()
     (tmp_path / BATCH).write_bytes(b"\x80\x02]r" + (2**29).to_bytes(4, "little") + b".")
     before = peak()
-    with pytest.raises(DatasetError, match="test_batch is not CIFAR-10's test batch"):
+    with pytest.raises(DatasetError, match="test_batch is not a batch of CIFAR-10"):
         open_dataset("cifar10-c-live", Request(data_dir=str(tmp_path)))
     assert peak() - before < 2**28
 
@@ -285,20 +285,20 @@ def test_a_file_does_not_ask_for_a_billion_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "how",
+    "conversion",
     [
         *('{"filter_size": 1000000000}', '{"filter_size": 3.0}', '{"max_pool_kernel": 99999}'),
         *('{"layers": 3}', "[3]", '"text"', "{", "[" * 100_000, '{"filter_size": [3]}'),
     ],
 )
-def test_a_conversion_that_cannot_be_is_refused(tmp_path: Path, how: str) -> None:
-    save_file(STATE, tmp_path / "a.safetensors", {"robustbench_aa.antialias": how})
+def test_an_invalid_conversion_is_refused(tmp_path: Path, conversion: str) -> None:
+    save_file(STATE, tmp_path / "a.safetensors", {"robustbench_aa.antialias": conversion})
     with pytest.raises(CheckpointError, match=r"a\.safetensors has unusable metadata \(robust"):
         load(f"digits:resnet@{tmp_path}/a.safetensors")
 
 
 @pytest.mark.parametrize("filt", [torch.zeros(()), torch.zeros(3, 1, 3, 10**5)])
-def test_filters_that_cannot_be_are_refused(tmp_path: Path, filt: torch.Tensor) -> None:
+def test_invalid_filters_are_refused(tmp_path: Path, filt: torch.Tensor) -> None:
     save_file({"1.filt": filt}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"a\.safetensors has no valid blur filters"):
         load(f"digits:resnet@{tmp_path}/a.safetensors")
@@ -306,7 +306,7 @@ def test_filters_that_cannot_be_are_refused(tmp_path: Path, filt: torch.Tensor) 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\x00b", "\udcff"])
 @pytest.mark.parametrize("source", ["digits:resnet@./", "onnx:./", "file:alexnet@./"])
-def test_a_path_that_is_none_is_no_file(source: str, name: str) -> None:
+def test_an_invalid_path_is_not_a_file(source: str, name: str) -> None:
     with pytest.raises(UsageError, match=r"no (weights|model) at"):
         load(f"{source}{name}.pth")
 
@@ -326,7 +326,7 @@ def test_a_path_that_is_none_is_no_file(source: str, name: str) -> None:
         ("#" * 2**20 + "#", r"larger than 1,048,576 bytes"),
     ],
 )
-def test_a_suite_that_is_too_much_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_suite_beyond_the_limits_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(SuiteError, match=message):
         read_suite(str(tmp_path / "a.toml"))
@@ -385,7 +385,7 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("place", "value"), WRONG, ids=lambda value: repr(value)[:40])
-def test_whatever_is_wrong_in_a_run_json_is_refused(run: Path, place: Any, value: Any) -> None:
+def test_any_invalid_value_of_a_run_json_is_refused(run: Path, place: Any, value: Any) -> None:
     Run(run)
     changed(run, place, value)
     with pytest.raises(RunError, match=r"run\.json is not readable \(.*\); restore it") as caught:
@@ -397,7 +397,7 @@ def test_whatever_is_wrong_in_a_run_json_is_refused(run: Path, place: Any, value
     "text",
     ["[" * 100_000, '{"a":' * 100_000, '{"schema": NaN}', " " * (10 * 2**20 + 1), "9" * 5000],
 )
-def test_a_run_json_that_is_no_such_thing_is_refused(run: Path, text: str) -> None:
+def test_an_invalid_run_json_is_refused(run: Path, text: str) -> None:
     (run / "run.json").write_text(text)
     with pytest.raises(RunError, match=r"run\.json is not readable \("):
         Run(run)
@@ -423,10 +423,11 @@ def test_a_run_json_that_is_no_such_thing_is_refused(run: Path, text: str) -> No
         ([("perturbation", "a", None)], "sequences of a with a single frame"),
         ([("shift", "diagonal", None)], "no pairs of shifts to compare"),
         ([("shift", "crops", None)], "crops that do not come in pairs"),
+        ([("shift", "circular32", None)], "circular32 that do not come in pairs"),
         ([("corruption", "a", 1), ("corruption", "a", 1)], "has a/1 twice"),
     ],
 )
-def test_a_run_of_which_nothing_can_be_computed_is_refused(
+def test_a_run_without_a_computable_metric_is_refused(
     run: Path, entries: list[tuple[str, str, int | None]], message: str
 ) -> None:
     cells = [asdict(Distortion(*entry)) | {"frames": 1} for entry in entries]
@@ -435,7 +436,20 @@ def test_a_run_of_which_nothing_can_be_computed_is_refused(
         Run(run)
 
 
-def test_promises_need_something_to_show(run: Path) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "frames"), [("circular", 15), ("circular", 16), ("diagonal", 4), ("neighbours", 8)]
+)
+def test_shifts_without_a_frame_in_the_middle_are_refused(
+    run: Path, protocol: str, frames: int
+) -> None:
+    changed(
+        run, (*DATASET, "distortions"), [asdict(Distortion("shift", protocol)) | {"frames": frames}]
+    )
+    with pytest.raises(RunError, match=rf"has shift/{protocol} without a frame in the middle"):
+        Run(run)
+
+
+def test_claimed_sizes_need_a_minimum_of_data(run: Path) -> None:
     changed(run, (*DATASET, "images"), 2_000_000)
     changed(run, ("shard_size",), 1)
     with pytest.raises(RunError, match=r"describes 2,000,000 prediction files .* 3 files of"):
@@ -507,7 +521,7 @@ def test_an_image_of_two_files_is_counted_in_none(
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 3], [0, 1, 2, 3, 1000]])
-def test_a_ranking_that_is_none_counts_as_missing(tmp_path: Path, order: list[int]) -> None:
+def test_an_invalid_ranking_counts_as_missing(tmp_path: Path, order: list[int]) -> None:
     suite = Suite([make_classifier("a")], ["digits"], limit=4, keep_ranking=True)
     run = prepare(suite, tmp_path, "cpu").run()
     (file,) = tmp_path.rglob("*.parquet")

@@ -1,4 +1,4 @@
-"""What is published: the archives hold what they should, and the citation can be read."""
+"""The published archives hold the right files, and the citation can be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESULTS = (
     "digits/report/figures/overview.png",
     "digits/features/feature_maps.png",
 )
-"""Those that the README shows or links to, of which there may be more."""
+"""Results that the README shows or links to; there may be more."""
 NOT_SOURCE = shutil.ignore_patterns("__pycache__", "_build", "predictions", "samples", "*.tmp")
 needs_setuptools = pytest.mark.skipif(
     not importlib.util.find_spec("setuptools"), reason="setuptools is not installed"
@@ -33,7 +33,7 @@ needs_setuptools = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository, since a build leaves files where it is carried out."""
+    """A copy of the repository, because a build leaves files in its folder."""
     folder = tmp_path_factory.mktemp("source")
     for name in FILES:
         shutil.copy(ROOT / name, folder)
@@ -43,13 +43,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(folder: Path, *below: str) -> set[str]:
-    """The files below some folders of a folder, by their paths in it."""
+    """Return the relative paths of the files below some folders of a folder."""
     found = (path for name in below for path in (folder / name).rglob("*"))
     return {path.relative_to(folder).as_posix() for path in found if path.is_file()}
 
 
 def build_wheel(source: Path, to: Path) -> set[str]:
-    """Builds a wheel without a network; the names of its files."""
+    """Build a wheel without a network, and return the names of its files."""
     command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation"]
     command += ["--quiet", "--disable-pip-version-check", "-w", to]
     subprocess.run(command, cwd=source, check=True)
@@ -119,11 +119,11 @@ def test_the_citation_can_be_read_and_names_this_version() -> None:
     assert {"cff-version", "message", "title", "authors", "version", "license"} <= citation.keys()
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
-    told = config["metadata"]
-    assert (citation["version"], citation["license"]) == (told["version"], told["license"])
+    metadata = config["metadata"]
+    assert (citation["version"], citation["license"]) == (metadata["version"], metadata["license"])
     for reference in citation["references"]:
         assert {"type", "title", "authors", "year"} <= reference.keys()
         assert reference.keys() & {"url", "doi"}
     cited = [reference["authors"][0]["family-names"] for reference in citation["references"]]
     assert cited == ["Zhang", "Hendrycks", "Michaelis", "Alpaydin"]
-    assert f"## [{told['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{metadata['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -1,9 +1,24 @@
 from __future__ import annotations
 
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from robustbench_aa.types import CLEAN, Classifier, Distortion, groups, kind, shards
+from robustbench_aa.errors import UsageError
+from robustbench_aa.types import (
+    CLEAN,
+    Classifier,
+    Distortion,
+    Preprocessing,
+    groups,
+    kind,
+    shards,
+)
 from tests.conftest import PLAIN, make_classifier
 
 
@@ -37,27 +52,69 @@ def test_training_seeds_are_members_of_their_model() -> None:
     assert groups(["a", "a-seed0", "a-seed1"]) == {n: [n] for n in ("a", "a-seed0", "a-seed1")}
 
 
-def of(module: nn.Module) -> Classifier:
+def classifier(module: nn.Module) -> Classifier:
     return Classifier(module, name="a", input_size=1, classes=2, preprocessing=PLAIN)
 
 
 def test_the_hash_of_weights_changes_with_each_of_them() -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).bfloat16()
-    hashes = {of(module).weights_sha256}
+    hashes = {classifier(module).weights_sha256}
     for tensor in module.state_dict().values():
         tensor.view(-1)[0] += 1
-        hashes.add(of(module).weights_sha256)
+        hashes.add(classifier(module).weights_sha256)
     assert len(hashes) == 1 + len(module.state_dict())
 
 
-def test_the_architecture_is_told_without_memory_addresses() -> None:
+def test_the_architecture_contains_no_memory_addresses() -> None:
     class Printed(nn.Linear):
         def extra_repr(self) -> str:
             return f"activation={object()}"
 
-    assert len({of(Printed(3, 2)).architecture() for _ in range(3)}) == 1
+    assert len({classifier(Printed(3, 2)).architecture() for _ in range(3)}) == 1
 
 
 def test_parameters_are_counted() -> None:
     assert make_classifier("a").parameters == 3 * 32 * 32 * 10
     assert isinstance(make_classifier("a").module(torch.zeros(1, 3, 32, 32)), torch.Tensor)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        (0.5, (0.5,) * 3, r"mean is 0\.5; give a number for each .*, such as \(0\.5, 0\.5, 0\.5\)"),
+        ((0.5,) * 3, 0.25, r"std is 0\.25; give .* such as \(0\.25, 0\.25, 0\.25\)"),
+        ((0.5,), (0.5,) * 3, r"mean is \(0\.5,\); give a number for each"),
+        ((0.5, None, 0.5), (0.5,) * 3, "mean is .*; give a number for each"),
+        ((float("nan"),) * 3, (0.5,) * 3, "mean is .*; give a number for each"),
+        ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4), "on the scale of 0 to 255; divide both by 255"),
+        ((0.0,) * 3, (255.0,) * 3, "on the scale of 0 to 255; divide both by 255"),
+        ((0.5,) * 3, (0.5, 0.0, 0.5), r"std \(0\.5, 0\.0, 0\.5\) is not positive"),
+    ],
+)
+def test_a_preprocessing_that_makes_no_sense_is_refused(mean: Any, std: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        Preprocessing(mean, std)
+    assert "\n" not in str(error.value)
+
+
+def test_a_preprocessing_takes_any_three_numbers() -> None:
+    how = Preprocessing([0, 0, 0], np.array([1, 1, 1]))  # type: ignore[arg-type]
+    assert how == PLAIN
+    assert json.dumps([how.mean, how.std]) == "[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": " a"}, "a classifier needs a name without outer spaces, not ' a'"),
+        ({"name": 3}, "a classifier needs a name without outer spaces, not 3"),
+        ({"input_size": 32.0}, r"input_size of classifier a is 32\.0; give a whole number from 1"),
+        ({"classes": 0}, "classes of classifier a is 0; give a whole number from 1"),
+        ({"classes": True}, "classes of classifier a is True"),
+        ({"preprocessing": (0.5, 0.5)}, r"is \(0\.5, 0\.5\); give a robustbench_aa\.Preprocessing"),
+        ({"module": "resnet50"}, r"classifier a has a str as module; give a torch\.nn\.Module"),
+    ],
+)
+def test_a_classifier_that_makes_no_sense_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(make_classifier("a"), **given)

@@ -14,25 +14,19 @@ import click
 import numpy as np
 import pandas as pd
 
+from benchmarks.fidelity.outcomes import outcomes
 from benchmarks.rows import write_table
-from robustbench_aa.store.shards import Store
 
 OUTPUT = Path("results/fidelity/backends.csv")
 
 
 def wrong_by_cell(run: Path) -> dict[tuple[str, int], np.ndarray]:
     """Return which images the first model of a run gets wrong, by corruption and severity."""
-    store = Store.of_run(run)
-    model = next(iter(store.manifest.models))
-    found = {}
-    for cell in store.cells("imagenet-c-live"):
-        rows = store.read(model, cell, ["image", "label", "top1"])
-        if rows is None:
-            raise click.UsageError(f"{run} lacks {cell.distortion}; complete the run first")
-        rows = rows.sort_values("image")
-        key = cell.distortion.name, cell.distortion.severity or 0
-        found[key] = (rows["top1"] != rows["label"]).to_numpy(float)
-    return found
+    found = outcomes(run, "corruption").wrong
+    lost = [str(cell) for cell, wrong in found.items() if np.isnan(wrong).any()]
+    if lost:
+        raise click.UsageError(f"{run} lacks {lost[0]}; complete the run first")
+    return {(cell.name, cell.severity or 0): wrong for cell, wrong in found.items()}
 
 
 def paired(difference: np.ndarray) -> tuple[float, float]:

@@ -13,27 +13,17 @@ import click
 import numpy as np
 import pandas as pd
 
+from benchmarks.fidelity.outcomes import outcomes
 from benchmarks.rows import publish
-from robustbench_aa.metrics.flip_rate import flip_probability
-from robustbench_aa.store.shards import Store
 
 OUTPUT = Path("results/fidelity/videos.csv")
 RESAMPLES = 10_000
 
 
-def flips_by_perturbation(run: Path, dataset: str) -> dict[str, np.ndarray]:
+def flips_by_perturbation(run: Path) -> dict[str, np.ndarray]:
     """Return how often the first model of a run flips along each sequence, by perturbation."""
-    store = Store.of_run(run)
-    model = next(iter(store.manifest.models))
-    found = {}
-    for cell in store.cells(dataset):
-        rows = store.read(model, cell, ["image", "frame", "top1"])
-        if rows is None:
-            continue
-        top1 = rows.sort_values(["image", "frame"])["top1"].to_numpy().reshape(-1, cell.frames)
-        noise = cell.distortion.compared_with == "first"
-        found[cell.distortion.name] = flip_probability(top1, noise)
-    return found
+    found = outcomes(run, "perturbation").flips
+    return {cell.name: flips for cell, flips in found.items() if not np.isnan(flips).any()}
 
 
 def paired_interval(difference: np.ndarray) -> tuple[float, float]:
@@ -63,8 +53,7 @@ def row(name: str, live: np.ndarray, video: np.ndarray) -> dict[str, object]:
 @click.argument("video_run", type=click.Path(path_type=Path))
 def main(live_run: Path, video_run: Path) -> None:
     """Compare two runs perturbation by perturbation, and write a row for each."""
-    live = flips_by_perturbation(live_run, "imagenet-p-live")
-    video = flips_by_perturbation(video_run, "imagenet-p")
+    live, video = flips_by_perturbation(live_run), flips_by_perturbation(video_run)
     names = [name for name in live if name in video]
     if not names or any(len(live[name]) != len(video[name]) for name in names):
         raise click.UsageError(f"{live_run} and {video_run} have no sequences in common")

@@ -1,1 +1,1 @@
-"""What breaks, what damaged files do, and how often intervals contain the truth."""
+"""Faults, damaged files, and how often intervals contain the truth."""

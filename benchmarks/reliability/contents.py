@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,12 +59,10 @@ def write_pictures(folder: Path) -> None:
 
 def exchange_pictures(folder: Path) -> None:
     """Exchange the pictures of severities 1 and 2."""
-    one, two = folder / "fog" / "1", folder / "fog" / "2"
-    for name in CLASSES:
-        first, second = one / name / "a.bmp", two / name / "a.bmp"
-        contents = first.read_bytes(), second.read_bytes()
-        first.write_bytes(contents[1])
-        second.write_bytes(contents[0])
+    one, two, spare = (folder / "fog" / name for name in ("1", "2", "spare"))
+    one.rename(spare)
+    two.rename(one)
+    spare.rename(two)
 
 
 def write_array(folder: Path) -> None:
@@ -86,7 +85,7 @@ class DataSet(NamedTuple):
     """A data set of files.
 
     Attributes:
-        name: what it consists of.
+        name: its content, `pictures` or `arrays`.
         suite: a suite of one model, with places for a further one and for the folder.
         second: the further model.
         write: writes the files.
@@ -100,49 +99,41 @@ class DataSet(NamedTuple):
     exchange: Callable[[Path], None]
 
 
-def exchanged(dataset: DataSet, keep_times: bool) -> Fault:
-    """Return the fault of two severities that change places before a second model is added.
+def exchanged(sandbox: Sandbox, dataset: DataSet, keep_times: bool) -> Iterator[str]:
+    """Exchange two severities of a data set before a second model is added.
 
     Args:
         keep_times: whether the files have the same times afterwards.
     """
+    name = f"{dataset.name}-{keep_times}"
+    data = sandbox.folder / name
+    dataset.write(data)
+    (sandbox.folder / "wide.py").write_text(WIDE)
+    for place, more in (("one", ""), ("both", f', "{dataset.second}"')):
+        folder = sandbox.folder / f"{name}-{place}"
+        folder.mkdir()
+        (folder / f"{name}.toml").write_text(dataset.suite.format(more, data))
+    both = f"{name}-both/{name}"
+    sandbox.expect_tables(f"{name}-expected", both)
+    run = sandbox.folder / name / "run"
+    one = sandbox.benchmark(str(run), suite=f"{name}-one/{name}").wait()
+    expect(one.status, 0, one.last)
 
-    def fault(sandbox: Sandbox) -> Iterator[str]:
-        name = f"{dataset.name}-{keep_times}"
-        data = sandbox.folder / name
-        dataset.write(data)
-        (sandbox.folder / "wide.py").write_text(WIDE)
-        for place, more in (("one", ""), ("both", f', "{dataset.second}"')):
-            folder = sandbox.folder / f"{name}-{place}"
-            folder.mkdir()
-            (folder / f"{name}.toml").write_text(dataset.suite.format(more, data))
-        both = f"{name}-both/{name}"
-        sandbox.expect_tables(f"{name}-expected", both)
-        run = sandbox.folder / name / "run"
-        one = sandbox.benchmark(str(run), suite=f"{name}-one/{name}").wait()
-        expect(one.status, 0, one.last)
+    _exchange(data, dataset.exchange, keep_times)
+    refused = sandbox.benchmark(str(run), suite=both).wait()
+    message = "different pictures" if keep_times else "have changed since"
+    expect((refused.status, message in refused.last), (2, True), refused.last)
+    again = sandbox.benchmark(str(run), suite=both).wait()
+    expect((again.status, again.last), (2, refused.last), "the same command again")
 
-        _exchange(data, dataset.exchange, keep_times)
-        refused = sandbox.benchmark(str(run), suite=both).wait()
-        said = "different pictures" if keep_times else "have changed since"
-        expect((refused.status, said in refused.last), (2, True), refused.last)
-        again = sandbox.benchmark(str(run), suite=both).wait()
-        expect((again.status, again.last), (2, refused.last), "the same command again")
-
-        _exchange(data, dataset.exchange, keep_times)
-        if keep_times:  # the second model saw the wrong pictures; the message says what to delete
-            first = refused.last.removeprefix("error: ").partition(" and ")[0]
-            for folder in (run / "predictions").iterdir():
-                if folder.name != first:
-                    shutil.rmtree(folder)
-        sandbox.check_resumes(str(run), suite=both, where=run)
-        yield f"exit status 2, {_without(refused.last, sandbox.folder)!r}"
-
-    return fault
-
-
-def _without(text: str, folder: Path) -> str:
-    return text.replace(f"{folder}{os.sep}", "")
+    _exchange(data, dataset.exchange, keep_times)
+    if keep_times:  # the second model saw the wrong pictures; the message says what to delete
+        first = refused.last.removeprefix("error: ").partition(" and ")[0]
+        for folder in (run / "predictions").iterdir():
+            if folder.name != first:
+                shutil.rmtree(folder)
+    sandbox.check_resumes(str(run), suite=both, where=run)
+    yield f"exit status 2, {refused.last.replace(f'{sandbox.folder}{os.sep}', '')!r}"
 
 
 def _exchange(data: Path, exchange: Callable[[Path], None], keep_times: bool) -> None:
@@ -159,7 +150,9 @@ DATA_SETS = (
     DataSet("arrays", ARRAYS, "digits:resnet@baseline-seed0", write_array, exchange_array),
 )
 FAULTS: dict[str, Fault] = {
-    f"{dataset.name} are exchanged, {times}": exchanged(dataset, keep_times)
+    f"{dataset.name} are exchanged, {times}": partial(
+        exchanged, dataset=dataset, keep_times=keep_times
+    )
     for dataset in DATA_SETS
     for times, keep_times in (("with new times", False), ("with the same times", True))
 }

@@ -21,16 +21,16 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
     for _ in range(1 if small else random.integers(1, 6)):
         place = int(random.integers(len(found) + 1))
         length = int(min(random.geometric(0.05), len(found) - place))
-        how = random.integers(4, 6) if small else random.integers(6)
-        if how == 0:
+        kind = random.integers(4, 6) if small else random.integers(6)
+        if kind == 0:
             del found[place:]
-        elif how == 1:
+        elif kind == 1:
             del found[place : place + length]
-        elif how == 2:
+        elif kind == 2:
             found[place:place] = random.bytes(length)
-        elif how == 3:
+        elif kind == 3:
             found[place:place] = found[place : place + length] * int(random.integers(1, 50))
-        elif how == 4 and length:
+        elif kind == 4 and length:
             found[place : place + min(length, 8)] = random.choice([b"\xff" * 8, b"\0" * 8])
         elif place < len(found):
             found[place] ^= 1 << int(random.integers(8))
@@ -43,12 +43,12 @@ def twisted(value: Any, random: np.random.Generator) -> Any:
         keys = list(value) if isinstance(value, dict) else range(len(value))
         key = keys[random.integers(len(keys))]
         changed = dict(value) if isinstance(value, dict) else list(value)
-        how = random.random()
-        if how < 0.05:
+        chance = random.random()
+        if chance < 0.05:
             del changed[key]
-        elif how < 0.1 and isinstance(changed, dict):
+        elif chance < 0.1 and isinstance(changed, dict):
             changed[str(ODD[random.integers(len(ODD))])] = changed.pop(key)
-        elif how < 0.15 and isinstance(changed, list):
+        elif chance < 0.15 and isinstance(changed, list):
             changed.append(changed[key])
         else:
             changed[key] = twisted(value[key], random)

@@ -21,40 +21,36 @@ from benchmarks.reliability.sandbox import Ended, Fault, Sandbox, Unavailable, e
 CALLS_AT_MOST = 10_000
 
 
-def each_call(error: str, finished: bool) -> Fault:
-    """Return the fault of an error at the first call, the second, … of the run's own files.
+def each_call(sandbox: Sandbox, error: str, finished: bool) -> Iterator[str]:
+    """Let the first call on the run's own files fail, then the second, and so on.
 
     Args:
         error: `EIO`, `EMFILE` or `ENOSPC`.
         finished: whether a finished run is continued, instead of a new one each time.
     """
-
-    def fault(sandbox: Sandbox) -> Iterator[str]:
-        output = f"{error}-finished" if finished else error
-        folder = sandbox.folder / output
-        refused = 0
-        if finished:
-            sandbox.check_resumes(output, suite="small")
-        failed = sandbox.folder / "failed-call.txt"
-        for place in range(0, CALLS_AT_MOST, sandbox.count(1, 40)):
-            failed.write_text("")
-            inject = partial(fail_at, folder, error, place, failed.write_text)
-            ended = sandbox.benchmark(output, suite="small", before=inject).wait()
-            if not (call := failed.read_text()):
-                expect(ended.status, 0, ended.last)
-                return
-            _check(sandbox, folder, ended, f"{error} at {call}")
-            sandbox.check_resumes(output, suite="small")
-            if not finished:
-                shutil.rmtree(folder)
-            refused += ended.status > 0
-            yield f"{refused} times one line with the cause, exit status 1 or 2; else no effect"
-
-    return fault
+    output = f"{error}-finished" if finished else error
+    folder = sandbox.folder / output
+    refused = 0
+    if finished:
+        sandbox.check_resumes(output, suite="small")
+    failed = sandbox.folder / "failed-call.txt"
+    for place in range(0, CALLS_AT_MOST, sandbox.count(1, 40)):
+        failed.write_text("")
+        inject = partial(fail_at, folder, error, place, failed.write_text)
+        ended = sandbox.benchmark(output, suite="small", before=inject).wait()
+        if not (call := failed.read_text()):
+            expect(ended.status, 0, ended.last)
+            return
+        _check(sandbox, folder, ended, f"{error} at {call}")
+        sandbox.check_resumes(output, suite="small")
+        if not finished:
+            shutil.rmtree(folder)
+        refused += ended.status > 0
+        yield f"{refused} times one line with the cause, exit status 1 or 2; else no effect"
 
 
 def _check(sandbox: Sandbox, folder: Path, ended: Ended, where: str) -> None:
-    """Check that a command that met an error says so, or wrote the right tables nevertheless."""
+    """Check that a command reports its error or has written the right tables."""
     if any("Traceback" in line for line in ended.lines):
         raise click.ClickException(f"{where}: a traceback, {ended.last}")
     if ended.status == 0:
@@ -105,14 +101,14 @@ def read_only(sandbox: Sandbox) -> Iterator[str]:
         expect((ended.status, "Read-only file system" in ended.last), (2, True), ended.last)
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         sandbox.check_resumes("sealed/run")
-        said = "'… (Read-only file system); choose another --output-dir'"
-        yield f"exit status {ended.status}, {said}"
+        message = "'… (Read-only file system); choose another --output-dir'"
+        yield f"exit status {ended.status}, {message}"
 
 
 FAULTS: dict[str, Fault] = {
     **{
-        f"{error} at each call of {what}": each_call(error, finished)
-        for finished, what in ((False, "a new run"), (True, "a finished run"))
+        f"{error} at each call of {run}": partial(each_call, error=error, finished=finished)
+        for finished, run in ((False, "a new run"), (True, "a finished run"))
         for error in ("EIO", "EMFILE", "ENOSPC")
     },
     "the disk is full": disk_full,

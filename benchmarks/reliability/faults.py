@@ -1,10 +1,10 @@
-"""Break runs in every way, and compare: `python -m benchmarks.reliability.faults`.
+"""Cause faults in runs, and compare the results: `python -m benchmarks.reliability.faults`.
 
-Every fault is brought about for real, in a process of its own. Afterwards the same command runs
+Every fault is caused for real, in a separate process. Afterwards the same command runs
 undisturbed, and its tables must be those of a run that was never disturbed, byte by byte. Another
 exit status than the expected one, or tables that differ, end the command with status 1.
 
-Faults that this machine cannot bring about, such as full disks without root, are left out.
+Faults that this machine cannot cause, such as full disks without root, are left out.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ FAULTS: dict[str, Fault] = {name: fault for group in GROUPS for name, fault in g
 
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice([*FAULTS]), help="A fault (repeatable).")
-@click.option("--quick", is_flag=True, help="Bring each fault about a few times only.")
+@click.option("--quick", is_flag=True, help="Cause each fault only a few times.")
 @click.option("--output", default=OUTPUT, show_default=True, type=click.Path(path_type=Path))
 def main(only: tuple[str, ...], quick: bool, output: Path) -> None:
-    """Bring faults about and write a row for each; rows of faults that are left out stay."""
+    """Cause faults and write a row for each; rows of faults that are left out stay."""
     # a shell starts background commands with SIGINT ignored, and forks would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     rows: dict[Any, Any] = {}
@@ -59,7 +59,7 @@ def main(only: tuple[str, ...], quick: bool, output: Path) -> None:
             rows[name] = {"fault": name, "times": len(seen), "seen": seen[-1]}
             seconds = time.perf_counter() - start
             click.echo(f"{name}: {len(seen)} times in {seconds:.0f} s; {seen[-1]}")
-            write_table(pd.DataFrame([rows[of] for of in FAULTS if of in rows]), output)
+            write_table(pd.DataFrame([rows[fault] for fault in FAULTS if fault in rows]), output)
     click.echo(output)
 
 

@@ -70,9 +70,8 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
     injector = Injector(directory, error, place, failed)
     plain_open = io.open
     for name in CALLS["EIO"]:
-        if name not in ("open", "create", "read", "write"):
+        if name not in ("create", "read", "write"):
             setattr(os, name, _checked(getattr(os, name), name, injector))
-    os.open = _checked_open(os.open, injector)
 
     class File(io.FileIO):
         """A file whose reads and writes are counted."""
@@ -89,9 +88,9 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
             injector.check("write", self.name)
             return super().write(content)
 
-    def opened(file: Any, mode: str = "r", *more: Any, **how: Any) -> Any:
+    def opened(file: Any, mode: str = "r", *more: Any, **options: Any) -> Any:
         if not injector.concerns(file):
-            return plain_open(file, mode, *more, **how)
+            return plain_open(file, mode, *more, **options)
         injector.check("open" if mode.startswith("r") else "create", file)
         kind = mode.replace("b", "").replace("t", "")
         raw = File(os.fspath(file), kind)
@@ -99,7 +98,7 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
         if "b" in mode:
             return buffered
         names = ("buffering", "encoding", "errors", "newline")
-        given = dict(zip(names, more, strict=False)) | how
+        given = dict(zip(names, more, strict=False)) | options
         given.pop("buffering", None)
         return io.TextIOWrapper(buffered, **given)
 
@@ -108,41 +107,34 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
 
 
 def _checked(call: Callable[..., Any], name: str, injector: Injector) -> Callable[..., Any]:
-    def checked(path: Any = ".", *more: Any, **how: Any) -> Any:
-        injector.check(name, _absolute(path, how))
-        return call(path, *more, **how)
+    def checked(path: Any = ".", *more: Any, **options: Any) -> Any:
+        creates = name == "open" and more[0] & os.O_CREAT
+        injector.check("create" if creates else name, _absolute(path, options))
+        return call(path, *more, **options)
 
     return checked
 
 
-def _absolute(path: Any, how: Mapping[str, Any]) -> Any:
+def _absolute(path: Any, options: Mapping[str, Any]) -> Any:
     """Return the path that a call is about, also of one relative to an open directory."""
     if isinstance(path, int):
         return Path(f"/proc/self/fd/{path}").readlink()
-    if how.get("dir_fd") is not None:
-        return Path(f"/proc/self/fd/{how['dir_fd']}").readlink() / path
+    if options.get("dir_fd") is not None:
+        return Path(f"/proc/self/fd/{options['dir_fd']}").readlink() / path
     return path
-
-
-def _checked_open(call: Callable[..., int], injector: Injector) -> Callable[..., int]:
-    def checked(path: Any, flags: int, *more: Any, **how: Any) -> int:
-        injector.check("create" if flags & os.O_CREAT else "open", _absolute(path, how))
-        return call(path, flags, *more, **how)
-
-    return checked
 
 
 def _patch_parquet(opened: Callable[..., Any]) -> None:
     write, metadata, file = pq.write_table, pq.read_metadata, pq.ParquetFile
 
-    def write_table(table: Any, where: Any, **how: Any) -> None:
+    def write_table(table: Any, where: Any, **options: Any) -> None:
         with opened(where, "wb") as stream:
-            write(table, stream, **how)
+            write(table, stream, **options)
 
     # the base is a variable to mypy, since `pq.ParquetFile` is replaced below
     class ParquetFile(file):  # type: ignore[misc, valid-type]
-        def __init__(self, source: Any, **how: Any) -> None:
-            super().__init__(_stream(source), **how)
+        def __init__(self, source: Any, **options: Any) -> None:
+            super().__init__(_stream(source), **options)
 
     def _stream(source: Any) -> Any:
         return opened(source, "rb") if isinstance(source, str | os.PathLike) else source

@@ -5,43 +5,40 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.reliability.sandbox import Fault, Sandbox, expect, predictions, times
 
 
-def damaged(change: Callable[[bytes], bytes], always: bool) -> Fault:
-    """Return the fault of prediction files that change after a run has finished.
+def damaged(sandbox: Sandbox, change: Callable[[bytes], bytes], always: bool) -> Iterator[str]:
+    """Change prediction files after a run has finished.
 
     Args:
         change: returns another content of a file.
         always: whether each change damages a file. A byte may lie where nothing depends on it.
     """
-
-    def fault(sandbox: Sandbox) -> Iterator[str]:
-        output = "damaged"
-        sandbox.check_resumes(output)
-        files = predictions(sandbox.folder / output)
-        chosen = sorted(random.sample(files, sandbox.count(20, 3)))
-        for file in chosen:
-            file.write_bytes(change(file.read_bytes()))
-        before = times(files)
-        ended = sandbox.benchmark(output).wait()
-        expect(ended.status, 0, ended.last)
-        sandbox.check_tables(sandbox.folder / output)
-        again = [file for file, time in times(files).items() if time != before[file]]
-        expect(again == chosen if always else set(again) <= set(chosen), True, f"again: {again}")
-        named = [file for file in files if _name(file) in "\n".join(ended.lines)]
-        expect(named, again, "files that are named")
-        sandbox.check_resumes(output)
-        effect = "" if always else ", the others hold the same predictions"
-        yield from [f"{len(again)} were named and evaluated again{effect}"] * len(chosen)
-
-    return fault
+    output = "damaged"
+    sandbox.check_resumes(output)
+    files = predictions(sandbox.folder / output)
+    chosen = sorted(random.sample(files, sandbox.count(20, 3)))
+    for file in chosen:
+        file.write_bytes(change(file.read_bytes()))
+    before = times(files)
+    ended = sandbox.benchmark(output).wait()
+    expect(ended.status, 0, ended.last)
+    sandbox.check_tables(sandbox.folder / output)
+    again = [file for file, time in times(files).items() if time != before[file]]
+    expect(again == chosen if always else set(again) <= set(chosen), True, f"again: {again}")
+    named = [file for file in files if _name(file) in "\n".join(ended.lines)]
+    expect(named, again, "files that are named")
+    sandbox.check_resumes(output)
+    effect = "" if always else ", the others hold the same predictions"
+    yield from [f"{len(again)} were named and evaluated again{effect}"] * len(chosen)
 
 
 def _name(file: Path) -> str:
-    """Return the part of a path that messages contain, whatever folder a command runs in."""
+    """Return the part of a path that messages contain in any working directory."""
     return "/".join(file.parts[file.parts.index("predictions") :])
 
 
@@ -70,7 +67,7 @@ def clock_changed(sandbox: Sandbox) -> Iterator[str]:
 
 
 FAULTS: dict[str, Fault] = {
-    "prediction files are truncated": damaged(truncated, always=True),
-    "prediction files have a flipped byte": damaged(flipped, always=False),
+    "prediction files are truncated": partial(damaged, change=truncated, always=True),
+    "prediction files have a flipped byte": partial(damaged, change=flipped, always=False),
     "the clock is changed": clock_changed,
 }

@@ -67,7 +67,7 @@ def _other_manifest(text: bytes, random: np.random.Generator) -> bytes:
 
 
 def _check_paths(store: Store) -> None:
-    """Check that every prediction file lies inside the run, under a name of its own."""
+    """Check that every prediction file lies inside the run, each under another name."""
     root = (store.directory / "predictions").resolve()
     places = [
         store.path(model, cell, store.shards(dataset)[0]).resolve()
@@ -103,7 +103,7 @@ def reports(folder: Path) -> Try:
 
 
 def predictions(folder: Path) -> Try:
-    """Damage prediction files: what is read is what was written."""
+    """Damage prediction files: a file is refused, or its predictions are unchanged."""
     store = Store.of_run(_run(folder).directory)
     (cell,) = (cell for cell in store.cells("digits") if cell.distortion == CLEAN)
     place = (MODELS[0], cell, Shard(0, 4))
@@ -122,7 +122,7 @@ def predictions(folder: Path) -> Try:
 
 
 def footers(folder: Path) -> Try:
-    """Edit what prediction files say about themselves, or exchange two of them.
+    """Edit the footers of prediction files, or exchange two of them.
 
     No value of a table may change: its cell becomes empty, or the report refuses.
     """

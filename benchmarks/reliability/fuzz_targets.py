@@ -104,20 +104,20 @@ def datasets(folder: Path) -> Try:
 
 def _replace(path: Path, random: np.random.Generator) -> None:
     content = path.read_bytes() if path.is_file() else b""
-    how = random.integers(6)
-    if how == 5:
+    kind = random.integers(6)
+    if kind == 5:
         path.rename(
             os.fsdecode(os.fsencode(path.parent) + b"/\xff\n" + random.bytes(1).hex().encode())
         )
         return
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if how == 0:
+    if kind == 0:
         path.write_bytes(damaged(content, random))
-    elif how == 1:
+    elif kind == 1:
         path.mkdir()
-    elif how == 2:
+    elif kind == 2:
         os.mkfifo(path)
-    elif how == 3:
+    elif kind == 3:
         path.symlink_to(path.parent)
 
 
@@ -131,12 +131,15 @@ def pictures(folder: Path) -> Try:
         *(("PNG", mode, {}) for mode in ("RGB", "P", "RGBA", "1")),
         *(("WEBP", "RGB", {"lossless": lossless}) for lossless in (False, True)),
         *(("BMP", mode, {}) for mode in ("RGB", "P")),
-        *(("TIFF", "RGB", {"compression": of}) for of in ("raw", "tiff_lzw", "tiff_adobe_deflate")),
+        *(
+            ("TIFF", "RGB", {"compression": compression})
+            for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate")
+        ),
         *(("PPM", mode, {}) for mode in ("RGB", "L")),
     )
-    for form, mode, how in forms:
+    for form, mode, options in forms:
         file = io.BytesIO()
-        whole.convert(mode).save(file, form, **how)
+        whole.convert(mode).save(file, form, **options)
         seeds.append(file.getvalue())
     path = folder / "a.jpg"
     geometries = (Geometry(32), Geometry(32, 40))
@@ -177,12 +180,12 @@ def arrays(folder: Path) -> Try:
     request = Request(data_dir=str(folder), workers=1)
 
     def attempt(random: np.random.Generator) -> None:
-        which = random.integers(4)
-        found = damaged(seeds[which][: 200 if random.random() < 0.5 else None], random)
-        if which == 0:
+        kind = random.integers(4)
+        found = damaged(seeds[kind][: 200 if random.random() < 0.5 else None], random)
+        if kind == 0:
             labels.write_bytes(found)
             assert read_labels(folder, 10).max() < 10
-        elif which == 1:
+        elif kind == 1:
             fog.write_bytes(found)
             read_array(fog, 5)
         else:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import builtins
 import shutil
 from collections.abc import Iterator
+from functools import partial
 
 from benchmarks.reliability.sandbox import FLAKY, Fault, Sandbox, expect, predictions, times
 
 assert "a kernel failed" in FLAKY
-SAID = "a kernel failed"
+MESSAGE = "a kernel failed"
 WITHOUT_KIND = {"RuntimeError", "ValueError"}
 """Exceptions of torch, whose text is shown without their kind."""
 
@@ -24,27 +25,19 @@ def exceptions() -> list[str]:
     return sorted(dict.fromkeys(found))
 
 
-def failing(fault: str, said: str, status: int = 1) -> Fault:
-    """Return the fault of a model that goes wrong on some images.
+def failing(sandbox: Sandbox, fault: str, message: str, status: int = 1) -> Iterator[str]:
+    """Let a model fail on some images.
 
     Args:
         fault: what the model does.
-        said: part of the last line of the command.
+        message: part of the last line of the command.
         status: its exit status.
     """
-
-    def bring_about(sandbox: Sandbox) -> Iterator[str]:
-        yield _failed(sandbox, fault, said, status)
-
-    return bring_about
-
-
-def _failed(sandbox: Sandbox, fault: str, said: str, status: int) -> str:
     output = "model"
     shutil.rmtree(sandbox.folder / output, ignore_errors=True)
     ended = sandbox.benchmark(output, environment={"FAULT": fault}).wait()
     expect(ended.status, status, f"{fault}: {ended.last}")
-    expect(said in ended.last, True, ended.last)
+    expect(message in ended.last, True, ended.last)
     run = sandbox.folder / output
     files = predictions(run)
     kept = times(files)
@@ -54,15 +47,13 @@ def _failed(sandbox: Sandbox, fault: str, said: str, status: int) -> str:
         made = [file for file in files if "resnet" in str(file)]
         expect(len(made), len(predictions(run)) // 2, "files of the other model")
         expect(len(files) < len(predictions(run)), True, "some files are missing")
-    return f"exit status {status}, {ended.last!r}" if status else "the tables are the same"
+    yield f"exit status {status}, {ended.last!r}" if status else "the tables are the same"
 
 
 def raises(sandbox: Sandbox) -> Iterator[str]:
     """Let a model raise each exception of builtins on some images."""
-    kinds = exceptions()
-    for kind in kinds[:: sandbox.count(1, 20)]:
-        said = SAID if kind in WITHOUT_KIND else kind
-        yield _failed(sandbox, kind, said, 1)
+    for kind in exceptions()[:: sandbox.count(1, 20)]:
+        yield from failing(sandbox, kind, MESSAGE if kind in WITHOUT_KIND else kind)
 
 
 def exits(sandbox: Sandbox) -> Iterator[str]:
@@ -78,7 +69,12 @@ def exits(sandbox: Sandbox) -> Iterator[str]:
 FAULTS: dict[str, Fault] = {
     "a model raises each builtin exception": raises,
     "a model raises SystemExit(0)": exits,
-    "a model returns NaN": failing("returns NaN", "returned logits that are not finite"),
-    "a model returns another shape": failing("returns another shape", "instead of logits"),
-    "memory runs out in some batches": failing("memory", "", 0),
+    **{
+        f"a model {fault}": partial(failing, fault=fault, message=message)
+        for fault, message in (
+            ("returns NaN", "returned logits that are not finite"),
+            ("returns another shape", "instead of logits"),
+        )
+    },
+    "memory runs out in some batches": partial(failing, fault="memory", message="", status=0),
 }

@@ -13,34 +13,30 @@ from functools import partial
 
 from benchmarks.reliability.sandbox import Command, Ended, Fault, Sandbox, expect
 
-RESUMES = "the same command resumes"
 
-
-def signalled(numbers: tuple[signal.Signals, ...], times: int, status: int) -> Fault:
-    """Return the fault of a process that gets signals at random moments.
+def signalled(
+    sandbox: Sandbox, numbers: tuple[signal.Signals, ...], times: int, status: int
+) -> Iterator[str]:
+    """Send signals to a process at random moments.
 
     Args:
         numbers: sent one after the other.
         times: how often.
         status: the expected exit status.
     """
-
-    def fault(sandbox: Sandbox) -> Iterator[str]:
-        output, received = f"signal{numbers[0]}-{len(numbers)}", 0
-        while received < sandbox.count(times):
-            ended = _interrupted(sandbox, output, numbers)
-            if not ended.status:  # the command was faster; the next one starts from nothing
-                sandbox.check_resumes(output)
-                shutil.rmtree(sandbox.folder / output)
-                continue
-            expect(ended.status, status, f"{output}: {ended.last}")
-            if status > 0:
-                expect(sum(line.startswith("error:") for line in ended.lines), 1, str(ended.lines))
-            received += 1
-            yield f"exit status {ended.status}" + (f", {ended.last!r}" if status > 0 else "")
-        sandbox.check_resumes(output)
-
-    return fault
+    output, received = f"signal{numbers[0]}-{len(numbers)}", 0
+    while received < sandbox.count(times):
+        ended = _interrupted(sandbox, output, numbers)
+        if not ended.status:  # the command was faster; the next one starts from nothing
+            sandbox.check_resumes(output)
+            shutil.rmtree(sandbox.folder / output)
+            continue
+        expect(ended.status, status, f"{output}: {ended.last}")
+        if status > 0:
+            expect(sum(line.startswith("error:") for line in ended.lines), 1, str(ended.lines))
+        received += 1
+        yield f"exit status {ended.status}" + (f", {ended.last!r}" if status > 0 else "")
+    sandbox.check_resumes(output)
 
 
 def _interrupted(sandbox: Sandbox, output: str, numbers: tuple[signal.Signals, ...]) -> Ended:
@@ -67,11 +63,11 @@ def kill_at_rename(rename: int) -> None:
 
 
 def at_each_rename(start: Callable[[Callable[[], None]], Command], step: int = 1) -> Iterator[None]:
-    """Start a command again and again and kill it at its first rename, its second, and so on.
+    """Start a command repeatedly, and kill it at its first rename, its second, and so on.
 
     Args:
         start: starts the command; its argument is to be called in the process first.
-        step: only every so many renames.
+        step: the distance between two renames at which it is killed.
     """
     for rename in range(0, 10_000, step):
         ended = start(partial(kill_at_rename, rename)).wait()
@@ -120,18 +116,23 @@ def at_once(sandbox: Sandbox) -> Iterator[str]:
     for place in range(sandbox.count(3)):
         output = f"twice{place}"
         commands = [sandbox.benchmark(output) for _ in range(2)]
-        ends = sorted((command.wait() for command in commands), key=lambda of: of.status)
-        expect([of.status for of in ends], [0, 2], str(ends))
+        ends = sorted((command.wait() for command in commands), key=lambda end: end.status)
+        expect([end.status for end in ends], [0, 2], str(ends))
         sandbox.check_resumes(output)
         yield f"the second: exit status 2, {ends[1].last!r}"
 
 
 FAULTS: dict[str, Fault] = {
-    "a process is killed (SIGKILL)": signalled((signal.SIGKILL,), 200, -signal.SIGKILL),
-    "it is interrupted (SIGINT)": signalled((signal.SIGINT,), 10, 130),
-    "it is terminated (SIGTERM)": signalled((signal.SIGTERM,), 10, 143),
-    # in this order: of two that are pending, Python handles the one with the lower number first
-    "SIGINT and SIGTERM in a row": signalled((signal.SIGINT, signal.SIGTERM), 10, 130),
+    **{
+        name: partial(signalled, numbers=numbers, times=times, status=status)
+        for name, numbers, times, status in (
+            ("a process is killed (SIGKILL)", (signal.SIGKILL,), 200, -signal.SIGKILL),
+            ("it is interrupted (SIGINT)", (signal.SIGINT,), 10, 130),
+            ("it is terminated (SIGTERM)", (signal.SIGTERM,), 10, 143),
+            # in this order: of two pending signals, Python handles the lower number first
+            ("SIGINT and SIGTERM in a row", (signal.SIGINT, signal.SIGTERM), 10, 130),
+        )
+    },
     "merge is killed at each rename": merge_killed,
     "report is killed at each rename": report_killed,
     "two runs at once": at_once,

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import robustbench_aa
-from benchmarks.reliability.sandbox import (
-    Command,
-    Fault,
-    Sandbox,
-    Unavailable,
-    expect,
-    predictions,
-)
+from benchmarks.reliability.sandbox import Command, Fault, Sandbox, expect, need, predictions
 
 RAY = ("--engine", "ray")
-
-
-def _need_ray() -> None:
-    if not importlib.util.find_spec("ray"):
-        raise Unavailable("ray is not installed")
 
 
 def _await_predictions(run: Path, command: Command) -> None:
@@ -58,7 +46,7 @@ def _workers(driver: Command) -> list[int]:
 
 def terminated(sandbox: Sandbox) -> Iterator[str]:
     """Send SIGTERM to the driver while its cluster is at work."""
-    _need_ray()
+    need("ray")
     for _ in range(sandbox.count(3)):
         command = sandbox.benchmark("ended", *RAY)
         _await_predictions(sandbox.folder / "ended", command)
@@ -71,7 +59,7 @@ def terminated(sandbox: Sandbox) -> Iterator[str]:
 
 def worker_killed(sandbox: Sandbox) -> Iterator[str]:
     """Kill a process that evaluates as soon as it has written a few predictions."""
-    _need_ray()
+    need("ray")
     killed = 0
     while killed < sandbox.count(10):
         output = f"ray{killed}"
@@ -104,10 +92,10 @@ def _serve(driver: Connection) -> None:
 
 def node_lost(sandbox: Sandbox) -> Iterator[str]:
     """Remove one of a cluster's two nodes."""
-    _need_ray()
-    # in a process of its own: Ray's threads would not survive the forks of this one
-    cluster, there = get_context("fork").Pipe()
-    process = get_context("fork").Process(target=_serve, args=(there,))
+    need("ray")
+    # in a separate process: Ray's threads would not survive the forks of this one
+    cluster, other_end = get_context("fork").Pipe()
+    process = get_context("fork").Process(target=_serve, args=(other_end,))
     process.start()
     try:
         command = sandbox.benchmark("node", *RAY, "--ray-address", cluster.recv())
@@ -124,43 +112,42 @@ def node_lost(sandbox: Sandbox) -> Iterator[str]:
     sandbox.check_resumes("node")
 
 
-def other_code(file: str, change: Callable[[str], str]) -> Fault:
-    """Return the fault of workers that import another copy of the package.
+def other_code(sandbox: Sandbox, file: str, change: Callable[[str], str]) -> Iterator[str]:
+    """Let workers import another copy of the package.
 
     Args:
         file: of the package, which the copy has with a change.
         change: returns another text of the file.
     """
-
-    def fault(sandbox: Sandbox) -> Iterator[str]:
-        _need_ray()
-        other = sandbox.folder / "other"
-        shutil.rmtree(other, ignore_errors=True)
-        shutil.copytree(Path(robustbench_aa.__file__).parent, other / "robustbench_aa")
-        changed = other / "robustbench_aa" / file
-        text = changed.read_text()
-        expect(change(text) != text, True, f"{file} is another")
-        changed.write_text(change(text))
-        output = f"skewed-{Path(file).stem}"
-        ended = sandbox.benchmark(output, *RAY, environment={"PYTHONPATH": str(other)}).wait()
-        said = "has another package code" in ended.last
-        expect((ended.status, said), (2, True), ended.last)
-        expect(predictions(sandbox.folder / output), [], "predictions")
-        sandbox.check_resumes(output, *RAY)
-        yield "exit status 2, 'error: a Ray worker on … has another package code …'"
-
-    return fault
+    need("ray")
+    other = sandbox.folder / "other"
+    shutil.rmtree(other, ignore_errors=True)
+    shutil.copytree(Path(robustbench_aa.__file__).parent, other / "robustbench_aa")
+    changed = other / "robustbench_aa" / file
+    text = changed.read_text()
+    expect(change(text) != text, True, f"{file} is another")
+    changed.write_text(change(text))
+    output = f"skewed-{Path(file).stem}"
+    ended = sandbox.benchmark(output, *RAY, environment={"PYTHONPATH": str(other)}).wait()
+    refused = "has another package code" in ended.last
+    expect((ended.status, refused), (2, True), ended.last)
+    expect(predictions(sandbox.folder / output), [], "predictions")
+    sandbox.check_resumes(output, *RAY)
+    yield "exit status 2, 'error: a Ray worker on … has another package code …'"
 
 
 FAULTS: dict[str, Fault] = {
     "it is terminated while Ray works": terminated,
     "Ray workers are killed": worker_killed,
     "a Ray node is lost": node_lost,
-    "Ray workers have another copy of the package": other_code(
-        "metrics/aggregates.py", lambda text: f"{text}\n# another copy\n"
+    "Ray workers have another copy of the package": partial(
+        other_code,
+        file="metrics/aggregates.py",
+        change=lambda text: f"{text}\n# another copy\n",
     ),
-    "Ray workers have another version of a distortion": other_code(
-        "distortions/perturbations.py",
-        lambda text: text.replace("version: int = 1", "version: int = 2"),
+    "Ray workers have another version of a distortion": partial(
+        other_code,
+        file="distortions/perturbations.py",
+        change=lambda text: text.replace("version: int = 1", "version: int = 2"),
     ),
 }

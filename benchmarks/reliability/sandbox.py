@@ -1,7 +1,8 @@
-"""A folder in which commands run in processes of their own, and the tables that they must write."""
+"""A folder in which commands run in separate processes, and the tables that they must write."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -74,7 +75,7 @@ _context = get_context("fork")
 
 
 class Unavailable(Exception):
-    """A fault that cannot be brought about on this machine."""
+    """A fault that this machine cannot cause."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Sandbox:
 
     Attributes:
         folder: where commands run.
-        quick: whether a fault is brought about only a few times.
+        quick: whether each fault is caused only a few times.
         seconds: how long the undisturbed benchmark takes.
     """
 
@@ -157,7 +158,7 @@ class Sandbox:
         self.expected[suite] = tables(self.folder / output)
 
     def count(self, times: int, quick: int = 1) -> int:
-        """Return how often a fault is brought about."""
+        """Return how often a fault is caused."""
         return quick if self.quick else times
 
     def run(
@@ -176,8 +177,8 @@ class Sandbox:
         self._started += 1
         errors = self.folder / f"errors-{self._started}.txt"
         errors.touch()
-        what = (self.folder, errors, arguments, before, environment or {})
-        process = _context.Process(target=_command, args=what)
+        process_arguments = (self.folder, errors, arguments, before, environment or {})
+        process = _context.Process(target=_command, args=process_arguments)
         process.start()
         return Command(process, errors)
 
@@ -228,7 +229,18 @@ class Sandbox:
 
 
 Fault = Callable[[Sandbox], Iterator[str]]
-"""Brings a fault about again and again, and yields what was seen each time."""
+"""A function that causes a fault repeatedly and yields the observation of each time."""
+
+
+def need(*packages: str) -> None:
+    """Check that optional packages are installed.
+
+    Raises:
+        Unavailable: one is missing.
+    """
+    for package in packages:
+        if not importlib.util.find_spec(package):
+            raise Unavailable(f"{package} is not installed")
 
 
 def import_all() -> None:
@@ -266,14 +278,14 @@ def tables(run: Path) -> dict[str, bytes]:
     return {name: content for name, content in found.items() if name != DIFFERS}
 
 
-def expect(found: object, expected: object, what: str) -> None:
+def expect(found: object, expected: object, description: str) -> None:
     """Check a value.
 
     Raises:
         click.ClickException: it is another one.
     """
     if found != expected:
-        raise click.ClickException(f"{what}: {found!r} instead of {expected!r}")
+        raise click.ClickException(f"{description}: {found!r} instead of {expected!r}")
 
 
 def predictions(run: Path) -> list[Path]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.reliability.sandbox import Fault, Sandbox, Unavailable, expect
+from benchmarks.reliability.sandbox import Fault, Sandbox, expect, need
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 STATUS = {403: "403 Forbidden", 500: "500 Internal Server Error", 503: "503 Slow Down"}
@@ -49,14 +49,12 @@ def _serve(port: Connection, status: int, share: float, latency: float) -> None:
 @contextmanager
 def _server(status: int, share: float, latency: float) -> Iterator[dict[str, str]]:
     """Start a server with an empty bucket, and give the environment that leads to it."""
-    for package in ("moto", "s3fs", "upath", "tenacity"):
-        if not importlib.util.find_spec(package):
-            raise Unavailable(f"{package} is not installed")
-    here, there = get_context("fork").Pipe()
-    process = get_context("fork").Process(target=_serve, args=(there, status, share, latency))
+    need("moto", "s3fs", "upath", "tenacity")
+    receiver, sender = get_context("fork").Pipe()
+    process = get_context("fork").Process(target=_serve, args=(sender, status, share, latency))
     process.start()
     try:
-        url = f"http://127.0.0.1:{here.recv()}"
+        url = f"http://127.0.0.1:{receiver.recv()}"
         yield {
             "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "anybody",
@@ -76,34 +74,34 @@ def _make_bucket(url: str) -> None:
         expect(answer.status, 200, "the bucket")
 
 
-def storage(status: int, share: float, latency: float) -> Fault:
-    """Return the fault of a storage that answers some requests with an error, or slowly."""
-
-    def fault(sandbox: Sandbox) -> Iterator[str]:
-        with _server(status, share, latency) as environment:
-            _make_bucket(environment["AWS_ENDPOINT_URL"])
-            url = f"s3://{BUCKET}/run"
-            start = time.perf_counter()
-            ended = sandbox.benchmark(url, suite="small", environment=environment).wait()
-            expect(ended.status, 0, f"{ended.last}")
-            seconds = time.perf_counter() - start
-            # the same command finds everything there; a merge brings it onto the disk
-            output = f"storage-{status}-{latency:.0f}"
-            again = sandbox.benchmark(url, suite="small", environment=environment).wait()
-            expect(again.status, 0, again.last)
-            for command in (("merge", url, "--output-dir", output), ("report", output)):
-                ended = sandbox.run(*command, environment=environment).wait()
-                expect(ended.status, 0, ended.last)
-            sandbox.check_tables(sandbox.folder / output, "small")
-        yield f"exit status 0 after {seconds:.0f} s"
-
-    return fault
+def storage(sandbox: Sandbox, status: int, share: float, latency: float) -> Iterator[str]:
+    """Use a storage that answers some requests with an error, or slowly."""
+    with _server(status, share, latency) as environment:
+        _make_bucket(environment["AWS_ENDPOINT_URL"])
+        url = f"s3://{BUCKET}/run"
+        start = time.perf_counter()
+        ended = sandbox.benchmark(url, suite="small", environment=environment).wait()
+        expect(ended.status, 0, f"{ended.last}")
+        seconds = time.perf_counter() - start
+        # the same command finds everything there; a merge brings it onto the disk
+        output = f"storage-{status}-{latency:.0f}"
+        again = sandbox.benchmark(url, suite="small", environment=environment).wait()
+        expect(again.status, 0, again.last)
+        for command in (("merge", url, "--output-dir", output), ("report", output)):
+            ended = sandbox.run(*command, environment=environment).wait()
+            expect(ended.status, 0, ended.last)
+        sandbox.check_tables(sandbox.folder / output, "small")
+    yield f"exit status 0 after {seconds:.0f} s"
 
 
 FAULTS: dict[str, Fault] = {
     **{
-        f"object storage answers {status} to 30% of requests": storage(status, FAILING, 0)
+        f"object storage answers {status} to 30% of requests": partial(
+            storage, status=status, share=FAILING, latency=0
+        )
         for status in STATUS
     },
-    "object storage takes a second for each request": storage(503, 0, LATENCY),
+    "object storage takes a second for each request": partial(
+        storage, status=503, share=0, latency=LATENCY
+    ),
 }

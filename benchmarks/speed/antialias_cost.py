@@ -4,16 +4,18 @@ For networks: the forward time of the anti-aliased form, divided by the time of 
 layers: BlurPool and the layers of its peers (the `peers` extra; a peer that is not installed is
 omitted), on shapes of ResNet50. All candidates run in turn in one process, and the result is the
 ratio of their medians.
+
+`--methods` measures all methods instead: networks against their plain form, and layers against the
+blur of antialiased-cnns.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from itertools import chain, product
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import click
@@ -23,11 +25,20 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.rows import device_name, publish, write_table
-from robustbench_aa.antialiasing import BlurPool, Conversion, convert
+from benchmarks.timing import medians
+from robustbench_aa.antialiasing import (
+    AdaptiveBlurPool,
+    BlurPool,
+    Conversion,
+    FourierPool,
+    PolyphaseDownsample,
+    convert,
+)
 from robustbench_aa.antialiasing.layers import PaddingMode
 from robustbench_aa.support.devices import choose_device
 
 OUTPUT = Path("results/performance/antialias_cost.csv")
+METHODS_OUTPUT = Path("results/performance/method_cost.csv")
 FILTER_SIZES = (2, 3, 4, 5)
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "vgg16_bn")
 SHAPES = ((64, 112), (128, 56), (256, 56), (256, 28), (512, 28), (512, 14), (1024, 14))
@@ -41,29 +52,28 @@ PEERS: dict[str, tuple[str, Callable[[Any, int, int], nn.Module]]] = {
 }
 """Module → its padding, and a function that makes its layer. Only equal paddings are compared."""
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+METHOD_NETWORKS = ("resnet18", "resnet50", "mobilenet_v2")
+METHOD_FORMS = (
+    *("lpf4", "aps-nofirstconv", "aps3-nofirstconv", "lps-nofirstconv", "flc", "asap", "ddac"),
+    *("lpf4-firstconv", "aps", "aps-circular"),
+)
+"""Conversions without a dense first convolution, which costs most, and with one."""
+METHOD_LAYERS: dict[str, Callable[[int], nn.Module]] = {
+    "blur": lambda channels: BlurPool(channels, 4),
+    "aps": PolyphaseDownsample,
+    "aps3": lambda channels: PolyphaseDownsample(channels, 3),
+    "lps": lambda channels: PolyphaseDownsample(channels, learned=True),
+    "flc": lambda channels: FourierPool(),
+    "asap": lambda channels: FourierPool(window=True),
+    "ddac": AdaptiveBlurPool,
+}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def alternating_medians(
-    candidates: dict[str, nn.Module], x: Tensor, repetitions: int
-) -> dict[str, float]:
-    """Return the median time of each candidate in ms; they run in turn, after a warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
+def forward_medians(modules: dict[str, nn.Module], x: Tensor, repetitions: int) -> dict[str, float]:
+    """Return the median time of each module's forward pass in ms."""
     with torch.inference_mode():
-        for repetition in range(repetitions + 1):
-            for name, module in candidates.items():
-                _synchronise(x)
-                start = time.perf_counter()
-                module(x)
-                _synchronise(x)
-                if repetition:
-                    times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: median(found) for name, found in times.items()}
-
-
-def _synchronise(x: Tensor) -> None:
-    if x.is_cuda:
-        torch.cuda.synchronize()
+        return medians({name: partial(one, x) for name, one in modules.items()}, repetitions)
 
 
 def variants(device: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -89,7 +99,7 @@ def layer_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, 
                     candidates[name] = PEERS[name][1](peer, channels, m)
             candidates = {name: module.to(**target) for name, module in candidates.items()}
             _check_agreement(candidates, x)
-            found = alternating_medians(candidates, x, repetitions)
+            found = forward_medians(candidates, x, repetitions)
             ours = found.pop("ours")
             fastest = min(found, key=found.__getitem__, default=None)
             yield {
@@ -125,9 +135,8 @@ def network_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str
                 str(m): convert(plain, Conversion(m)) for m in FILTER_SIZES
             }
             x = torch.randn(batch, 3, 224, 224).to(**target)
-            found = alternating_medians(
-                {n: module.to(**target) for n, module in networks.items()}, x, repetitions
-            )
+            networks = {name: module.to(**target) for name, module in networks.items()}
+            found = forward_medians(networks, x, repetitions)
             for m in FILTER_SIZES:
                 yield {
                     "operation": name,
@@ -138,6 +147,40 @@ def network_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str
                     "reference": "plain",
                     "reference_ms": found["plain"],
                 }
+
+
+def method_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:
+    """Measure every method as a layer and in networks, and yield a row for each comparison."""
+    peer = _installed("antialiased_cnns")
+    for channels, size in SHAPES:
+        x = torch.randn(batch, channels, size, size, device=device)
+        layers = {name: build(channels).eval() for name, build in METHOD_LAYERS.items()}
+        if peer:
+            layers["antialiased_cnns"] = peer.BlurPool(channels, filt_size=4, stride=2)
+        operation, reference = f"layer {channels}x{size}x{size}", "antialiased_cnns"
+        yield from _against(reference, layers, x, repetitions, operation)
+    for name in METHOD_NETWORKS:
+        plain = torchvision.models.get_model(name, weights=None).eval()
+        converted = {short: convert(plain, Conversion.parse(short)) for short in METHOD_FORMS}
+        x = torch.randn(batch, 3, 224, 224, device=device)
+        yield from _against("plain", {"plain": plain, **converted}, x, repetitions, name)
+
+
+def _against(
+    reference: str, candidates: dict[str, nn.Module], x: Tensor, repetitions: int, operation: str
+) -> Iterator[dict[str, Any]]:
+    """Measure candidates, and yield a row for each but the reference."""
+    moved = {name: module.to(x.device) for name, module in candidates.items()}
+    found = forward_medians(moved, x, repetitions)
+    for name in moved:
+        if name != reference:
+            yield {
+                "operation": operation,
+                "conversion": name,
+                "ours_ms": found[name],
+                "reference": reference if reference in found else None,
+                "reference_ms": found.get(reference),
+            }
 
 
 def _installed(name: str) -> Any:
@@ -152,11 +195,20 @@ def _installed(name: str) -> Any:
 @click.option("--batch", default=8, show_default=True)
 @click.option("--repetitions", default=7, show_default=True)
 @click.option("--layers-only", is_flag=True, help="Measure no networks.")
-@click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
-def main(device: str, batch: int, repetitions: int, layers_only: bool, output: Path) -> None:
+@click.option("--methods", is_flag=True, help="Measure all methods instead of blurs.")
+@click.option("--output", type=click.Path(path_type=Path), help=f"{OUTPUT} by default.")
+def main(
+    device: str,
+    batch: int,
+    repetitions: int,
+    layers_only: bool,
+    methods: bool,
+    output: Path | None,
+) -> None:
     """Measure layers and networks, and write a row for each comparison."""
-    measured = layer_rows(device, batch, repetitions)
-    if not layers_only:
+    output = output or (METHODS_OUTPUT if methods else OUTPUT)
+    measured = (method_rows if methods else layer_rows)(device, batch, repetitions)
+    if not layers_only and not methods:
         measured = chain(measured, network_rows(device, batch, max(3, repetitions // 2)))
     rows: list[dict[str, Any]] = []
     table = pd.DataFrame()

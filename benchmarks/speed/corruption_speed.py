@@ -6,12 +6,9 @@ photographs and cores in one process, and the result is the ratio of their media
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import click
 import numpy as np
@@ -20,9 +17,9 @@ import torch
 
 from benchmarks.photographs import originals
 from benchmarks.rows import device_name, write_table
+from benchmarks.timing import medians
 from robustbench_aa.distortions import corruptions_at, distort, imagecorruptions_backend
 from robustbench_aa.support.devices import choose_device
-from robustbench_aa.types import Distortion
 
 OUTPUT = Path("results/performance/corruption_speed.csv")
 SIZE = 224
@@ -33,23 +30,6 @@ def photographs(count: int) -> torch.Tensor:
     crops = [picture[40 : 40 + SIZE, 100 : 100 + SIZE] for picture in originals()]
     batch = np.stack([crops[place % len(crops)] for place in range(count)])
     return torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous()
-
-
-def milliseconds(action: Callable[[], object], repetitions: int) -> float:
-    """Return the median time of an action, after a first call that is not counted."""
-    times = []
-    for repetition in range(repetitions + 1):
-        start = time.perf_counter()
-        action()
-        if repetition:
-            times.append(1e3 * (time.perf_counter() - start))
-    return median(times)
-
-
-def _corrupt(images: torch.Tensor, cell: Distortion) -> None:
-    distort(images, cell, range(len(images)), 0, SIZE)
-    if images.is_cuda:
-        torch.cuda.synchronize()
 
 
 @click.command()
@@ -67,22 +47,21 @@ def main(device: str, batch: int, repetitions: int, output: Path) -> None:
     table = pd.DataFrame()
     for cell in corruptions_at(SIZE):
         name, severity = cell.name, cell.severity or 0
-
-        ours = partial(_corrupt, images, cell)
+        ours = {"": partial(distort, images, cell, range(batch), 0, SIZE)}
         theirs = partial(imagecorruptions_backend.corrupt_by_seed, picture, name, severity, 0)
-        found = {"all_cores": milliseconds(ours, repetitions) / batch}
+        all_cores = medians(ours, repetitions)[""] / batch
         torch.set_num_threads(1)
-        found["one_core"] = milliseconds(ours, repetitions) / batch
-        package = milliseconds(theirs, 1 if name == "glass_blur" else repetitions)
+        one_core = medians(ours, repetitions)[""] / batch
+        package = medians({"": theirs}, 1 if name == "glass_blur" else repetitions)[""]
         torch.set_num_threads(cores)
         rows.append(
             {
                 "corruption": name,
                 "severity": severity,
-                "ours_one_core_ms": found["one_core"],
-                "ours_all_cores_ms": found["all_cores"],
+                "ours_one_core_ms": one_core,
+                "ours_all_cores_ms": all_cores,
                 "imagecorruptions_ms": package,
-                "ours_over_imagecorruptions": found["one_core"] / package,
+                "ours_over_imagecorruptions": one_core / package,
                 "device": device_name(device),
                 "cores": cores,
                 "batch": batch,

@@ -8,10 +8,8 @@ The tables of all runs must be equal, byte by byte.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from statistics import median
 import click
 import pandas as pd
 
+from benchmarks.process import measured
 from benchmarks.reliability.sandbox import tables
 from benchmarks.rows import publish
 from robustbench_aa.datasets.pictures import cores
@@ -46,11 +45,7 @@ class Case:
         command = ["taskset", "--cpu-list", cpu_list, sys.executable, "-m", "robustbench_aa"]
         command += ["benchmark", "digits", "--limit", str(limit), "--output-dir", str(folder)]
         command += ["--engine", self.engine, "--threads", str(self.cores_each)]
-        start = time.perf_counter()
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            raise click.ClickException(f"{self}: exit status {ended.returncode}: {ended.stderr}")
-        return time.perf_counter() - start
+        return measured(command)["seconds"]
 
 
 def cases(available: int) -> list[Case]:

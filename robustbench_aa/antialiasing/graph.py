@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from robustbench_aa.antialiasing.adaptive import AdaptiveBlurPool
+from robustbench_aa.antialiasing.fourier import FourierPool
 from robustbench_aa.antialiasing.layers import BlurPool
+from robustbench_aa.antialiasing.polyphase import Polyphase
 from robustbench_aa.errors import ConversionError, cause
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d, nn.Identity)
-_WHOLE = (*NORMS, nn.Conv2d, nn.MaxPool2d, BlurPool)
+NON_LINEARITIES = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU),
+    *(nn.Mish, nn.Hardswish, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardsigmoid),
+    *(F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.hardswish),
+    *(F.hardtanh, F.sigmoid, F.tanh, torch.relu, torch.relu_, torch.sigmoid, torch.tanh),
+    *("relu", "relu_", "sigmoid", "tanh", "clamp"),
+)
+"""Modules, functions, and names of tensor methods."""
+LEFT_ALONE = "left alone"
+"""The start of the description of an operation that is not replaced."""
+_SUBSAMPLING = (BlurPool, Polyphase, FourierPool, AdaptiveBlurPool)
+_WHOLE = (*NORMS, nn.Conv2d, nn.MaxPool2d, *_SUBSAMPLING)
 # these act only in training; tracing them in evaluation mode would remove them
 _SWITCHES = ("StochasticDepth", "DropPath")
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """The conversion of one operation.
+
+    Attributes:
+        where: Path of the module, or name of the function's node in the graph.
+        was: The original operation.
+        now: The operation that replaces it, or `left alone` and the reason.
+    """
+
+    where: str
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.was} → {self.now}"
 
 
 class _Tracer(fx.Tracer):
@@ -101,8 +135,14 @@ def call(action: Callable[[], Any], failure: str) -> Any:
         raise ConversionError(f"{failure}: {cause(error)}") from error
 
 
-def insert(graph: fx.GraphModule, after: fx.Node, name: str, module: nn.Module) -> fx.Node:
-    """Insert a module that takes the result of a node.
+def insert(
+    graph: fx.GraphModule,
+    after: fx.Node,
+    name: str,
+    module: nn.Module,
+    inputs: tuple[fx.Node, ...] = (),
+) -> fx.Node:
+    """Insert a module after a node, whose result it takes unless other inputs are given.
 
     If the name is taken, underscores are appended to it.
     """
@@ -111,17 +151,14 @@ def insert(graph: fx.GraphModule, after: fx.Node, name: str, module: nn.Module) 
         path += "_"
     graph.add_submodule(path, module)
     with graph.graph.inserting_after(after):
-        node = graph.graph.call_module(path, (after,))
+        node = graph.graph.call_module(path, inputs or (after,))
     node.meta = dict(after.meta)
     return node
 
 
-def substitute(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
-    """Replace a node by a new module."""
-    new = insert(graph, node.all_input_nodes[0], f"{place_of(node)}_blur", module)
-    new.meta = dict(node.meta)
-    node.replace_all_uses_with(new)
-    graph.graph.erase_node(node)
+def described(module: nn.Module) -> str:
+    """Return a layer as its type and arguments."""
+    return f"{type(module).__name__}({module.extra_repr()})"
 
 
 def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:

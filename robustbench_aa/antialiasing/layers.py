@@ -10,9 +10,8 @@ downsampling is split into a dense operation and a blurred subsampling:
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
@@ -20,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustbench_aa.antialiasing import fast_cpu
+from robustbench_aa.antialiasing.windows import Window, dense_max_pool
 
 FILTER_SIZES = (1, 2, 3, 4, 5, 6, 7)
 PaddingMode = Literal["reflect", "replicate", "zero", "circular"]
-_TORCH_MODES = {
+TORCH_MODES = {
     "reflect": "reflect",
     "replicate": "replicate",
     "zero": "constant",
@@ -46,6 +46,13 @@ def binomial(filter_size: int) -> list[float]:
     return [math.comb(order, k) / 2**order for k in range(filter_size)]
 
 
+def check_padding_mode(padding_mode: str) -> None:
+    """Raise ValueError if a padding mode does not exist."""
+    if padding_mode not in TORCH_MODES:
+        known = ", ".join(TORCH_MODES)
+        raise ValueError(f"padding mode {padding_mode!r} does not exist; choose from {known}")
+
+
 class _BlurPool(nn.Module):
     """The base of the 1-D and the 2-D layer, which differ in `axes`."""
 
@@ -61,9 +68,7 @@ class _BlurPool(nn.Module):
         pad_off: int = 0,
     ) -> None:
         super().__init__()
-        if padding_mode not in _TORCH_MODES:
-            known = ", ".join(_TORCH_MODES)
-            raise ValueError(f"padding mode {padding_mode!r} does not exist; choose from {known}")
+        check_padding_mode(padding_mode)
         self.channels, self.filter_size = channels, filter_size
         self.stride = (stride,) * self.axes if isinstance(stride, int) else tuple(stride)
         self.padding_mode, self.pad_off = padding_mode, pad_off
@@ -90,7 +95,7 @@ class _BlurPool(nn.Module):
         before, after = self._padding
         if after == 0:
             return x
-        return F.pad(x, (before, after) * axes, mode=_TORCH_MODES[self.padding_mode])
+        return F.pad(x, (before, after) * axes, mode=TORCH_MODES[self.padding_mode])
 
     @property
     def _padding(self) -> tuple[int, int]:
@@ -122,6 +127,11 @@ class _BlurPool(nn.Module):
 
 class BlurPool(_BlurPool):
     """A low-pass filter and a subsampling of height and width, applied to each channel.
+
+    >>> import torch
+    >>> import robustbench_aa as rb
+    >>> rb.BlurPool(8, filter_size=4, stride=2)(torch.zeros(1, 8, 32, 32)).shape
+    torch.Size([1, 8, 16, 16])
 
     Args:
         channels: Number of input channels.
@@ -202,42 +212,13 @@ class BlurPool1d(_BlurPool):
     axes = 1
 
 
-class DenseMaxPool(nn.MaxPool2d):
-    """Max-pooling of stride 1.
-
-    On a CPU without gradients it pools one axis after the other: the maximum is separable, and the
-    maximum of shifted views is ten times as fast there as torch's own max-pool.
-
-    Args:
-        kernel_size, padding, dilation: See `torch.nn.MaxPool2d`.
-    """
-
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, int],
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
-    ) -> None:
-        super().__init__(kernel_size, 1, padding, dilation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, C, H + 2·padding − dilation·(kernel − 1), …]."""
-        if x.device.type != "cpu" or torch.is_grad_enabled():
-            dense: Tensor = super().forward(x)
-            return dense
-        sizes = (pair(size) for size in (self.kernel_size, self.padding, self.dilation))
-        for axis, (kernel, padding, dilation) in enumerate(zip(*sizes, strict=True), 2):
-            if padding:
-                sides = (padding, padding) if axis == 3 else (0, 0, padding, padding)
-                x = F.pad(x, sides, value=-math.inf)
-            length = x.shape[axis] - dilation * (kernel - 1)
-            views = (x.narrow(axis, dilation * place, length) for place in range(kernel))
-            x = functools.reduce(torch.maximum, views)
-        return x
-
-
 class MaxBlurPool(nn.Sequential):
     """Max-pooling without aliasing: a dense maximum, then a blurred subsampling.
+
+    >>> import torch
+    >>> import robustbench_aa as rb
+    >>> rb.MaxBlurPool(8, kernel_size=2)(torch.zeros(1, 8, 32, 32)).shape
+    torch.Size([1, 8, 16, 16])
 
     Args:
         channels: Number of input channels.
@@ -245,7 +226,8 @@ class MaxBlurPool(nn.Sequential):
         filter_size: Filter size of the blur.
         stride: Stride of the subsampling.
         padding, dilation, ceil_mode: See `torch.nn.MaxPool2d`.
-        padding_mode: Padding mode of the blur.
+        padding_mode: Padding mode of the blur. If it is `circular`, the maximum is circular too;
+            otherwise its windows are cut off at the border.
     """
 
     def __init__(
@@ -259,32 +241,10 @@ class MaxBlurPool(nn.Sequential):
         ceil_mode: bool = False,
         padding_mode: PaddingMode = "reflect",
     ) -> None:
-        dense = DenseMaxPool(kernel_size, padding, dilation)
-        layers = (dense, BlurPool(channels, filter_size, stride, padding_mode))
-        super().__init__(*((_CeilPad(dense, stride), *layers) if ceil_mode else layers))
-
-
-class _CeilPad(nn.Module):
-    """Padding by −∞ that completes the last window of `ceil_mode`."""
-
-    def __init__(self, pool: nn.MaxPool2d, stride: int | tuple[int, int]) -> None:
-        super().__init__()
-        sizes = (pool.kernel_size, pool.padding, pool.dilation, stride)
-        self.axes = list(zip(*map(pair, sizes), strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        missing = [
-            self._missing(x.shape[2 + axis], *arguments) for axis, arguments in enumerate(self.axes)
-        ]
-        return F.pad(x, (0, missing[1], 0, missing[0]), value=-math.inf)
-
-    @staticmethod
-    def _missing(size: int, kernel: int, padding: int, dilation: int, stride: int) -> int:
-        reach = dilation * (kernel - 1) + 1
-        windows = -(-(size + 2 * padding - reach) // stride)
-        if windows * stride >= size + padding:
-            windows -= 1  # torch drops a window that begins beyond the input
-        return max(0, windows * stride + reach - 2 * padding - size)
+        window = Window(kernel_size, stride, padding, dilation, ceil_mode)
+        circular = padding_mode == "circular"
+        blur = BlurPool(channels, filter_size, stride, padding_mode)
+        super().__init__(*dense_max_pool(window, circular=circular), blur)
 
 
 class ConvBlurPool(nn.Sequential):
@@ -312,8 +272,3 @@ class ConvBlurPool(nn.Sequential):
             nn.ReLU(),
             BlurPool(outputs, filter_size, stride),
         )
-
-
-def pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """Return a size as (height, width): one number stands for both."""
-    return (size, size) if isinstance(size, int) else (size[0], size[-1])

@@ -14,17 +14,22 @@ from robustbench_aa.errors import UsageError, one_line
 @click.command()
 def datasets() -> None:
     """List the data sets."""
+    from rich.table import Table
+
     from robustbench_aa.datasets import DATASETS, open_dataset
     from robustbench_aa.types import kind
 
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
     for name, entry in DATASETS.items():
-        if not entry.embedded:
-            place = f"{entry.form} in --data-dir or {entry.variable}"
-            click.echo(f"{name:<16}{place:<41}{entry.summary}")
-            continue
-        dataset = open_dataset(name)
-        distortions = f"{kind(dataset.distortions)}, {len(dataset.distortions)} cells"
-        click.echo(f"{name:<16}{dataset.images:>7} images of {dataset.size} px  {distortions}")
+        if entry.embedded:
+            dataset = open_dataset(name)
+            place = f"{dataset.images} images of {dataset.size} px"
+            summary = f"{kind(dataset.distortions)}, {len(dataset.distortions)} cells"
+        else:
+            place, summary = f"{entry.form} in --data-dir or {entry.variable}", entry.summary
+        table.add_row(name, place, summary)
+    console().print(table)
 
 
 @click.command()
@@ -159,7 +164,7 @@ def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) ->
 
 
 @click.command()
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     *("--output", "-o"),
     default="preview.png",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from robustbench_aa.cli.options import say
 from robustbench_aa.errors import ModelError, cause
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def doctor() -> int:
     The facts are versions, devices, disk space and folders. The exit status is 1 if the self-test
     fails on a device.
     """
-    return 0 if diagnose(click.echo) else 1
+    return 0 if diagnose(say) else 1
 
 
 def diagnose(print_line: Callable[[str], None]) -> bool:
@@ -271,7 +272,7 @@ def _metrics(measured: OutcomesByKind) -> dict[str, int | float]:
         },
         **_means("digits-p {} flip probability", sequences.flips),
         **_means("digits-p {} top-5 distance", sequences.top5_distance),
-        **_means("digits-{} consistency", shifts.agreement),
+        **_means("digits-{} consistency", shifts.consistency),
     }
 
 

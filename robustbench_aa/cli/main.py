@@ -13,13 +13,24 @@ import sys
 import click
 
 from robustbench_aa.cli import data, doctor, models, report, run
+from robustbench_aa.cli.usage import explain
 from robustbench_aa.errors import RobustbenchError, cause
+from robustbench_aa.support.scripts import import_script
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="robustbench-aa")
-def commands() -> None:
+@click.option(
+    "--import",
+    "scripts",
+    metavar="FILE",
+    multiple=True,
+    help="Python file that defines corruptions, data sets or models to use (repeatable).",
+)
+def commands(scripts: tuple[str, ...]) -> None:
     """Measure the robustness of image classifiers and how anti-aliasing changes it."""
+    for script in scripts:
+        import_script(script)
 
 
 for command in (
@@ -62,9 +73,10 @@ def run_command(command: click.Command, prog_name: str | None = None) -> None:
     except RobustbenchError as error:
         _quit(str(error), error.exit_status)
     except click.ClickException as error:
-        _quit(error.format_message(), error.exit_code)
+        _quit(explain(error), error.exit_code)
     except OSError as error:
-        _quit(str(error), 1)
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _quit(f"{where}; check the path, its permissions and the disk", 1)
     except (ImportError, MemoryError) as error:
         memory = "; is there too little memory (ulimit -v)?" if _is_short_of_memory(error) else ""
         _quit(f"{cause(error)}{memory}", 1)

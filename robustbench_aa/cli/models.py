@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ def models(pattern: str) -> None:
     An example of a PATTERN is 'torchvision:resnet*'.
     """
     from robustbench_aa.models import SOURCES, known_models
+    from robustbench_aa.support.optional import extra
 
     known = [name for source in SOURCES for name in known_models(source)]
     matching = fnmatch.filter(known, pattern)
+    if fnmatch.fnmatch("timm:", pattern) and not find_spec("timm"):
+        if not matching:
+            extra("timm", "timm")
+        click.echo("models of timm are not listed; pip install 'robustbench-aa[timm]'", err=True)
     if not matching:
         raise UnknownName("model", pattern, known)
     click.echo("\n".join(matching))
@@ -31,9 +37,29 @@ def models(pattern: str) -> None:
 @click.command()
 @click.argument("model")
 @click.option(
-    "--filter-size", default=4, show_default=True, help="Filter size of every blur, 1 to 7."
+    "--method",
+    type=click.Choice(["blur", "aps", "lps", "flc", "asap", "ddac"]),
+    default="blur",
+    show_default=True,
+    help="Method of downsampling.",
 )
-@click.option("--first-conv", is_flag=True, help="Also convert a first strided convolution.")
+@click.option(
+    "--filter-size",
+    type=int,
+    help="Filter size; 4 for blur, 3 for ddac, and no filter for the others by default.",
+)
+@click.option(
+    "--first-conv/--no-first-conv",
+    default=None,
+    help="Also convert a first strided convolution; by default only for aps and lps.",
+)
+@click.option(
+    "--padding-mode",
+    type=click.Choice(["reflect", "replicate", "zero", "circular"]),
+    default="reflect",
+    show_default=True,
+    help="Padding of the filters; circular makes every padding of the network circular.",
+)
 @click.option(
     "--max-pool-kernel",
     type=int,
@@ -48,7 +74,8 @@ def models(pattern: str) -> None:
 def antialias(model: str, output: Path, **options: Any) -> None:
     """Write the weights of a MODEL in its anti-aliased form.
 
-    The replaced layers are listed.
+    The replaced layers are listed. The weights stay the same, so the converted model is less
+    accurate until it is fine-tuned.
     """
     from robustbench_aa.antialiasing import antialias, replacements
     from robustbench_aa.models import load
@@ -58,9 +85,12 @@ def antialias(model: str, output: Path, **options: Any) -> None:
         smooth = antialias(load(model), **options)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    write_converted(smooth.module, output, options)
+    write_converted(smooth.module, output)
     for replacement in replacements(smooth.module):
         click.echo(replacement)
+    click.echo(
+        f"{smooth.name} has the weights of {model} and is less accurate until it is fine-tuned"
+    )
     click.echo(output)
 
 
@@ -88,9 +118,12 @@ def features(models: tuple[str, ...], dataset: str, output_dir: str, **options: 
     from robustbench_aa.datasets import Request
     from robustbench_aa.features import measure_features, write_features
     from robustbench_aa.store.feature_maps import features_folder
+    from robustbench_aa.store.storage import exists
     from robustbench_aa.support.progress import progress
 
     folder = features_folder(output_dir)
+    if exists(folder) and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; choose another --output-dir")
     request = Request(limit=options.pop("limit"), data_dir=options.pop("data_dir"))
     display = console(stderr=True)
     maps = measure_features(

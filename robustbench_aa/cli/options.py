@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
-
-from robustbench_aa.suite import FIELDS, is_list, value_type
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+UNBROKEN = 100_000
+"""The width in characters of output that is not for a terminal."""
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -28,12 +29,38 @@ def combined(*options: Decorator) -> Decorator:
     return decorate
 
 
-def _suite_options(overriding: bool) -> Iterator[Decorator]:
-    """Yield an option for each field of a suite, with its flags, type, default and description.
+class SuiteCommand(click.Command):
+    """A command with an option for each field of a suite.
+
+    The options are made when the command is used, since the suite's checks are slow to import.
+    """
+
+    overriding: ClassVar[bool] = False
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters with those of the suite before the others."""
+        return [*_suite_options(self.overriding), *super().get_params(ctx)]
+
+
+class OverridingCommand(SuiteCommand):
+    """A command whose options replace values of a suite, so that none is required."""
+
+    overriding = True
+
+
+@cache
+def _suite_options(overriding: bool) -> tuple[click.Option, ...]:
+    """Return an option for each field of a suite, with its flags, type, default and description.
 
     Args:
         overriding: Whether the options change a suite, so that none is required or has a default.
     """
+    return tuple(_each_suite_option(overriding))
+
+
+def _each_suite_option(overriding: bool) -> Iterator[click.Option]:
+    from robustbench_aa.suite import FIELDS, is_list, value_type
+
     for name, field in FIELDS.items():
         if name == "name" or (overriding and field.is_required()):
             continue
@@ -43,9 +70,8 @@ def _suite_options(overriding: bool) -> Iterator[Decorator]:
         flags = [entry for entry in field.metadata if isinstance(entry, str)] or [flag]
         default = None if overriding or field.is_required() else field.default
         description = field.description or ""
-        yield click.option(
-            *flags,
-            name,
+        yield click.Option(
+            [*flags, name],
             type=value_type(field),
             multiple=is_list(field),
             required=field.is_required(),
@@ -55,8 +81,6 @@ def _suite_options(overriding: bool) -> Iterator[Decorator]:
         )
 
 
-suite_options = combined(*_suite_options(overriding=False))
-overriding_options = combined(*_suite_options(overriding=True))
 running_options = combined(
     click.option(
         *("--batch-size", "-b"),
@@ -93,11 +117,20 @@ def command_line() -> str:
 
 
 def console(stderr: bool = False) -> Console:
-    """Return a console that prints names as they are and wraps lines only on a terminal."""
+    """Return a console that prints names as they are.
+
+    Tables and sentences fit the width of a terminal. Where there is none, no line is broken, even
+    if COLUMNS is set: programs that use readline set it for the processes that they start.
+    """
     from rich.console import Console
 
     # names may contain [brackets] and :colons:, which are neither markup nor emoji
     display = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not display.is_terminal:
-        display.width = 240
+        display.width = UNBROKEN
     return display
+
+
+def say(text: str) -> None:
+    """Print a sentence, broken between words to the width of a terminal."""
+    console().print(text)

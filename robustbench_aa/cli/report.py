@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robustbench_aa.cli.options import command_line, console
+from robustbench_aa.cli.options import command_line, console, say
 from robustbench_aa.errors import one_line
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def compare(directory: str, a: str, b: str, output_format: str) -> None:
     elif output_format == "json":
         click.echo(table.to_json(orient="records", indent=1))
     else:
-        console().print(render_table(table, f"a: {a}, b: {b}"))
-        click.echo(summarise(table, a, b))
+        keys, first = ("metric", "distortion"), ("difference", "low", "high", "p", "p_holm")
+        console().print(render_table(table, f"a: {a}, b: {b}", keys, first))
+        say(summarise(table, a, b))
 
 
 def print_report(
@@ -93,7 +94,8 @@ def print_report(
 
     tables = run.tables(baseline, with_published)
     written = run.write(tables, latex)
-    console().print(leaderboard_table(tables))
+    console().print(leaderboard_table(tables, run.directory / "report" / "leaderboard.csv"), "")
+    print_notes(tables)
     print_warnings(tables)
     for path in written:
         click.echo(path)
@@ -102,7 +104,13 @@ def print_report(
 
 def print_next_step(run: Run) -> None:
     """Print where the predictions are and the command that reports on them."""
-    click.echo(f"predictions are in {run.directory}; next: robustbench-aa report {run.directory}")
+    say(f"predictions are in {run.directory}; next: robustbench-aa report {run.directory}")
+
+
+def print_notes(tables: Tables) -> None:
+    """Print what the values of a report are about, a line for each note."""
+    for note in tables.notes:
+        click.echo(one_line(note))
 
 
 def print_warnings(tables: Tables) -> None:

@@ -56,7 +56,7 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
     root = entry.folder(request)
     geometry = Geometry(SIZE)
     if (root / BATCH).exists():
-        images, labels = _read_batch(root / BATCH)
+        images, labels = read_batch(root / BATCH)
         sources = of_pixels(images)
         count, digest = len(images), file_sha256(root / BATCH)
         how = Labels("stored", len(NAMES))
@@ -217,7 +217,12 @@ class _ArraysOnly(pickle._Unpickler):
         return super().find_class(module, name)
 
 
-def _read_batch(path: Path) -> tuple[Tensor, Tensor]:
+def read_batch(path: Path) -> tuple[Tensor, Tensor]:
+    """Return the images of one of CIFAR-10's files, [N, 3, 32, 32] uint8, and labels, [N] int64.
+
+    Raises:
+        DatasetError: the file cannot be read or is not one of CIFAR-10's.
+    """
     try:
         with plain(path).open("rb") as file:
             content = _ArraysOnly(file, encoding="bytes").load()
@@ -231,7 +236,7 @@ def _read_batch(path: Path) -> tuple[Tensor, Tensor]:
         labels = np.array(classes, dtype=np.int64).reshape(len(pixels))
     except Exception as error:  # a damaged pickle raises exceptions of any type
         raise DatasetError(
-            f"{path} is not CIFAR-10's test batch ({cause(error)}); fetch it again"
+            f"{path} is not a batch of CIFAR-10 ({cause(error)}); fetch it again"
         ) from error
     return torch.from_numpy(pixels), torch.from_numpy(labels)
 
@@ -271,7 +276,7 @@ _live = partial(DatasetEntry, opener=open_live, form="pictures", variable="CIFAR
 ENTRIES = (
     _live("cifar10-c-live", "CIFAR-10 under CIFAR-10-C's corruptions, made as they are read"),
     _live("cifar10-p-live", "CIFAR-10 under CIFAR-10-P's perturbations, made as they are read"),
-    _live("cifar10-shift", "CIFAR-10, shifted circularly"),
+    _live("cifar10-shift", "CIFAR-10 under shifts"),
     _stored(10, "CIFAR10_C_DIR", zenodo(2535967, "CIFAR-10-C", "56bf5dcef84df0e2308c6dcbcbbd8499")),
     _stored(
         100, "CIFAR100_C_DIR", zenodo(3555552, "CIFAR-100-C", "11f0ed0f1191edbf9fa23466ae6021d3")

@@ -43,6 +43,17 @@ class Request:
     workers: int = field(default_factory=cores)
 
 
+class Openable(Protocol):
+    """A data set as an object, which is opened when a run needs it."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables and files."""
+
+    def open(self, request: Request) -> Dataset:
+        """Open the data set."""
+
+
 class Dataset(Protocol):
     """Images under distortions, read shard by shard."""
 
@@ -84,7 +95,7 @@ class Dataset(Protocol):
 
     @property
     def geometry(self) -> str:
-        """The square of a picture that models see, in words."""
+        """A description of the crop of a picture that models see."""
 
     @property
     def sha256(self) -> str:

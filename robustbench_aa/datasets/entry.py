@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +40,8 @@ class DatasetEntry:
         variable: the environment variable that names its folder; empty if it is embedded.
         verifier: a function (folder, sample, track) → verdict; None if there is nothing to check.
         archives: the published archives by name.
+        data_dir: the folder of its files, instead of the request's; None for that one.
+        classes: as in `Request`, instead of the request's; None for that one.
     """
 
     name: str
@@ -49,6 +51,12 @@ class DatasetEntry:
     variable: str = ""
     verifier: Callable[[Path, int | None, Track], Verdict] | None = None
     archives: Mapping[str, Download] = field(default_factory=dict)
+    data_dir: str | None = None
+    classes: int | None = None
+
+    def __repr__(self) -> str:
+        folder = f", data_dir={self.data_dir!r}" if self.data_dir else ""
+        return f"load_dataset({self.name!r}{folder})"
 
     @property
     def embedded(self) -> bool:
@@ -62,7 +70,8 @@ class DatasetEntry:
             UsageError: the folder is not named, does not exist, or does not hold the data set.
             DatasetError: a file cannot be read.
         """
-        return self.opener(self, request)
+        data_dir, classes = self.data_dir or request.data_dir, self.classes or request.classes
+        return self.opener(self, replace(request, data_dir=data_dir, classes=classes))
 
     def folder(self, request: Request) -> Path:
         """Return the folder of the data set's files.

@@ -24,7 +24,7 @@ from robustbench_aa.datasets.stored import StoredDataset
 from robustbench_aa.datasets.verify import verify_class_folders
 from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
-from robustbench_aa.distortions.shifts import MARGIN
+from robustbench_aa.distortions.shifts import margin
 from robustbench_aa.errors import UsageError
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, PHOTOGRAPHS, Distortion
 
@@ -55,7 +55,7 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
     if name == "imagenet-shift":
         if request.geometry:
             raise UsageError(f"{name} has a published geometry; leave out --own-preprocessing")
-        geometry = dataclasses.replace(AS_MADE, size=size + MARGIN)
+        geometry = dataclasses.replace(AS_MADE, size=size + margin(size))
     pictures = dataclasses.replace(
         find_pictures(root, classes=request.classes), geometry=geometry, workers=request.workers
     )
@@ -205,7 +205,7 @@ ENTRIES = (
     _live("image-folder", "photographs in class folders, clean"),
     _live("imagenet-c-live", "photographs under ImageNet-C's corruptions, made as they are read"),
     _live("imagenet-p-live", "photographs under ImageNet-P's perturbations, made as they are read"),
-    _live("imagenet-shift", "photographs under shifts: crops, circular and diagonal"),
+    _live("imagenet-shift", "photographs under shifts"),
     DatasetEntry(
         "imagenet-c",
         "ImageNet-C as released, or corruptions in its layout",

@@ -58,7 +58,7 @@ def verify_class_folders(
     Args:
         folders: the folder of each cell, which holds class folders.
         suffixes: the suffixes of the files.
-        trait: decodes a file and returns, in words, what all files of a cell must have in common.
+        trait: decodes a file and returns a description that must be equal for all files of a cell.
         expected: the trait that files must have; None for that of most files of the cell.
         sample: how many files of each cell to decode, evenly spread; None for all.
         track: shows progress over the cells.

@@ -17,8 +17,7 @@ from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY, through_
 from robustbench_aa.distortions.perturbations import COUNTED, perturb, table_of
 from robustbench_aa.distortions.rng import Draws, image_seed
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, Row, published_size
-from robustbench_aa.distortions.shifts import VERSION as SHIFTS_VERSION
-from robustbench_aa.distortions.shifts import shift, shift_frames
+from robustbench_aa.distortions.shifts import PROTOCOLS, shift, shift_frames
 from robustbench_aa.types import Distortion
 
 __all__ = ["BACKENDS", "corruptions_at", "distort", "frames", "perturbations_at", "shifts_by"]
@@ -57,16 +56,25 @@ def perturbations_at(size: int) -> list[Distortion]:
     ]
 
 
-def shifts_by(*protocols: str) -> list[Distortion]:
-    """Return shift protocols as distortions."""
-    return [Distortion("shift", protocol, version=SHIFTS_VERSION) for protocol in protocols]
+def shifts_by(*counted: str) -> list[Distortion]:
+    """Return every shift protocol; those that are named come first and are always evaluated."""
+    others = [protocol for protocol in PROTOCOLS if protocol not in counted]
+    return [
+        Distortion(
+            "shift",
+            protocol,
+            role="counted" if protocol in counted else "holdout",
+            version=PROTOCOLS[protocol].version,
+        )
+        for protocol in (*counted, *others)
+    ]
 
 
 def frames(distortion: Distortion, size: int) -> int:
     """Return how many frames a distortion makes of one image of `size` pixels."""
     if distortion.kind == "perturbation":
         return table_of(size)[distortion.name].frames
-    return shift_frames(distortion.name) if distortion.kind == "shift" else 1
+    return shift_frames(distortion.name, size) if distortion.kind == "shift" else 1
 
 
 def distort(

@@ -27,7 +27,17 @@ def model_identity(classifier: Classifier) -> Identity:
         "classes": classifier.classes,
         # through JSON, so that tuples are lists and an identity equals itself read from run.json
         "preprocessing": json.loads(json.dumps(dataclasses.asdict(classifier.preprocessing))),
+        **_conversion(classifier),
     }
+
+
+def _conversion(classifier: Classifier) -> Identity:
+    """Return how a model was converted, if it was; only recorded, not part of its identity."""
+    for part in classifier.module.modules():  # another module may wrap the converted one
+        meta = getattr(part, "meta", None)
+        if isinstance(meta, dict) and "conversion" in meta:
+            return {"conversion": meta["conversion"], "fine_tuned": meta["fine_tuned"]}
+    return {}
 
 
 def dataset_identity(dataset: Dataset) -> Identity:

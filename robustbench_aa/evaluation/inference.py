@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aa.errors import ModelError, UnknownName, UsageError
-from robustbench_aa.store.predictions import RANKING
-from robustbench_aa.types import Batch, Classifier
+from robustbench_aa.errors import DatasetError, ModelError, UnknownName, UsageError
+from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
+from robustbench_aa.types import Batch, Classifier, unshifted
 
 CPU_PIXELS = 2**21
 """Pixels that go through a model at once on a CPU, about 41 frames of 224 × 224."""
@@ -28,6 +28,10 @@ class Inference:
 
     Only `amp_dtype` moves predictions; the other settings change the speed, and ties between
     classes at most.
+
+    >>> import robustbench_aa as rb
+    >>> rb.Inference(batch_size=64, channels_last=True).amp_dtype is None
+    True
 
     Attributes:
         batch_size: Frames that go through a model at once; halved when memory runs out.
@@ -100,7 +104,9 @@ class Predictor:
 
         Raises:
             ModelError: The module returned something other than finite logits [N, classes].
+            DatasetError: A label is not one of the classes.
         """
+        _check_labels(batch, self.classifier.classes)
         logits = self._logits(batch.frames.flatten(0, 1))
         return _columns(logits, batch, keep_ranking)
 
@@ -149,6 +155,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
 
 
+def _check_labels(batch: Batch, classes: int) -> None:
+    """Refuse labels without a logit; on a GPU, reading their probability would end the process."""
+    for label in (batch.label.min(), batch.label.max()):
+        if not 0 <= label < classes:
+            raise DatasetError(
+                f"an image has the label {label}, and {classes} classes end at {classes - 1}"
+            )
+
+
 def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.ndarray]:
     images, frames = batch.frames.shape[:2]
     label = np.repeat(batch.label, frames)
@@ -166,6 +181,10 @@ def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.n
         "top1_probability": certain[:, 0],
         "label_probability": certain[:, 1],
     }
+    reference = unshifted(batch.distortion, frames)
+    if reference is not None:
+        classes = top[reference::frames, :1].repeat_interleave(frames, dim=0)
+        columns[UNSHIFTED_PROBABILITY] = probabilities.gather(1, classes)[:, 0].cpu().numpy()
     if keep_ranking:
         columns[RANKING] = logits.argsort(dim=1, descending=True).cpu().numpy()
     return columns

@@ -16,24 +16,24 @@ import torch
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
-from robustbench_aa.distortions.severities import SEVERITIES, check_severity
-from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation.engines import ENGINES
 from robustbench_aa.evaluation.identity import dataset_identity, model_identity, with_provenance
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.loop import Work, plan
-from robustbench_aa.models import expand, load
+from robustbench_aa.evaluation.selection import chosen, default
+from robustbench_aa.models import load_all
 from robustbench_aa.run import Run
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.schema import check_run
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import locked, open_directory
 from robustbench_aa.store.thumbnails import write_samples
-from robustbench_aa.suite import Suite
+from robustbench_aa.suite import Selection, Suite
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, thread_count
 from robustbench_aa.support.stage_times import profiled
-from robustbench_aa.types import Classifier, Distortion, Shard, groups, kind
+from robustbench_aa.types import Classifier, Distortion, Shard, groups
 
 PLAIN = Inference()
 Progress = Callable[[Cell, int], None]
@@ -118,45 +118,6 @@ class Session:
         return batch.frames[0].permute(0, 2, 3, 1).numpy()
 
 
-def benchmark(
-    models: Sequence[str | Classifier],
-    datasets: Sequence[str],
-    output_dir: str | os.PathLike[str],
-    *,
-    baseline: str | None = None,
-    seed: int = 0,
-    limit: int | None = None,
-    data_dir: str | None = None,
-    inference: Inference = PLAIN,
-    workers: int | None = None,
-    device: str | None = None,
-) -> Run:
-    """Evaluate models on data sets and write the report; the same call again resumes.
-
-    The models' modules (mode, device, memory format) and torch's settings are afterwards as they
-    were before.
-
-    Args:
-        models: Specifications such as `digits:resnet@lpf3`, or classifiers.
-        datasets: Names of data sets.
-        output_dir: Directory of the run, or its URL in an object storage.
-        baseline: The model that CE is relative to.
-        seed: Seed of the distortions.
-        limit: Evaluate at most this many images of each data set.
-        data_dir: Folder of data sets that are files. None means their environment variables.
-        inference: How frames go through the models: batch size, mixed precision, compilation.
-        workers: Number of threads that decode pictures. None means one for each core.
-        device: A torch device. None means a GPU if there is one, otherwise the CPU.
-
-    Raises:
-        UsageError: The request cannot be met; nothing has been written.
-    """
-    suite = Suite(models, datasets, baseline=baseline, seed=seed, limit=limit, data_dir=data_dir)
-    run = prepare(suite, output_dir, device, workers=workers).run(inference)
-    run.report()
-    return run
-
-
 def prepare(
     suite: Suite,
     output_dir: str | os.PathLike[str],
@@ -190,23 +151,24 @@ def prepare(
         stored_jpeg=suite.stored_jpeg,
         workers=workers or cores(),
     )
-    datasets = {name: open_dataset(name, request) for name in suite.datasets}
-    chosen = {name: _chosen(suite, dataset) for name, dataset in datasets.items()}
-    classifiers = _load_models(suite.models)
+    datasets = _open_datasets(suite, request)
+    asked = chosen(suite, datasets)
+    classifiers, specifications = load_all(suite.models)
     if suite.own_preprocessing:
         request = dataclasses.replace(request, geometry=_own_geometry(classifiers.values()))
-        datasets = {name: open_dataset(name, request) for name in suite.datasets}
+        datasets = _open_datasets(suite, request)
     for classifier in classifiers.values():
         for dataset in datasets.values():
             _check_fit(classifier, dataset)
     names = groups(classifiers)
     if suite.baseline is not None and suite.baseline not in names:
         raise UnknownName("baseline (a model of the suite)", suite.baseline, names)
-    manifest = _manifest(suite, classifiers, datasets, command)
-    store = Store.continued(open_directory(output_dir), manifest)
+    manifest = _manifest(suite, classifiers, specifications, datasets, asked, command)
+    store = Store(open_directory(output_dir), manifest)
+    store.join_earlier()
     store.check_kinds()
     cells = {
-        name: [cell for cell in store.cells(name) if cell.distortion in chosen[name]]
+        name: [cell for cell in store.cells(name) if cell.distortion in asked[name]]
         for name in datasets
     }
     work = [
@@ -217,20 +179,24 @@ def prepare(
     return Session(store, classifiers, datasets, [*chain(*cells.values())], work, device)
 
 
-def _load_models(models: Iterable[str | Classifier]) -> dict[str, Classifier]:
-    classifiers: dict[str, Classifier] = {}
-    for model in models:
-        for classifier in map(load, expand(model)) if isinstance(model, str) else [model]:
-            if classifier.name in classifiers:
-                raise SuiteError(f"model {classifier.name} is named twice; leave one out")
-            classifiers[classifier.name] = classifier
-    return classifiers
+def _open_datasets(suite: Suite, request: Request) -> dict[str, Dataset]:
+    """Open a suite's data sets, each with its own limit, and return them by name."""
+    opened = [
+        open_dataset(
+            one.name if isinstance(entry, Selection) else entry,
+            dataclasses.replace(request, limit=one.limit or suite.limit),
+        )
+        for entry, one in zip(suite.datasets, suite.selections(), strict=True)
+    ]
+    return {dataset.name: dataset for dataset in opened}
 
 
 def _manifest(
     suite: Suite,
     classifiers: Mapping[str, Classifier],
+    specifications: Mapping[str, str],
     datasets: Mapping[str, Dataset],
+    asked: Mapping[str, Sequence[Distortion]],
     command: str | None,
 ) -> Manifest:
     """Return what `run.json` will contain, except for the environment."""
@@ -244,7 +210,17 @@ def _manifest(
         environment={},
         keep_ranking=suite.keep_ranking,
         command=command,
-        subset=bool(suite.corruptions or suite.severities or suite.perturbations),
+        selected={
+            name: [str(distortion) for distortion in asked[name]]
+            for name, dataset in datasets.items()
+            if asked[name] != default(dataset)
+        },
+        limits={
+            one.name: datasets[one.name].images
+            for one in suite.selections()
+            if datasets[one.name].images == (one.limit or suite.limit)
+        },
+        specifications=dict(specifications),
     )
     try:
         check_run(json.loads(manifest.to_json()))
@@ -292,49 +268,3 @@ def _check_fit(classifier: Classifier, dataset: Dataset) -> None:
                 f"model {classifier.name} is for {noun.format(ours)}, data set {dataset.name} has "
                 f"{noun.format(theirs)}; leave one of them out{advice}"
             )
-
-
-def _chosen(suite: Suite, dataset: Dataset) -> list[Distortion]:
-    """Return the distortions of a data set that the suite asks for."""
-    asked = list(dataset.distortions)
-    if suite.perturbations or kind(asked) == "perturbation":
-        asked = _chosen_perturbations(suite, dataset)
-    if suite.corruptions or suite.severities:
-        corruptions = dict.fromkeys(each.name for each in asked if each.severity)
-        _check_names("corruption", suite.corruptions, corruptions, dataset)
-        for severity in suite.severities:
-            check_severity(severity)
-        asked = [
-            distortion
-            for distortion in asked
-            if distortion.severity in (suite.severities or SEVERITIES)
-            and distortion.name in (suite.corruptions or corruptions)
-        ]
-    missing = [distortion for distortion in asked if distortion in dataset.missing]
-    if missing:
-        others = f" nor {len(missing) - 1} more" if len(missing) > 1 else ""
-        flag = "--perturbation" if kind(asked) == "perturbation" else "--corruption"
-        raise UsageError(
-            f"{dataset.name} has no {dataset.missing[missing[0]]}{others}; fetch what is missing "
-            f"or name what is there by {flag}"
-        )
-    return asked
-
-
-def _chosen_perturbations(suite: Suite, dataset: Dataset) -> list[Distortion]:
-    """Return the perturbations that the suite names, or else those in a mean flip rate."""
-    known = {cell.name: cell for cell in dataset.distortions if cell.kind == "perturbation"}
-    _check_names("perturbation", suite.perturbations, known, dataset)
-    if suite.perturbations:
-        return [known[name] for name in known if name in suite.perturbations]
-    return [perturbation for perturbation in known.values() if not perturbation.held_out]
-
-
-def _check_names(noun: str, names: Iterable[str], known: Iterable[str], dataset: Dataset) -> None:
-    """Check that a data set has the distortions that a suite names."""
-    choices = list(known)
-    if not choices:
-        raise UsageError(f"data set {dataset.name} has no {noun}s to choose from; leave it out")
-    for name in names:
-        if name not in choices:
-            raise UnknownName(f"{noun} of {dataset.name}", name, choices)

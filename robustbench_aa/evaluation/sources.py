@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -51,12 +50,13 @@ def compare_sources(
             f"{data_dir} has {dataset.images} images, and {directory} measured {images}; check "
             "--data-dir"
         )
-    by_name = {str(distortion): distortion for distortion in dataset.distortions}
     rows, problems = [], []
     for cell in track(store.cells(name)):
-        row, found = _compare(store, dataset, cell, by_name)
-        if row["prediction_files"]:
-            rows.append({"cell": str(cell.distortion), **row})
+        compared = [*_compare(store, dataset, cell)]
+        found = [problem for problem in compared if problem]
+        if compared:
+            row = {"cell": str(cell.distortion), "prediction_files": len(compared)}
+            rows.append(row | {"differ": len(found)})
         problems += found
     return pd.DataFrame(rows), problems
 
@@ -73,36 +73,31 @@ def _request(manifest: Manifest, name: str, data_dir: str) -> Request:
     )
 
 
-def _compare(
-    store: Store, dataset: Dataset, cell: Cell, by_name: Mapping[str, Distortion]
-) -> tuple[dict[str, int], list[str]]:
-    row = {"prediction_files": 0, "differ": 0}
-    problems = []
+def _compare(store: Store, dataset: Dataset, cell: Cell) -> Iterator[str]:
+    """Yield the problem of each prediction file of a cell; an empty text if it has none."""
+    by_name = {str(distortion): distortion for distortion in dataset.distortions}
+    distortion = by_name.get(str(cell.distortion))
     for shard in store.shards(cell.dataset):
         made_from = _made_from(store, cell, shard)
         if not made_from:
             continue
         now, fault = "", ""
         try:
-            now = _digest(dataset, by_name.get(str(cell.distortion)), shard)
+            now = _digest(dataset, distortion, shard)
         except DatasetError as error:
             fault = str(error)
-        for digest, files in made_from.items():
-            row["prediction_files"] += len(files)
-            if digest != now:
-                row["differ"] += len(files)
-                problems += [_problem(cell, shard, file, digest, fault) for file in files]
-    return row, problems
+        for file, digest in made_from.items():
+            same = digest and digest == now
+            yield "" if same else _problem(cell, shard, file, digest, fault)
 
 
-def _made_from(store: Store, cell: Cell, shard: Shard) -> dict[str, list[str]]:
-    """Return a shard's prediction files, by the digest of the pictures they were made from."""
-    found = defaultdict(list)
-    for model in store.manifest.models:
-        if (origin := store.origin(model, cell, shard)) is not None:
-            path = store.path(model, cell, shard)
-            found[origin.get("sources_sha256", "")].append(str(path))
-    return found
+def _made_from(store: Store, cell: Cell, shard: Shard) -> dict[str, str]:
+    """Return the digest of the pictures that each prediction file of a shard was made from."""
+    origins = {
+        str(store.path(model, cell, shard)): store.origin(model, cell, shard)
+        for model in store.manifest.models
+    }
+    return {file: one.get("sources_sha256", "") for file, one in origins.items() if one is not None}
 
 
 def _digest(dataset: Dataset, distortion: Distortion | None, shard: Shard) -> str:

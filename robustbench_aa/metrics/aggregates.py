@@ -6,7 +6,7 @@ resamples of the images, so that the same code computes an aggregate and its int
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,8 @@ from robustbench_aa.metrics import corruption_error as ce
 from robustbench_aa.metrics.bootstrap import resampled_means
 from robustbench_aa.metrics.flip_rate import mean_rate
 from robustbench_aa.metrics.metric import METRICS
-from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind
+from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind, subset_of
+from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, Distortion
 
 Cells = Mapping[Distortion, np.ndarray]
@@ -29,13 +30,36 @@ class CellMeans:
     """The outcomes of a model on one data set, averaged over images.
 
     Attributes:
-        wrong, agreement, flips, top5_distance: as in `Outcomes`, without the axis of the images.
+        wrong, flips, top5_distance: as in `Outcomes`, without the axis of the images.
+        shifts: the metrics of `metrics/shifts.py` by name, each by shift protocol.
+        selected: as in `Outcomes`.
     """
 
     wrong: Cells
-    agreement: Cells = field(default_factory=dict)
     flips: Cells = field(default_factory=dict)
     top5_distance: Cells = field(default_factory=dict)
+    shifts: Mapping[str, Cells] = field(default_factory=dict)
+    selected: Collection[Distortion] | None = None
+
+    @property
+    def subset(self) -> list[Distortion] | None:
+        """The distortions of a subset, as `subset_of` returns them; None for a whole data set."""
+        return subset_of(self.wrong, self.selected)
+
+    def selects(self, cell: Distortion) -> bool:
+        """Return whether the run asked for a distortion."""
+        return self.selected is None or cell in self.selected
+
+    @classmethod
+    def of_images(cls, part: Outcomes, change: Callable[[Cells], Cells]) -> CellMeans:
+        """Return the outcomes of each image after a change to each table."""
+        return cls(
+            change(part.wrong),
+            change(part.flips),
+            change(part.top5_distance),
+            {name: change(getattr(part, name)) for name in METRICS_OF_SHIFTS},
+            part.selected,
+        )
 
 
 MeansByKind = Mapping[str, CellMeans]
@@ -56,11 +80,7 @@ def average(outcomes: OutcomesByKind, resampled: bool = False) -> MeansByKind:
         columns = resampled_means(np.stack(list(cells.values()), axis=1))
         return dict(zip(cells, columns.T, strict=True))
 
-    def cell_means(part: Outcomes) -> CellMeans:
-        tables = part.wrong, part.agreement, part.flips, part.top5_distance
-        return CellMeans(*map(averaged, tables))
-
-    return {kind: cell_means(part) for kind, part in outcomes.items()}
+    return {kind: CellMeans.of_images(part, averaged) for kind, part in outcomes.items()}
 
 
 def aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
@@ -79,8 +99,9 @@ def aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggr
     if "perturbation" in model:
         found |= _perturbation_aggregates(model["perturbation"], baselines)
     if shifted := model.get("shift"):
-        for cell, agreement in shifted.agreement.items():
-            found[f"consistency_{cell.name}"] = agreement
+        for metric, cells in shifted.shifts.items():
+            for cell in filter(shifted.selects, cells):
+                found[f"{metric}_{cell.name}"] = cells[cell]
     return found
 
 
@@ -98,10 +119,12 @@ has no such mean. `mean_error_other` is the mean over all other corruptions of a
 
 def _corruption_aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
     corrupted = model["corruption"]
+    if corrupted.subset is not None:
+        return _subset_aggregates(model, baselines)
     found: Aggregates = {}
     for metric, (role, names) in MEAN_ERRORS.items():
         cells = _with_role(corrupted.wrong, role)
-        if cells:
+        if any(map(corrupted.selects, cells)):
             mean = ce.mean_error(_errors(corrupted, cells))
             complete = not names or {cell.name for cell in cells} == set(names)
             found[metric] = mean if complete else np.full_like(mean, np.nan)
@@ -112,9 +135,30 @@ def _corruption_aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKi
     return found
 
 
+def _subset_aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
+    """Return the mean error over a subset, and its mCE relative to models of the run."""
+    corrupted = model["corruption"]
+    if not corrupted.subset:
+        return {}
+    found: Aggregates = {"mean_error_subset": _mean_over_names(corrupted.wrong, corrupted.subset)}
+    for name, baseline in baselines.items():
+        normalised = _normalised_errors(model, baseline)
+        found |= {f"{key}_{name}": value for key, value in normalised.items()}
+    return found
+
+
+def _mean_over_names(cells: Cells, chosen: Iterable[Distortion]) -> np.ndarray:
+    """Return the mean over corruptions of the mean over the chosen severities of each, [...]."""
+    means = [_stacked(cells, same).mean(axis=-1) for same in _by_name(chosen).values()]
+    return np.asarray(np.mean(means, axis=0))
+
+
 def _perturbation_aggregates(
     perturbed: CellMeans, baselines: Mapping[str, MeansByKind]
 ) -> Aggregates:
+    if perturbed.subset is not None:
+        subset = _stacked(perturbed.flips, perturbed.subset)
+        return {"mean_flip_probability_subset": subset.mean(axis=-1)}
     counted = _with_role(perturbed.flips, "counted")
     found: Aggregates = {"mean_flip_probability": _stacked(perturbed.flips, counted).mean(axis=-1)}
     rates = {name: _normalised_flips(perturbed, baseline) for name, baseline in baselines.items()}
@@ -126,7 +170,7 @@ def _perturbation_aggregates(
 
 
 def normalised_aggregates(model: MeansByKind, baseline: MeansByKind) -> Aggregates:
-    """Return `mce`, `relative_mce`, `mfr` and `mt5d`, in percent of a baseline's.
+    """Return `mce`, `relative_mce`, `mfr` and `mt5d`, in percent of a baseline's, or `mce_subset`.
 
     A metric is left out if the model or the baseline lacks a cell that it needs.
     """
@@ -139,7 +183,10 @@ def normalised_aggregates(model: MeansByKind, baseline: MeansByKind) -> Aggregat
 
 
 def _normalised_errors(model: MeansByKind, baseline: MeansByKind) -> Aggregates:
-    counted = _with_role(model["corruption"].wrong, "counted")
+    corrupted = model["corruption"]
+    if corrupted.subset is not None:
+        return _subset_errors(corrupted, baseline)
+    counted = _with_role(corrupted.wrong, "counted")
     complete = {cell.name for cell in counted} == set(COUNTED_CORRUPTIONS)
     if not complete or not _has(baseline, "corruption", "wrong", counted):
         return {}
@@ -148,8 +195,27 @@ def _normalised_errors(model: MeansByKind, baseline: MeansByKind) -> Aggregates:
     return {means[metric]: ce.mean_corruption_error(values) for metric, values in errors.items()}
 
 
+def _subset_errors(corrupted: CellMeans, baseline: MeansByKind) -> Aggregates:
+    """Return `mce_subset` if the baseline is a model of the same run.
+
+    Some published baselines have errors only as sums over all severities.
+    """
+    subset = corrupted.subset
+    if not subset or "corruption" not in baseline or baseline["corruption"].subset != subset:
+        return {}
+    errors = [
+        ce.corruption_error(
+            *(_errors(means, same) for means in (corrupted, baseline["corruption"]))
+        )
+        for same in _by_name(subset).values()
+    ]
+    return {"mce_subset": ce.mean_corruption_error(np.concatenate(errors, axis=-1))}
+
+
 def _normalised_flips(perturbed: CellMeans, baseline: MeansByKind) -> Aggregates:
     found: Aggregates = {}
+    if perturbed.subset is not None:
+        return found
     counted = _with_role(perturbed.flips, "counted")
     for metric, table in (("mfr", "flips"), ("mt5d", "top5_distance")):
         if _has(baseline, "perturbation", table, counted):
@@ -183,7 +249,8 @@ def normalised_by_distortion(
 ) -> dict[tuple[str, str], np.ndarray]:
     """Return `ce`, `relative_ce`, `fr` and `t5d` of each distortion, in percent of a baseline's.
 
-    Hold-outs are left out, and so are distortions that the baseline lacks.
+    Hold-outs are left out, and so are distortions that the baseline lacks or that the run did not
+    ask for at every severity.
 
     Returns:
         By metric and name of the distortion, [...] each.
@@ -191,13 +258,13 @@ def normalised_by_distortion(
     found: dict[tuple[str, str], np.ndarray] = {}
     if "corruption" in model:
         for role in ("counted", "other"):
-            cells = _with_role(model["corruption"].wrong, role)
+            cells = _whole(model["corruption"], _with_role(model["corruption"].wrong, role))
             if cells and _has(baseline, "corruption", "wrong", cells):
                 names = list(dict.fromkeys(cell.name for cell in cells))
                 for metric, values in corruption_errors(model, baseline, cells).items():
                     found |= {(metric, name): values[..., i] for i, name in enumerate(names)}
     if perturbed := model.get("perturbation"):
-        counted = _with_role(perturbed.flips, "counted")
+        counted = _whole(perturbed, _with_role(perturbed.flips, "counted"))
         for metric, table in (("fr", "flips"), ("t5d", "top5_distance")):
             if not _has(baseline, "perturbation", table, counted):
                 continue
@@ -221,8 +288,8 @@ def clean_error(model: MeansByKind, corrupted_first: bool = False) -> np.ndarray
         corrupted_first: whether the clean images of the corrupted set come first, which is what a
             relative corruption error compares with. If they are incomplete, the others count.
     """
-    sets = [model[kind].wrong for kind in CLEAN_KINDS if kind in model]
-    found = [wrong[CLEAN] for wrong in sets if CLEAN in wrong]
+    sets = [model[kind] for kind in CLEAN_KINDS if kind in model]
+    found = [one.wrong[CLEAN] for one in sets if CLEAN in one.wrong and one.selects(CLEAN)]
     if corrupted_first:
         found = [error for error in found[::-1] if not np.isnan(error).any()] or found[::-1]
     return found[0] if found else None
@@ -237,16 +304,26 @@ def _with_role(cells: Cells, role: str) -> list[Distortion]:
     return [cell for cell in cells if cell.role == role and cell != CLEAN]
 
 
+def _whole(means: CellMeans, cells: Iterable[Distortion]) -> list[Distortion]:
+    """Return the distortions that the run asked for at all of their severities."""
+    by_name = _by_name(cells).values()
+    return [cell for same in by_name if all(map(means.selects, same)) for cell in same]
+
+
+def _by_name(cells: Iterable[Distortion]) -> dict[str, list[Distortion]]:
+    found: dict[str, list[Distortion]] = {}
+    for cell in cells:
+        found.setdefault(cell.name, []).append(cell)
+    return found
+
+
 def _has(baseline: MeansByKind, kind: str, table: str, cells: Iterable[Distortion]) -> bool:
     return kind in baseline and set(cells) <= set(getattr(baseline[kind], table))
 
 
 def _errors(means: CellMeans, cells: Iterable[Distortion]) -> np.ndarray:
     """Return the errors as [..., corruptions, severities]."""
-    by_name: dict[str, list[np.ndarray]] = {}
-    for cell in cells:
-        by_name.setdefault(cell.name, []).append(means.wrong[cell])
-    return np.stack([np.stack(errors, axis=-1) for errors in by_name.values()], axis=-2)
+    return np.stack([_stacked(means.wrong, same) for same in _by_name(cells).values()], axis=-2)
 
 
 def _stacked(cells: Cells, chosen: Iterable[Distortion]) -> np.ndarray:

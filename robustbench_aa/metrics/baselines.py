@@ -105,7 +105,7 @@ def _means(network: str, outcomes: OutcomesByKind) -> MeansByKind:
             }
             for metric in ("flip_probability", "top5_distance")
         )
-        found["perturbation"] = CellMeans({}, {}, flips, distances)
+        found["perturbation"] = CellMeans({}, flips, distances)
     return found
 
 

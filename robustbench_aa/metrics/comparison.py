@@ -30,8 +30,8 @@ from robustbench_aa.metrics.bootstrap import (
     resampled_sums,
 )
 from robustbench_aa.metrics.estimates import Sample, values_by_image
-from robustbench_aa.metrics.per_image import OutcomesByKind
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind
+from robustbench_aa.types import CLEAN, Distortion, format_cells
 
 COLUMNS = (
     *("metric", "distortion", "a", "b", "difference", "low", "high", "p", "p_holm"),
@@ -89,7 +89,7 @@ def compare(a: OutcomesByKind, b: OutcomesByKind) -> pd.DataFrame:
     rows = _aggregate_rows(Sample(a), Sample(b))
     for metric, (kind, name) in BY_DISTORTION.items():
         if kind in a and kind in b:
-            outcomes = (_by_distortion(getattr(model[kind], name)) for model in (a, b))
+            outcomes = (_by_distortion(model[kind], name) for model in (a, b))
             rows += _distortion_rows(metric, *outcomes)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"a_better": "Int64", "b_better": "Int64"})
@@ -126,13 +126,22 @@ def _distortion_rows(
     return rows
 
 
-def _by_distortion(cells: Mapping[Distortion, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the means over severities, [N] each, of the distortions that are complete."""
-    by_name: dict[str, list[np.ndarray]] = {}
-    for cell, values in cells.items():
+def _by_distortion(outcomes: Outcomes, table: str) -> dict[str, np.ndarray]:
+    """Return the means over severities, [N] each, of the distortions that are complete.
+
+    The name of a distortion is followed by its severities if the run did not ask for all of them.
+    """
+    by_name: dict[str, list[Distortion]] = {}
+    cells: Mapping[Distortion, np.ndarray] = getattr(outcomes, table)
+    for cell in cells:
         if cell != CLEAN:
-            by_name.setdefault(cell.name, []).append(values)
-    means = {name: np.mean(severities, axis=0) for name, severities in by_name.items()}
+            by_name.setdefault(cell.name, []).append(cell)
+    means = {}
+    for name, same in by_name.items():
+        chosen = [cell for cell in same if outcomes.selects(cell)]
+        if chosen:
+            label = name if len(chosen) == len(same) else format_cells(chosen)
+            means[label] = np.mean([cells[cell] for cell in chosen], axis=0)
     return {name: values for name, values in means.items() if not np.isnan(values).any()}
 
 
@@ -172,8 +181,10 @@ def summarise(table: pd.DataFrame, a: str, b: str) -> str:
 
 VERBS = {
     "mean_error": ("fails", "corrupted images"),
+    "mean_error_subset": ("fails", "corrupted images of the subset"),
     "mean_error_other": ("fails", "other corrupted images"),
     "mean_flip_probability": ("changes its mind", "comparisons of frames"),
+    "mean_flip_probability_subset": ("changes its mind", "comparisons of frames of the subset"),
 }
 """The verb for the events that a metric counts, and the unit in which they occur."""
 

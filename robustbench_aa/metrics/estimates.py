@@ -64,7 +64,7 @@ class Sample:
     def by_image(self) -> MeansByKind:
         """The values of each single image."""
         return {
-            kind: CellMeans(part.wrong, part.agreement, part.flips, part.top5_distance)
+            kind: CellMeans.of_images(part, lambda cells: cells)
             for kind, part in self.outcomes.items()
         }
 
@@ -103,6 +103,16 @@ class Sample:
         }
 
 
+EXTREMES = {
+    "consistency": (1.0, 0.0),
+    "accuracy_worst": (1.0, 0.0),
+    "fooled": (0.0, 1.0),
+    "accuracy_drop": (-1.0, 1.0),
+    "probability_change": (0.0, 1.0),
+}
+"""The best and the worst value of each metric of shifts."""
+
+
 def _clean(means: CellMeans) -> Cells:
     return {cell: mean for cell, mean in means.wrong.items() if cell == CLEAN}
 
@@ -114,9 +124,13 @@ def _extreme(means: CellMeans, failing: float) -> CellMeans:
     clean = dict.fromkeys(_clean(means), np.asarray(1.0 - failing))
     return CellMeans(
         wrong={**filled(means.wrong, failing), **clean},
-        agreement=filled(means.agreement, 1.0 - failing),
         flips=filled(means.flips, failing),
         top5_distance=filled(means.top5_distance, failing * TOP5_LARGEST),
+        shifts={
+            metric: filled(cells, EXTREMES[metric][int(failing)])
+            for metric, cells in means.shifts.items()
+        },
+        selected=means.selected,
     )
 
 

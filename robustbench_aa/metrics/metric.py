@@ -21,6 +21,7 @@ class Metric:
             except for distances.
         uses_clean_error: whether a normalised value depends on the error on clean images too.
         higher_is_better: whether a larger value is a better one.
+        on_leaderboard: whether the leaderboard lists it. Other tables list every metric.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Metric:
     normalised: bool = False
     uses_clean_error: bool = False
     higher_is_better: bool = False
+    on_leaderboard: bool = True
 
 
 METRICS: Mapping[str, Metric] = {
@@ -36,23 +38,31 @@ METRICS: Mapping[str, Metric] = {
         Metric("clean_error", "clean error"),
         Metric("error", "error"),
         Metric("mean_error", "mean error"),
+        Metric("mean_error_subset", "mean error subset"),
         Metric("mean_error_other", "mean error other"),
         Metric("holdout_error", "holdout error"),
         Metric("ce", "CE", normalised=True),
         Metric("relative_ce", "relative CE", normalised=True, uses_clean_error=True),
         Metric("mce", "mCE", normalised=True),
+        Metric("mce_subset", "mCE subset", normalised=True),
         Metric("relative_mce", "relative mCE", normalised=True, uses_clean_error=True),
         Metric("flip_probability", "flip probability"),
         Metric("top5_distance", "top-5 distance"),
         Metric("zipf_distance", "Zipf distance"),
         Metric("mean_flip_probability", "mean flip probability"),
+        Metric("mean_flip_probability_subset", "mean flip probability subset"),
         Metric("fr", "FR", normalised=True),
         Metric("t5d", "T5D", normalised=True),
         Metric("mfr", "mFR", normalised=True),
         Metric("mt5d", "mT5D", normalised=True),
         Metric("consistency", "consistency", higher_is_better=True),
+        Metric("accuracy_worst", "worst-case accuracy", higher_is_better=True),
+        Metric("fooled", "fooled by one step"),
+        Metric("accuracy_drop", "accuracy drop", on_leaderboard=False),
+        Metric("probability_change", "probability change", on_leaderboard=False),
         Metric("accuracy", "accuracy", higher_is_better=True),
         Metric("ece", "ECE"),
+        Metric("ece_subset", "ECE subset"),
     )
 }
 """Metrics by name, in the order in which tables list them."""

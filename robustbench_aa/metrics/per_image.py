@@ -5,23 +5,42 @@ Every metric is computed from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from robustbench_aa.metrics.calibration import expected_calibration_error
-from robustbench_aa.metrics.consistency import circular_consistency, crop_consistency
 from robustbench_aa.metrics.flip_rate import (
     flip_probability,
     top5_distance,
     zipf_distance,
 )
-from robustbench_aa.store.predictions import RANKING
+from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS, measure_shift, metrics_of
+from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
 from robustbench_aa.store.shards import Store
-from robustbench_aa.types import Distortion, counted, groups
+from robustbench_aa.types import CLEAN, Distortion, counted, groups, unshifted
+
+
+def subset_of(
+    cells: Iterable[Distortion], selected: Collection[Distortion] | None
+) -> list[Distortion] | None:
+    """Return the distortions of a subset, without clean images.
+
+    Args:
+        cells: distortions of a data set.
+        selected: those that the run asked for; None for all.
+
+    Returns:
+        The selected distortions if they lack any that the data set's means count, otherwise None.
+        No published metric is about a subset.
+    """
+    cells = list(cells)
+    if selected is None or set(counted(cells)) - {CLEAN} <= set(selected):
+        return None
+    return [cell for cell in cells if cell in selected and cell != CLEAN]
 
 
 @dataclass(frozen=True)
@@ -32,22 +51,29 @@ class Outcomes:
 
     Attributes:
         wrong: share of each image's frames that are classified wrongly, by distortion [images].
-        agreement: consistency of each image's classes, by shift protocol [images].
         flips: flip probability of each sequence, by perturbation [images].
         top5_distance: top-5 distance of each sequence, by perturbation [images].
         zipf_distance: Zipf distance of each sequence, by perturbation [images]. It is empty unless
             the run kept rankings.
         ece: expected calibration error over all images, by corruption or clean [1].
+        consistency, accuracy_worst, fooled, accuracy_drop, probability_change: as in
+            `metrics/shifts.py`, by shift protocol [images].
         diagonal: mean probability of the true class, by the shift protocol `diagonal` [frames].
+        selected: distortions that the run asked for; None for all.
     """
 
     wrong: Mapping[Distortion, np.ndarray]
-    agreement: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     flips: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     top5_distance: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     zipf_distance: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     ece: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    consistency: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    accuracy_worst: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    fooled: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    accuracy_drop: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    probability_change: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     diagonal: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    selected: Collection[Distortion] | None = None
 
     @property
     def images(self) -> int:
@@ -56,23 +82,48 @@ class Outcomes:
 
     @property
     def complete(self) -> bool:
-        """Whether no distortion is missing. Hold-outs may be."""
+        """Whether no distortion is missing. Hold-outs beside a whole data set may be."""
         return not self.missing
 
     @property
     def missing(self) -> list[Distortion]:
-        """The counted distortions that were not evaluated on every image."""
-        return [cell for cell in counted(self.wrong) if np.isnan(self.wrong[cell]).any()]
+        """The distortions that the run asked for and the means count, if incomplete."""
+        needed = counted(self.wrong) if self.subset is None else [CLEAN, *self.subset]
+        return [
+            cell
+            for cell in needed
+            if cell in self.wrong and self.selects(cell) and np.isnan(self.wrong[cell]).any()
+        ]
+
+    @property
+    def subset(self) -> list[Distortion] | None:
+        """The distortions of a subset, as `subset_of` returns them; None for a whole data set."""
+        return subset_of(self.wrong, self.selected)
+
+    def selects(self, cell: Distortion) -> bool:
+        """Return whether the run asked for a distortion."""
+        return self.selected is None or cell in self.selected
+
+    def shown(self, cell: Distortion) -> bool:
+        """Return whether tables list a distortion: the run asked for it, or has predictions."""
+        return self.selects(cell) or not np.isnan(self.wrong[cell]).all()
 
     def counted(self) -> list[Distortion]:
-        """Return the corruptions that the data set's mean counts."""
-        return [cell for cell in counted(self.wrong) if cell.severity]
+        """Return the corruptions that the mean over the data set, or over its subset, counts."""
+        cells = counted(self.wrong) if self.subset is None else self.subset
+        return [cell for cell in cells if cell.severity]
 
     def mean_ece(self, cells: Iterable[Distortion]) -> float:
         """Return the mean of the calibration errors under some distortions."""
         return float(np.mean([self.ece[cell].item() for cell in cells]))
 
 
+TABLES = (
+    *("wrong", "flips", "top5_distance", "zipf_distance", "ece"),
+    *METRICS_OF_SHIFTS,
+    "diagonal",
+)
+"""The fields of `Outcomes` with values by distortion."""
 POOLED = ("ece", "diagonal")
 """Outcomes over all images together."""
 OutcomesByKind = Mapping[str, Outcomes]
@@ -102,34 +153,57 @@ class Model:
 
 def read_models(store: Store) -> dict[str, Model]:
     """Read the outcomes of all models of a run, in the order of the run."""
+    networks = {
+        name: {kind: _read(store, name, dataset) for kind, dataset in store.kinds().items()}
+        for name in store.manifest.models
+    }
+    _drop_unused_shifts([outcomes for outcomes in networks.values() if "shift" in outcomes])
     models = {}
     for model, names in groups(store.manifest.models).items():
-        seeds = {
-            name: {kind: _read(store, name, dataset) for kind, dataset in store.kinds().items()}
-            for name in names
-        }
+        seeds = {name: networks[name] for name in names}
         mean = {kind: _mean([seed[kind] for seed in seeds.values()]) for kind in store.kinds()}
         parameters = store.manifest.models[names[0]]["parameters"]
         models[model] = Model(model, parameters, mean, seeds)
     return models
 
 
+def _drop_unused_shifts(networks: Sequence[dict[str, Outcomes]]) -> None:
+    """Drop the shift protocols that nobody asked for and no network was evaluated under."""
+    shifted = [outcomes["shift"] for outcomes in networks]
+    unused = [
+        cell
+        for cell in (shifted[0].wrong if shifted else {})
+        if cell.held_out
+        and not any(
+            (part.selected is not None and cell in part.selected)
+            or not np.isnan(part.wrong[cell]).all()
+            for part in shifted
+        )
+    ]
+    for outcomes, part in zip(networks, shifted, strict=True):
+        tables = {name: dict(getattr(part, name)) for name in TABLES}
+        for cell in unused:
+            for table in tables.values():
+                table.pop(cell, None)
+        outcomes["shift"] = Outcomes(**tables, selected=part.selected)
+
+
 def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
     """Return the means over networks, image by image; NaN in a cell that any network lacks."""
     means = {}
-    for table in fields(Outcomes):
-        tables = [getattr(outcome, table.name) for outcome in outcomes]
-        means[table.name] = {
+    for name in TABLES:
+        tables = [getattr(outcome, name) for outcome in outcomes]
+        means[name] = {
             cell: np.mean([by_cell[cell] for by_cell in tables], axis=0) for cell in tables[0]
         }
-    return Outcomes(**means)
+    return Outcomes(**means, selected=outcomes[0].selected)
 
 
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
-    tables: dict[str, dict[Distortion, np.ndarray]] = {f.name: {} for f in fields(Outcomes)}
+    tables: dict[str, dict[Distortion, np.ndarray]] = {name: {} for name in TABLES}
     images = store.manifest.datasets[dataset]["images"]
     for cell in store.cells(dataset):
-        measurement = _measurement(cell.distortion, store.manifest.keep_ranking)
+        measurement = _measurement(cell.distortion, cell.frames, store.manifest.keep_ranking)
         rows = store.read(model, cell, ["image", "frame", *measurement.columns])
         if rows is None:
             outcomes = {
@@ -142,7 +216,7 @@ def _read(store: Store, model: str, dataset: str) -> Outcomes:
             outcomes = measurement.compute(cell.distortion, *columns)
         for name, values in outcomes.items():
             tables[name][cell.distortion] = values
-    return Outcomes(**tables)
+    return Outcomes(**tables, selected=store.selected(dataset))
 
 
 def _by_image(column: pd.Series, images: int) -> np.ndarray:
@@ -174,16 +248,14 @@ def _measure_pictures(
 
 
 def _measure_shifts(
-    shift: Distortion, label: np.ndarray, top1: np.ndarray
+    shift: Distortion, label: np.ndarray, top1: np.ndarray, *probabilities: np.ndarray
 ) -> dict[str, np.ndarray]:
-    consistency = crop_consistency if shift.name == "crops" else circular_consistency
-    return {"wrong": (top1 != label).mean(axis=1), "agreement": consistency(top1)}
-
-
-def _measure_diagonal(
-    _shift: Distortion, label: np.ndarray, top1: np.ndarray, probability: np.ndarray
-) -> dict[str, np.ndarray]:
-    return {"wrong": (top1 != label).mean(axis=1), "diagonal": probability.mean(axis=0)}
+    """Measure shifts; the probabilities are those of the unshifted class and of the true class."""
+    found = {"wrong": (top1 != label).mean(axis=1)}
+    found |= measure_shift(shift, label, top1, *probabilities[:1])
+    if len(probabilities) > 1:
+        found["diagonal"] = probabilities[1].mean(axis=0)
+    return found
 
 
 def _measure_sequences(
@@ -207,10 +279,6 @@ def _measure_rankings(
 
 MEASUREMENTS = {
     "pictures": Measurement(("label", "top1", "top1_probability"), ("ece",), _measure_pictures),
-    "shifts": Measurement(("label", "top1"), ("agreement",), _measure_shifts),
-    "diagonal": Measurement(
-        ("label", "top1", "label_probability"), ("diagonal",), _measure_diagonal
-    ),
     "sequences": Measurement(
         ("label", "top1", "top2", "top3", "top4", "top5"),
         ("flips", "top5_distance"),
@@ -223,9 +291,15 @@ MEASUREMENTS = {
 """By the form of the predictions."""
 
 
-def _measurement(distortion: Distortion, keep_ranking: bool) -> Measurement:
+def _measurement(distortion: Distortion, frames: int, keep_ranking: bool) -> Measurement:
     if distortion.kind == "perturbation":
         return MEASUREMENTS["rankings" if keep_ranking else "sequences"]
-    if distortion.kind == "shift":
-        return MEASUREMENTS["diagonal" if distortion.name == "diagonal" else "shifts"]
-    return MEASUREMENTS["pictures"]
+    if distortion.kind != "shift":
+        return MEASUREMENTS["pictures"]
+    columns, names = ["label", "top1"], metrics_of(distortion, frames)
+    if unshifted(distortion, frames) is not None:
+        columns.append(UNSHIFTED_PROBABILITY)
+    if distortion.name == "diagonal":
+        columns.append("label_probability")
+        names = (*names, "diagonal")
+    return Measurement(tuple(columns), names, _measure_shifts)

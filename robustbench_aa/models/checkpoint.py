@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import re
 import zipfile
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from robustbench_aa.antialiasing import Conversion, convert
 from robustbench_aa.antialiasing.layers import PaddingMode
-from robustbench_aa.errors import CheckpointError, cause
+from robustbench_aa.errors import CheckpointError, UsageError, cause
 from robustbench_aa.support.files import is_plain
 
 CONVERSION = "robustbench_aa.antialias"
@@ -36,10 +38,22 @@ class ConversionEntry(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    filter_size: int = Field(Conversion.filter_size, ge=1, le=7)
-    first_conv: bool = Conversion.first_conv
+    method: str = Conversion.method
+    # files of the first edition name no method, and have the options that it wrote
+    filter_size: int | None = Field(Conversion.filter_size, ge=1, le=7)
+    first_conv: bool | None = Conversion.first_conv
     max_pool_kernel: int | None = Field(Conversion.max_pool_kernel, ge=1, le=16)
     padding_mode: PaddingMode = Conversion.padding_mode
+    fine_tuned: bool = False
+
+    def conversion(self) -> Conversion:
+        """Return the conversion.
+
+        Raises:
+            UsageError: the method does not exist.
+            ValueError: the method has no such filter size.
+        """
+        return Conversion(**self.model_dump(exclude={"fine_tuned"}))
 
 
 def is_path(weights: str) -> bool:
@@ -114,19 +128,21 @@ def _is_dense(value: object) -> bool:
     return value.device.type == "cpu" and not value.is_quantized
 
 
-def write_converted(module: nn.Module, path: Path, how: dict[str, object]) -> None:
+def write_converted(module: nn.Module, path: Path, *, fine_tuned: bool = False) -> None:
     """Write the weights of a converted network, with its conversion as metadata.
 
     Args:
         module: the converted network.
         path: a path that ends in `.safetensors`.
-        how: the arguments of `antialias()`.
+        fine_tuned: whether the network was trained after its conversion.
 
     Raises:
         CheckpointError: the path has another suffix, or cannot be written.
     """
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path} does not end in .safetensors; use that suffix")
+    how = dataclasses.asdict(Conversion.parse(cast(Any, module).meta["conversion"]))
+    how["fine_tuned"] = fine_tuned
     state = {key: tensor.contiguous() for key, tensor in module.state_dict().items()}
     try:
         save_file(state, path, metadata={CONVERSION: json.dumps(how)})
@@ -151,9 +167,10 @@ def load_weights(module: nn.Module, path: Path, input_size: int) -> nn.Module:
         CheckpointError: the file cannot be read, or does not fit the network.
     """
     state = read_state_dict(path)
-    conversion = _conversion(path)
-    if conversion is not None:
-        module = convert(module, conversion, input_size)
+    entry = _conversion(path)
+    if entry is not None:
+        module = converted = convert(module, entry.conversion(), input_size)
+        converted.meta["fine_tuned"] = entry.fine_tuned
     fit(module, state, str(path))
     return module
 
@@ -163,26 +180,40 @@ def is_converted(path: Path) -> bool:
     return is_plain(path) and _conversion(path) is not None
 
 
-def _conversion(path: Path) -> Conversion | None:
-    """Return the conversion that a file's metadata describes; None if there is none."""
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a `.safetensors` file; another file has none.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     if path.suffix != ".safetensors":
-        return None
+        return {}
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(CONVERSION)
+            return dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, cause(error)) from error
+
+
+def _conversion(path: Path) -> ConversionEntry | None:
+    """Return the conversion that a file's metadata describes; None if there is none."""
+    text = read_metadata(path).get(CONVERSION)
     if not text:
         return None
     try:
         entry = ConversionEntry.model_validate_json(text)
+        entry.conversion()
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join([CONVERSION, *map(str, first["loc"])])
         raise CheckpointError(
             f"{path} has unusable metadata ({place}: {first['msg']}); convert the network again"
         ) from error
-    return Conversion(**entry.model_dump())
+    except (ValueError, UsageError) as error:
+        raise CheckpointError(
+            f"{path} has unusable metadata ({cause(error)}); convert the network again"
+        ) from error
+    return entry
 
 
 def _unreadable(path: Path, why: str) -> CheckpointError:
@@ -212,7 +243,10 @@ def fit(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
         if keys
     ]
     if found:
-        raise CheckpointError(f"{origin} does not fit {type(module).__name__} ({'; '.join(found)})")
+        raise CheckpointError(
+            f"{origin} does not fit {type(module).__name__} ({'; '.join(found)}); name the "
+            "architecture that it was saved from"
+        )
     try:
         module.load_state_dict(state)
     except (RuntimeError, NotImplementedError) as error:  # for example elements that are bits

@@ -83,7 +83,9 @@ def _module(name: str, weights: str) -> nn.Module:
     elif weights in embedded:
         path = weights_path(name, *embedded[weights])
     else:
-        raise UnknownName(f"weights of digits:{name}", weights, [*sizes, *embedded])
+        raise UnknownName(
+            f"weights of digits:{name}", weights, [*sizes, *embedded, "random", "a path"]
+        )
     if is_converted(path):
         return load_weights(network(None), path, 32)
     state = read_state_dict(path)

@@ -11,9 +11,11 @@ import pandas as pd
 
 from robustbench_aa.metrics.bootstrap import mean_interval
 from robustbench_aa.metrics.consistency import consistency_among_correct
+from robustbench_aa.metrics.estimates import EXTREMES
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST, ZIPF_LARGEST
 from robustbench_aa.metrics.per_image import Model
-from robustbench_aa.types import CLEAN
+from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
+from robustbench_aa.types import CLEAN, Distortion
 
 
 def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:
@@ -31,7 +33,8 @@ def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFra
     for model in models:
         for kind in [kind for kind in ("clean", "corruption") if kind in kinds]:
             mean, seeds = model.mean[kind], model.seed_outcomes(kind)
-            for distortion, wrong in mean.wrong.items():
+            for distortion in filter(mean.shown, mean.wrong):
+                wrong = mean.wrong[distortion]
                 cell: dict[str, Any] = {
                     "model": model.name,
                     "dataset": kinds[kind],
@@ -46,13 +49,14 @@ def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFra
 def perturbations(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     """Return the flip probability and the distances under every perturbation.
 
-    Hold-out perturbations that were not evaluated have no row.
+    Perturbations that were neither asked for nor evaluated have no row, nor have hold-outs that
+    were not evaluated.
     """
     rows = []
     for model in models if dataset else ():
         mean, seeds = model.mean["perturbation"], model.seed_outcomes("perturbation")
         for cell, flips in mean.flips.items():
-            if cell.held_out and np.isnan(flips).all():
+            if not mean.shown(cell) or (cell.held_out and np.isnan(flips).all()):
                 continue
             row: dict[str, Any] = {
                 "model": model.name,
@@ -75,33 +79,50 @@ def diagonal(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     rows = []
     for model in models if dataset else ():
         mean = model.mean["shift"]
-        for probabilities in mean.diagonal.values():
-            for offset, probability in enumerate(probabilities):
+        for shift, probabilities in mean.diagonal.items():
+            for offset, probability in enumerate(probabilities if mean.shown(shift) else ()):
                 row = {"model": model.name, "dataset": dataset, "offset": offset}
                 rows.append(row | {"images": mean.images, "label_probability": probability})
     return pd.DataFrame(rows)
 
 
 def consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
-    """Return the consistency under every shift protocol that compares frames."""
+    """Return the metrics of every shift protocol that was evaluated."""
     rows = []
     for model in models if dataset else ():
         mean, seeds = model.mean["shift"], model.seed_outcomes("shift")
-        for shift, agreement in mean.agreement.items():
+        for shift in filter(mean.shown, mean.wrong):
+            wrong = mean.wrong[shift]
             row: dict[str, Any] = {"model": model.name, "dataset": dataset, "protocol": shift.name}
-            row |= {"images": mean.images, "accuracy": 1.0 - mean.wrong[shift].mean()}
-            row |= _estimate("consistency", agreement, [seed.agreement[shift] for seed in seeds])
-            among = [consistency_among_correct(s.agreement[shift], s.wrong[shift]) for s in seeds]
-            rows.append(row | {"consistency_among_correct": np.mean(among)})
+            row |= {"images": mean.images, "accuracy": 1.0 - wrong.mean()}
+            for metric in METRICS_OF_SHIFTS:
+                cells = getattr(mean, metric)
+                if shift in cells:
+                    smallest, largest = sorted(EXTREMES[metric])
+                    by_seed = [getattr(seed, metric)[shift] for seed in seeds]
+                    row |= _estimate(metric, cells[shift], by_seed, largest, smallest)
+            if shift in mean.consistency:
+                row["consistency_among_correct"] = np.mean(
+                    [
+                        consistency_among_correct(seed.consistency[shift], seed.wrong[shift])
+                        for seed in seeds
+                    ]
+                )
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
 def calibration(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
-    """Return the expected calibration error by severity, averaged over the counted corruptions."""
+    """Return the expected calibration error by severity, averaged over the counted corruptions.
+
+    In a run of a subset, these are the corruptions that it asked for, at the severities that they
+    have in common.
+    """
     rows = []
     for model in models if dataset else ():
         mean, seeds = model.mean["corruption"], model.seed_outcomes("corruption")
-        cells = [cell for cell in (CLEAN, *mean.counted()) if cell in mean.ece]
+        cells = [CLEAN, *at_common_severities(mean.counted())]
+        cells = [cell for cell in cells if cell in mean.ece and mean.selects(cell)]
         cells.sort(key=lambda cell: cell.severity or 0)
         for severity, grouped in groupby(cells, key=lambda cell: cell.severity or 0):
             same_severity = list(grouped)
@@ -112,11 +133,47 @@ def calibration(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def subset(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Return the distortions that a mean over a subset counts, the same for every model.
+
+    Returns:
+        One row per distortion with its `metric`, `dataset`, `distortion` and `severity`, which is 0
+        for a perturbation.
+    """
+    first = next(iter(models))
+    rows = [
+        {"metric": metric, "dataset": kinds[kind], "distortion": cell.name}
+        | {"severity": cell.severity or 0}
+        for kind, metric in SUBSET_METRICS.items()
+        if kind in kinds
+        for cell in first.mean[kind].subset or ()
+    ]
+    return pd.DataFrame(rows)
+
+
+def at_common_severities(cells: Sequence[Distortion]) -> list[Distortion]:
+    """Return the cells at severities that all corruptions have, for means that are comparable."""
+    names = {cell.name for cell in cells}
+    found = {(cell.name, cell.severity) for cell in cells}
+    return [cell for cell in cells if {(name, cell.severity) for name in names} <= found]
+
+
+SUBSET_METRICS = {
+    "corruption": "mean_error_subset",
+    "perturbation": "mean_flip_probability_subset",
+}
+"""The mean over a subset, by kind of data set."""
+
+
 def _estimate(
-    metric: str, mean: np.ndarray, seeds: Sequence[np.ndarray], largest: float = 1.0
+    metric: str,
+    mean: np.ndarray,
+    seeds: Sequence[np.ndarray],
+    largest: float = 1.0,
+    smallest: float = 0.0,
 ) -> dict[str, float]:
     """Return the mean over images, its interval, and its spread over training seeds."""
-    low, high = mean_interval(mean, largest)
+    low, high = mean_interval(mean, largest, smallest)
     return {
         metric: mean.mean(),
         f"{metric}_low": low,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,15 @@ from robustbench_aa.metrics.per_image import Model, OutcomesByKind
 from robustbench_aa.report.cell_tables import std
 
 RANKED_BY = (
-    *("mean_error", "mean_error_other", "mean_flip_probability", "clean_error"),
+    *("mean_error", "mean_error_subset", "mean_error_other"),
+    *("mean_flip_probability", "mean_flip_probability_subset", "clean_error"),
     *("consistency_crops", "consistency_circular"),
 )
 """The first of these metrics that a leaderboard contains ranks its rows."""
 ALWAYS = ("alexnet",)
 """The published baselines whose columns are always included where they are comparable."""
+BOUNDED = ("mean_error", "mean_error_subset")
+"""Metrics whose intervals the leaderboard shows."""
 NO_SPREAD = ("model", "params_m", "images", "complete")
 """Columns without a standard deviation over training seeds."""
 
@@ -94,9 +98,9 @@ class Leaderboard:
         for name, model in self._models.items():
             seeds = [self._row(seed, model, part, baselines) for seed, part in model.seeds.items()]
             row = self._row(name, model, model.mean, baselines)
-            if "mean_error" in row:
-                low, high = self._intervals[name]["mean_error"]
-                row |= {"mean_error_low": low, "mean_error_high": high}
+            for metric in (metric for metric in BOUNDED if metric in row):
+                low, high = self._intervals[name][metric]
+                row |= {f"{metric}_low": low, f"{metric}_high": high}
             rows.append(row | _seed_spread(seeds))
         return self._ranked(pd.DataFrame(rows)[_ordered_columns(rows)])
 
@@ -174,9 +178,9 @@ class Leaderboard:
         images = max(part.images for part in outcomes.values())
         row: dict[str, Any] = {"model": name, "params_m": model.parameters / 1e6, "images": images}
         values = aggregates(self._means[name], baselines)
-        row |= {metric: float(value) for metric, value in values.items()}
-        if corrupted := outcomes.get("corruption"):
-            row["ece"] = corrupted.mean_ece(corrupted.counted())
+        row |= {column: float(value) for column, value in values.items() if _is_listed(column)}
+        if (corrupted := outcomes.get("corruption")) and (cells := corrupted.counted()):
+            row["ece" if corrupted.subset is None else "ece_subset"] = corrupted.mean_ece(cells)
         return row | {"complete": all(part.complete for part in outcomes.values())}
 
     def _select(self, baseline: str | None) -> dict[str, MeansByKind]:
@@ -222,6 +226,10 @@ class Leaderboard:
     def _ranked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Sort rows by the ranking metric. Rows without it come last and have no rank."""
         column = ranking_column(table)
+        if column is None:
+            nothing = pd.Series([None] * len(table), dtype="Int64")
+            table.insert(0, "rank", nothing)
+            return table.assign(rank_group=nothing)
         metric = find_metric(column)
         lower_is_better = not (metric and metric.higher_is_better)
         rank = table[column].rank(method="min", ascending=lower_is_better).astype("Int64")
@@ -255,9 +263,14 @@ class Leaderboard:
         return groups
 
 
-def ranking_column(leaderboard: pd.DataFrame) -> str:
-    """Return the column that ranks a leaderboard's rows."""
-    return next(column for column in RANKED_BY if column in leaderboard)
+def _is_listed(column: str) -> bool:
+    metric = find_metric(column)
+    return metric is None or metric.on_leaderboard
+
+
+def ranking_column(leaderboard: pd.DataFrame) -> str | None:
+    """Return the column that ranks a leaderboard's rows; None if it has no such metric."""
+    return next((column for column in RANKED_BY if column in leaderboard), None)
 
 
 def _estimate(value: np.ndarray, interval: Interval) -> dict[str, Any]:
@@ -265,12 +278,12 @@ def _estimate(value: np.ndarray, interval: Interval) -> dict[str, Any]:
 
 
 def _ordered_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the columns of all rows in order, with the bounds of `mean_error` after it."""
+    """Return the columns of all rows in order, with the bounds of a metric after it."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    for bound in ("mean_error_high", "mean_error_low"):
-        if bound in columns:
-            columns.remove(bound)
-            columns.insert(columns.index("mean_error") + 1, bound)
+    for metric, bound in product(BOUNDED, ("high", "low")):
+        if (column := f"{metric}_{bound}") in columns:
+            columns.remove(column)
+            columns.insert(columns.index(metric) + 1, column)
     return columns
 
 

@@ -21,6 +21,7 @@ from robustbench_aa.report.plots import INK, Plot
 from robustbench_aa.report.rounding import format_full, format_rounded
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.store.thumbnails import Samples
+from robustbench_aa.types import CLEAN
 
 THEME = "<style>:root{color:#1b1b1f}@media(prefers-color-scheme:dark){:root{color:#e8e9ec}}</style>"
 """The colours inside an SVG image, which does not inherit those of the page."""
@@ -75,6 +76,7 @@ def render_page(title: str, tables: Tables, plots: Mapping[str, Plot], samples: 
         plots=plot_images,
         grids=list(_grids(tables)),
         samples=sample_images,
+        notes=tables.notes,
         warnings=tables.warnings,
         missing=tables.missing.to_dict("records"),
         completing=_completing(tables),
@@ -90,7 +92,7 @@ def _completing(tables: Tables) -> dict[str, str]:
     """Return the command that evaluates the missing predictions, and an explanation of it."""
     if not tables.command:
         return {}
-    if not tables.subset:
+    if not tables.partial:
         return {
             "command": tables.command,
             "how": "The command that started the run evaluates them:",
@@ -101,7 +103,10 @@ def _completing(tables: Tables) -> dict[str, str]:
         for before, word in zip(["", *words], words, strict=False)
         if not {before, word.partition("=")[0]} & {*SUBSET_OPTIONS}
     ]
-    if whole != words:
+    if not tables.subset.empty:
+        whole += _subset_options(tables)
+        how = "The latest session evaluated only a part. This command evaluates the rest:"
+    elif whole != words:
         how = "The latest session evaluated only a part. This command evaluates the rest:"
     else:
         how = "The latest session evaluated only a part. Remove corruptions, severities and "
@@ -109,7 +114,25 @@ def _completing(tables: Tables) -> dict[str, str]:
     return {"command": shlex.join(whole), "how": how}
 
 
-SUBSET_OPTIONS = ("--corruption", "--severity", "--perturbation")
+def _subset_options(tables: Tables) -> list[str]:
+    """Return options that ask for every distortion of the run's subsets."""
+    graded = tables.subset[tables.subset["severity"] > 0]
+    others = tables.subset[tables.subset["severity"] == 0]
+    has_clean = not graded.empty and bool((tables.corruptions["severity"] == 0).any())
+    values: dict[str, list[object]] = {
+        "--corruption": [*([CLEAN.name] if has_clean else []), *graded["distortion"]],
+        "--severity": [*graded["severity"]],
+        "--perturbation": [*others["distortion"]],
+    }
+    return [
+        word
+        for option, chosen in values.items()
+        for value in dict.fromkeys(chosen)
+        for word in (option, str(value))
+    ]
+
+
+SUBSET_OPTIONS = ("--corruption", "--severity", "--perturbation", "--protocol")
 """The options that select some of the distortions. Each takes a value."""
 
 
@@ -169,7 +192,7 @@ def _leaderboard(tables: Tables) -> dict[str, Any]:
     }
 
 
-TEXT = ("model", "complete", "source")
+TEXT = ("model", "complete", "conversion", "source")
 """Columns without numbers."""
 
 
@@ -205,7 +228,9 @@ def _grids(tables: Tables) -> Iterator[dict[str, Any]]:
         yield {
             "anchor": "corruptions",
             "heading": "Error by corruption and severity",
-            "note": "Top-1 error. The mean error counts the 15 corruptions of ImageNet-C, without "
+            "note": "Top-1 error under the corruptions that the run asked for."
+            if "mean_error_subset" in tables.leaderboard
+            else "Top-1 error. The mean error counts the 15 corruptions of ImageNet-C, without "
             "its hold-outs (speckle_noise, gaussian_blur, spatter, saturate) or others.",
             "tables": [
                 _matrix(rows, "corruption", "severity", "error", name=str(model))

@@ -17,7 +17,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robustbench_aa.report.cell_tables import at_common_severities
 from robustbench_aa.report.leaderboard import ranking_column
+from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.types import CLEAN, Distortion, counted, training_seed
 
@@ -90,7 +92,7 @@ def _draw_overview(figure: Figure, tables: Tables, styles: Styles) -> None:
 def _draw_ranking(figure: Figure, tables: Tables, styles: Styles) -> None:
     """Draw the ranking metric of each model with its interval, the best at the top."""
     axes = figure.subplots()
-    metric = ranking_column(tables.leaderboard)
+    metric = ranking_column(tables.leaderboard) or ""
     rows = tables.intervals[tables.intervals["metric"] == metric].set_index("model")
     order = tables.leaderboard.dropna(subset="rank")["model"]
     for place, model in enumerate(order):
@@ -106,7 +108,11 @@ def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
     """Draw the error by severity, one panel per corruption."""
     table = tables.corruptions
     names = list(dict.fromkeys(table.loc[table["severity"] > 0, "corruption"]))
-    grid = figure.subplots(-(-len(names) // COLUMNS), COLUMNS, sharex=True, sharey=True)
+    rows, columns = -(-len(names) // COLUMNS), min(len(names), COLUMNS)
+    if rows < 3:  # chosen corruptions
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(max(4, width * columns / COLUMNS), height * (rows + 1) / 4)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
     clean = table[table["severity"] == 0].set_index("model")["error"]
@@ -116,7 +122,8 @@ def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
             severities, errors = list(rows["severity"]), list(100 * rows["error"])
             if model in clean:
                 severities, errors = [0, *severities], [100 * clean[model], *errors]
-            axes.plot(severities, errors, lw=1.2, **styles[model])
+            marker = "o" if "mean_error_subset" in tables.leaderboard else ""
+            axes.plot(severities, errors, lw=1.2, marker=marker, ms=3, **styles[model])
     figure.supxlabel("severity (0: clean)", fontsize="medium")
     figure.supylabel("error [%]", fontsize="medium")
     _legend(figure, styles)
@@ -163,17 +170,26 @@ def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
 
 
 def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
-    """Draw the mean error over the counted corruptions by severity."""
+    """Draw the mean error over the counted corruptions, or those of a subset, by severity."""
     table = tables.corruptions
-    rows = zip(table["corruption"], table["severity"], strict=True)
-    cells = [Distortion("corruption", *row) if row[1] else CLEAN for row in rows]
+    cells = _cells(table["corruption"], table["severity"])
     chosen = {*counted(dict.fromkeys(cells))}
+    if "mean_error_subset" in tables.leaderboard:
+        rows = tables.subset[tables.subset["metric"] == "mean_error_subset"]
+        chosen = {CLEAN, *at_common_severities(_cells(rows["distortion"], rows["severity"]))}
     table = table[[cell in chosen for cell in cells]]
-    errors = table.groupby(["model", "severity"], sort=False)["error"].mean() * 100
+    by_severity = table.groupby(["model", "severity"], sort=False)["error"]
+    # never a mean over the cells that happen to be there
+    errors = by_severity.mean().where(by_severity.count() == by_severity.size()) * 100
     for model, style in styles.items():
         by_severity = errors[model].sort_index()
         axes.plot(by_severity.index, by_severity.values, marker="o", ms=4, **style)
     axes.set(xlabel="severity (0: clean)", ylabel="error, mean over corruptions [%]")
+
+
+def _cells(names: pd.Series, severities: pd.Series) -> list[Distortion]:
+    pairs = zip(names, severities, strict=True)
+    return [Distortion("corruption", *pair) if pair[1] else CLEAN for pair in pairs]
 
 
 def _consistency_against_accuracy(axes: Axes, tables: Tables, styles: Styles) -> None:
@@ -245,6 +261,11 @@ def _has(table: pd.DataFrame, column: str) -> bool:
     return column in table and bool(table[column].notna().any())
 
 
+def _has_corrupted(tables: Tables) -> bool:
+    table = tables.corruptions
+    return not table.empty and _has(table[table["severity"] > 0], "error")
+
+
 def _has_consistency(tables: Tables) -> bool:
     board = tables.leaderboard
     return _has(board, "clean_error") and _has(board, consistency_column(board))
@@ -268,7 +289,7 @@ class PlotSpec(NamedTuple):
 
 PLOTS = {
     "overview": PlotSpec(
-        lambda tables: _has(tables.corruptions, "error") and _has_consistency(tables),
+        lambda tables: _has_corrupted(tables) and _has_consistency(tables),
         lambda models: _inches(9, 3.4, models),
         _draw_overview,
         "Left: error by severity, averaged over corruptions. Right: consistency under shifts "
@@ -282,7 +303,7 @@ PLOTS = {
         "The metric that ranks the models, with its 95% interval over images.",
     ),
     "corruptions": PlotSpec(
-        lambda tables: _has(tables.corruptions, "error"),
+        _has_corrupted,
         lambda models: _inches(9, 6.8, models),
         _draw_corruptions,
         "Error by severity, one panel per corruption.",
@@ -317,7 +338,7 @@ PLOTS = {
 
 def draw_plots(tables: Tables) -> dict[str, Plot]:
     """Draw every plot for which the tables contain the values, and return them by name."""
-    names = sorted(set(tables.intervals["model"]))
+    names = sorted(own_rows(tables.leaderboard)["model"])
     variants = ({"linestyle": line, "color": colour} for line, colour in product(LINES, COLOURS))
     styles = dict(zip(names, cycle(variants), strict=False))
     plots = {}

@@ -17,7 +17,7 @@ from robustbench_aa.metrics.per_image import Model
 from robustbench_aa.store.predictions import Content
 from robustbench_aa.store.shards import Store
 from robustbench_aa.store.storage import each
-from robustbench_aa.types import Distortion
+from robustbench_aa.types import Distortion, format_cells
 
 WATCHED = (
     *("device", "torch", "libjpeg", "libavcodec", "amp_dtype"),
@@ -68,11 +68,15 @@ def provenance(store: Store, origins: pd.DataFrame) -> pd.DataFrame:
     recorded = [str(column) for column in origins if column not in others]
     rows += [("run", key, value) for key in recorded for value in origins[key].unique()]
     rows += [("profile", key, f"{seconds:.1f} s") for key, seconds in manifest.profile.items()]
+    rows += [(dataset, "limit", limit) for dataset, limit in manifest.limits.items()]
+    for dataset, cells in manifest.selected.items():
+        rows.append((dataset, "selected", ", ".join(cells)))
     for dataset, identity in manifest.datasets.items():
         rows += [(dataset, key, identity[key]) for key in identity if key != "distortions"]
         decoded = origins.loc[origins["dataset"] == dataset, "decoded_sha256"].unique()
         rows += [(dataset, "decoded_sha256", value) for value in decoded]
     mixed = [key for key in recorded if len(origins[key].unique()) > 1]
+    rows += [(model, "specification", text) for model, text in manifest.specifications.items()]
     for model, identity in manifest.models.items():
         rows += [(model, key, value) for key, value in identity.items()]
         own = origins[origins["model"] == model]
@@ -161,6 +165,25 @@ def other_frames(origins: pd.DataFrame) -> list[str]:
     ]
 
 
+def conversion(store: Store, model: Model) -> str:
+    """Return how a model was converted, and whether it was fine-tuned; empty if it was not."""
+    identity = store.manifest.models[next(iter(model.seeds))]
+    if "conversion" not in identity:
+        return ""
+    return f"{identity['conversion']}, {'' if identity.get('fine_tuned') else 'not '}fine-tuned"
+
+
+def converted(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a warning for models that were converted to another downsampling without training."""
+    names = [name for name, identity in models.items() if identity.get("fine_tuned") is False]
+    if not names:
+        return []
+    return [
+        f"{_listed(pd.Series(names))}: converted but not fine-tuned, with the weights of the plain "
+        "network, which costs accuracy; fine-tune before comparing accuracies"
+    ]
+
+
 def partial_classes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return a warning for every data set with images of only some of its classes."""
     return [
@@ -169,6 +192,27 @@ def partial_classes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for name, dataset in datasets.items()
         if dataset["labels"]["present"] < dataset["classes"]
     ]
+
+
+def subset_notes(subset: pd.DataFrame) -> list[str]:
+    """Return the distortions that each mean over a subset counts, as a note for each metric."""
+    if subset.empty:
+        return []
+    return [
+        f"{metric}: {_cells(rows)} ({rows['dataset'].iloc[0]})"
+        for metric, rows in subset.groupby("metric", sort=False)
+    ]
+
+
+def _cells(rows: pd.DataFrame) -> str:
+    pairs = zip(rows["distortion"], rows["severity"], strict=True)
+    return format_cells(Distortion("", name, int(severity) or None) for name, severity in pairs)
+
+
+def limit_notes(store: Store) -> list[str]:
+    """Return a note with the data sets of which the run uses a limited number of images."""
+    limits = [f"{limit} images of {name}" for name, limit in store.manifest.limits.items()]
+    return [f"limit: {', '.join(limits)}"] if limits else []
 
 
 def mixtures(origins: pd.DataFrame) -> list[str]:

@@ -14,12 +14,16 @@ from robustbench_aa.report.leaderboard import Leaderboard
 from robustbench_aa.report.literature import append_published
 from robustbench_aa.report.provenance import (
     check_sources,
+    conversion,
+    converted,
+    limit_notes,
     missing,
     mixtures,
     other_frames,
     partial_classes,
     provenance,
     read_origins,
+    subset_notes,
 )
 from robustbench_aa.report.rounding import format_full
 from robustbench_aa.store.shards import Store
@@ -45,10 +49,13 @@ class Tables:
         calibration: one row per model and severity; severity 0 is clean images.
         provenance: one row per property of the run, of a data set or of a model. A property with
             several values has a row for each.
-        missing: one row per network and counted distortion without complete predictions.
+        subset: one row per distortion that a mean over a subset counts.
+        missing: one row per network and distortion that it lacks predictions of, of those that the
+            run asked for and the means count.
         baseline: baseline of the normalised metrics.
         command: command that started the latest session.
-        subset: whether the latest session evaluated only a subset of the distortions.
+        partial: whether the latest session asked for only some of the cells of the run.
+        notes: sentences on what the values are about.
         warnings: sentences on values in the leaderboard that should not be compared.
     """
 
@@ -63,10 +70,12 @@ class Tables:
     diagonal: pd.DataFrame = field(default_factory=pd.DataFrame)
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
     provenance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    subset: pd.DataFrame = field(default_factory=pd.DataFrame)
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
     baseline: str | None = None
     command: str | None = None
-    subset: bool = False
+    partial: bool = False
+    notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
     def write(self, folder: Path) -> list[Path]:
@@ -118,8 +127,13 @@ def make_tables(
         leaderboard.insert(
             place, "classes", max(dataset["classes"] for dataset in datasets.values())
         )
+    conversions = {name: conversion(store, model) for name, model in models.items()}
+    if any(conversions.values()):
+        place = list(leaderboard).index("images")
+        leaderboard.insert(place, "conversion", leaderboard["model"].map(conversions))
     if with_published:
         leaderboard = append_published(leaderboard, datasets)
+    subset = cell_tables.subset(models.values(), kinds)
     origins = read_origins(store)
     check_sources(origins)
     return Tables(
@@ -137,6 +151,13 @@ def make_tables(
         command=store.manifest.command,
         provenance=provenance(store, origins),
         missing=missing(store, models.values()),
-        subset=store.manifest.subset,
-        warnings=[*partial, *mixtures(origins), *other_frames(origins)],
+        subset=subset,
+        partial=store.manifest.subset,
+        notes=[*subset_notes(subset), *limit_notes(store)],
+        warnings=[
+            *partial,
+            *converted(store.manifest.models),
+            *mixtures(origins),
+            *other_frames(origins),
+        ],
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_aa.errors import RunError, cause
-from robustbench_aa.store.schema import LARGEST, check_run, with_kinds
+from robustbench_aa.store.schema import LARGEST, check_run
 from robustbench_aa.store.storage import patiently
 from robustbench_aa.support.files import read_text
 
@@ -18,6 +18,10 @@ SCHEMA_VERSION = 2
 """The schema version of `run.json` and of prediction files; versions are never mixed."""
 RUN = "run.json"
 """The name of the manifest's file."""
+JOINED = " + "
+"""Between the names of several suites."""
+RECORDED = ("conversion", "fine_tuned")
+"""Keys of a model's identity that are recorded but not compared."""
 Identity = dict[str, Any]
 """Everything about a model or a data set that predictions depend on, as JSON."""
 
@@ -27,7 +31,8 @@ class Manifest:
     """The content of `run.json`.
 
     Attributes:
-        suite: the suite's name; None for a run without a suite file.
+        suite: the name of the suite, or of all suites that were evaluated into the run, joined by
+            `+`; None for a run without a suite file.
         baseline: the model that metrics are normalised by, if any.
         seed: the seed of the distortions.
         shard_size: number of images in a prediction file.
@@ -39,10 +44,14 @@ class Manifest:
         decoded: the SHA-256 of a few decoded images of each data set, from the latest session.
         command: the command line of the latest session; None for a session in Python.
         profile: seconds of each stage in the latest session that measured them.
-        subset: whether the latest session evaluated only some of the distortions.
+        subset: whether the latest session asked for only some of the cells in `selected`.
+        selected: by data set, the distortions that any session asked for. A data set without an
+            entry was asked for as a whole.
+        limits: by data set, the number of images to which it was limited.
+        specifications: the specification of each model that has a short name.
 
-    The environment, the decoded images and the command are recorded but not compared: machines
-    with different decoders may share a run, and its report shows the difference.
+    The environment, the decoded images, the command and the specifications are recorded but not
+    compared: machines with different decoders may share a run, and its report shows the difference.
     """
 
     suite: str | None
@@ -58,6 +67,9 @@ class Manifest:
     command: str | None = None
     profile: dict[str, float] = field(default_factory=dict)
     subset: bool = False
+    selected: dict[str, list[str]] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+    specifications: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
@@ -69,7 +81,7 @@ class Manifest:
         path = directory / RUN
         try:
             text = patiently(path, lambda: read_text(path, LARGEST))
-            content = with_kinds(json.loads(text, parse_constant=_refuse))
+            content = json.loads(text, parse_constant=_refuse)
             if content["schema"] == SCHEMA_VERSION:
                 check_run(content)
                 return cls(**content)
@@ -104,20 +116,44 @@ class Manifest:
         Raises:
             RunError: the manifests contradict each other.
         """
-        reason = self.contradiction(earlier)
-        if earlier.suite and self.suite and earlier.suite != self.suite:
-            reason = f"belongs to suite {earlier.suite!r}, not {self.suite!r}"
-        if reason:
+        if reason := self.contradiction(earlier):
             raise RunError(f"{directory} {reason}; choose another --output-dir or delete this one")
+        selected = _union(earlier, self)
+        part = any(
+            set(self.selected[name]) != set(selected.get(name, ())) for name in self.selected
+        )
         return dataclasses.replace(
             self,
-            suite=self.suite or earlier.suite,
+            suite=_both(earlier.suite, self.suite),
             baseline=self.baseline or earlier.baseline,
             models=earlier.models | self.models,
             datasets=earlier.datasets | self.datasets,
             decoded=earlier.decoded | self.decoded,
             profile=self.profile or earlier.profile,
+            subset=self.subset or part,
+            selected=selected,
+            limits=earlier.limits | self.limits,
+            specifications=earlier.specifications | self.specifications,
         )
+
+    def check_names(self, earlier: Manifest, directory: Path) -> None:
+        """Check that a new name is not one of a model that an earlier manifest has already.
+
+        Raises:
+            RunError: the same model, with the same specification and identity, has another name.
+        """
+        held = {earlier.specification(name): name for name in earlier.models}
+        for name in [name for name in self.models if name not in earlier.models]:
+            other = held.get(self.specification(name))
+            if other is not None and earlier.models[other] == self.models[name]:
+                raise RunError(
+                    f"{directory} holds {self.specification(name)} as {other!r}, not {name!r}; "
+                    f"name it {other!r}, or choose another --output-dir"
+                )
+
+    def specification(self, name: str) -> str:
+        """Return the specification of a model, which is its name unless it has a short one."""
+        return self.specifications.get(name, name)
 
     def contradiction(self, other: Manifest) -> str | None:
         """Return why predictions of another run cannot be mixed with this one's, or None."""
@@ -130,13 +166,31 @@ class Manifest:
         for ours, theirs in ((self.models, other.models), (self.datasets, other.datasets)):
             for name in [name for name in ours if name in theirs]:
                 one, two = ours[name], theirs[name]
-                changed = [key for key in one | two if one.get(key) != two.get(key)]
+                keys = [key for key in one | two if key not in RECORDED]
+                changed = [key for key in keys if one.get(key) != two.get(key)]
                 if "distortions" in changed:
                     changed = [key for key in changed if key != "distortions"]
                     changed += _changed_distortions(one["distortions"], two["distortions"])
                 if changed:
                     return f"holds predictions of {name} with another {', '.join(changed)}"
         return None
+
+
+def _union(one: Manifest, other: Manifest) -> dict[str, list[str]]:
+    """Return the distortions that either session asked for, of data sets that are not whole."""
+    found = {}
+    for name in one.datasets | other.datasets:
+        asked = [part.selected.get(name) for part in (one, other) if name in part.datasets]
+        lists = [cells for cells in asked if cells is not None]
+        if len(lists) == len(asked):
+            found[name] = [*dict.fromkeys(cell for cells in lists for cell in cells)]
+    return found
+
+
+def _both(*suites: str | None) -> str | None:
+    """Return the names of suites as one; a run may have been continued with another suite."""
+    names = [name for suite in suites if suite for name in suite.split(JOINED)]
+    return JOINED.join(dict.fromkeys(names)) or None
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:

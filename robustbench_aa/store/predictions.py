@@ -6,7 +6,7 @@ import errno
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ SCHEMA = pa.schema(
 """A prediction. `top1` to `top5` are classes, most likely first; −1 beyond the last class."""
 RANKING = "ranking"
 """The optional column of all classes, most likely first."""
+UNSHIFTED_PROBABILITY = "unshifted_probability"
+"""The optional column of shifts: the probability of the class of the frame without a shift."""
 ROUNDING = 1e-5
 """By how much a probability may exceed 1."""
 FOOTER = b"robustbench_aa"
@@ -91,12 +93,14 @@ class Layout:
         frames: number of frames of each image.
         classes: number of classes of the model.
         ranked: whether the file has the `RANKING` column.
+        shifted: whether the file has the `UNSHIFTED_PROBABILITY` column.
     """
 
     images: int
     frames: int
     classes: int
     ranked: bool
+    shifted: bool = False
 
     @property
     def rows(self) -> int:
@@ -106,14 +110,21 @@ class Layout:
     @property
     def schema(self) -> pa.Schema:
         """The columns of the file."""
-        if not self.ranked:
-            return SCHEMA
-        return SCHEMA.append(pa.field(RANKING, pa.list_(pa.uint16(), self.classes)))
+        schema = SCHEMA
+        if self.shifted:
+            schema = schema.append(pa.field(UNSHIFTED_PROBABILITY, pa.float32()))
+        if self.ranked:
+            schema = schema.append(pa.field(RANKING, pa.list_(pa.uint16(), self.classes)))
+        return schema
 
 
 def empty_columns(layout: Layout) -> dict[str, np.ndarray]:
     """Return uninitialised columns for the predictions of a file."""
-    columns = {field.name: np.empty(layout.rows, field.type.to_pandas_dtype()) for field in SCHEMA}
+    columns = {
+        field.name: np.empty(layout.rows, field.type.to_pandas_dtype())
+        for field in layout.schema
+        if field.name != RANKING
+    }
     if layout.ranked:
         columns[RANKING] = np.empty((layout.rows, layout.classes), np.uint16)
     return columns
@@ -171,8 +182,8 @@ def _check_readable(path: Path, error: Exception) -> None:
 
 def read_predictions(
     source: Path | io.BytesIO, path: Path, layout: Layout, identity: Mapping[str, Any]
-) -> pa.Table:
-    """Return the predictions of a file after checking that they are whole and valid.
+) -> tuple[pa.Table, Content]:
+    """Return the predictions of a file and their digests after checking that they are valid.
 
     Args:
         source: the file, or its content.
@@ -186,10 +197,11 @@ def read_predictions(
     """
     try:
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            text = (file.schema_arrow.metadata or {})[FOOTER]
-            if json.loads(text)["identity"] != identity:
+            footer = json.loads((file.schema_arrow.metadata or {})[FOOTER])
+            if footer["identity"] != identity:
                 raise DamagedShard(f"prediction file {path} belongs to another run")
-            if file.schema_arrow.remove_metadata() != layout.schema:
+            known = (layout.schema, replace(layout, shifted=False).schema)  # an earlier version's
+            if file.schema_arrow.remove_metadata() not in known:
                 raise DamagedShard(f"prediction file {path} has unexpected columns")
             rows = file.metadata.num_rows
             if rows != layout.rows:
@@ -202,8 +214,10 @@ def read_predictions(
     problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
     if problem:
         raise DamagedShard(f"prediction file {path} has {problem}")
-    # a file holds its footer twice, and the table comes with the copy that nothing has checked
-    return table.replace_schema_metadata({FOOTER: text})
+    if layout.shifted and UNSHIFTED_PROBABILITY not in table.column_names:
+        unknown = pa.array(np.full(layout.rows, np.nan, np.float32))
+        table = table.append_column(UNSHIFTED_PROBABILITY, unknown)
+    return table, Content(*(str(footer.get(name, "")) for name in Content._fields))
 
 
 def problem_of(table: pa.Table, layout: Layout) -> str | None:
@@ -224,7 +238,8 @@ def problem_of(table: pa.Table, layout: Layout) -> str | None:
         return f"classes outside 0 to {classes - 1}"
     if (top[known:] != -1).any():
         return f"more than {classes} classes"
-    probabilities = np.stack([columns["top1_probability"], columns["label_probability"]])
+    named = [name for name in table.column_names if name.endswith("_probability")]
+    probabilities = np.stack([table[name].to_numpy() for name in named])
     if not (probabilities.min() >= 0 and probabilities.max() <= 1 + ROUNDING):  # NaN too
         return "probabilities outside 0 to 1"
     return _problem_of_ranking(table[RANKING], classes) if layout.ranked else None

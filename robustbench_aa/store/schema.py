@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from math import isqrt
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ from robustbench_aa.types import (
     Distortion,
     corruption_role,
     kind,
+    unshifted,
 )
 
 LARGEST = 10 * 2**20
@@ -84,6 +86,7 @@ def _few(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_printable)]
+Cells = Annotated[list[Text], Field(min_length=1, max_length=CELLS)]
 Texts = Annotated[dict[str, str], BeforeValidator(_few)]
 Seconds = Annotated[float, Field(ge=0, lt=BEYOND)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -113,6 +116,9 @@ class RunEntry(_Entry):
     command: Annotated[str, AfterValidator(_own_command)] | None = None
     profile: Annotated[dict[str, Seconds], BeforeValidator(_few)] = {}
     subset: bool = False
+    selected: Annotated[dict[str, Cells], BeforeValidator(_few)] = {}
+    limits: Annotated[dict[str, Count], BeforeValidator(_few)] = {}
+    specifications: dict[str, Text] = {}
 
 
 class ModelEntry(_Entry):
@@ -168,31 +174,6 @@ def distortion_of(entry: Mapping[str, Any]) -> Distortion:
     return Distortion(**{name: entry[name] for name in _DISTORTION})
 
 
-def with_kinds(content: Any) -> Any:
-    """Return the content of a `run.json` with today's entries in place of the earlier `family`.
-
-    Anything else that is wrong stays, for `check_run` to refuse.
-    """
-    datasets = content.get("datasets") if isinstance(content, dict) else None
-    for dataset in datasets.values() if isinstance(datasets, dict) else ():
-        entries = dataset.get("distortions") if isinstance(dataset, dict) else None
-        for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and "family" in entry:
-                entry |= _from_family(entry.pop("family"), entry.get("name"))
-    return content
-
-
-def _from_family(family: Any, name: Any) -> dict[str, Any]:
-    if family in ("perturbation", "perturbation_extra"):
-        role = "counted" if family == "perturbation" else "holdout"
-        return {"kind": "perturbation", "group": family, "role": role}
-    if family == "shift":
-        return {"kind": "shift", "group": "", "role": "counted"}
-    if family == "clean":
-        return {"kind": "clean", "group": "clean", "role": "counted"}
-    return {"kind": "corruption", "group": family, "role": corruption_role(str(name))}
-
-
 def check_run(content: Mapping[str, Any]) -> None:
     """Check the content of a `run.json`, as JSON gives it.
 
@@ -204,6 +185,9 @@ def check_run(content: Mapping[str, Any]) -> None:
         raise ValueError(f"nested more than {DEEPEST} levels deep")
     json.dumps(content, ensure_ascii=False).encode()  # refuses half surrogate pairs
     run = _checked(RunEntry, _few(content))
+    unknown = [name for name in run.specifications if name not in run.models]
+    if unknown:
+        raise ValueError(f"specifications: {_shown(unknown[0])} is no model of the run")
     classes = 0
     for name, model in run.models.items():
         _check_name("model", name, slashes=True)
@@ -214,6 +198,13 @@ def check_run(content: Mapping[str, Any]) -> None:
         dataset = _checked(DatasetDescription, entry, where)
         _check_distortions(where, dataset.distortions)
         _check_size(where, run, dataset, classes)
+        known = {str(distortion_of(vars(each))) for each in dataset.distortions}
+        unknown = [cell for cell in run.selected.get(name, ()) if cell not in known]
+        if unknown:
+            raise ValueError(f"selected.{name} has {_shown(unknown[0])}, which {where} does not")
+    for name in [*run.selected, *run.limits]:
+        if name not in run.datasets:
+            raise ValueError(f"{_shown(name)} is selected or limited, but not in datasets")
 
 
 def _checked(kind_of: type[Entry], content: Any, where: str = "") -> Entry:
@@ -271,10 +262,15 @@ def _check_distortions(where: str, entries: Iterable[DistortionEntry]) -> None:
 
 
 def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:
-    if not {"circular", "crops"} & {cell.name for cell in found}:
-        raise ValueError(f"{where} has no pairs of shifts to compare")
-    if any(cell.name == "crops" and frames % 2 for cell, frames in found.items()):
-        raise ValueError(f"{where} has crops that do not come in pairs")
+    """Check that the frames of shifts can be compared with each other, or with an unshifted one."""
+    for cell, frames in found.items():
+        if cell.name in ("crops", "circular32") and frames % 2:
+            raise ValueError(f"{where} has {cell.name} that do not come in pairs")
+        if frames < 2:
+            raise ValueError(f"{where} has no pairs of shifts to compare")
+        square = cell.name != "circular" or isqrt(frames) ** 2 == frames
+        if unshifted(cell, frames) is not None and not (frames % 2 and square):
+            raise ValueError(f"{where} has {cell} without a frame in the middle")
 
 
 def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:

@@ -7,7 +7,6 @@ depend on, so that neither a torn write nor predictions of other weights, data o
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -21,9 +20,8 @@ import pyarrow as pa
 
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
 from robustbench_aa.store.limits import check_size
-from robustbench_aa.store.manifest import RUN, Manifest
+from robustbench_aa.store.manifest import RECORDED, RUN, Manifest
 from robustbench_aa.store.predictions import (
-    FOOTER,
     Content,
     Layout,
     are_distinct,
@@ -33,14 +31,8 @@ from robustbench_aa.store.predictions import (
     write_predictions,
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
-from robustbench_aa.store.storage import (
-    each,
-    patiently,
-    readable,
-    unwritable,
-    write_whole,
-)
-from robustbench_aa.types import Distortion, Shard, kind, shards
+from robustbench_aa.store.storage import each, patiently, readable, unwritable, write_whole
+from robustbench_aa.types import Distortion, Shard, is_default, kind, shards, unshifted
 
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
@@ -59,11 +51,6 @@ class Cell(NamedTuple):
 
 def _has_predictions(folder: Path) -> bool:
     return next(iter(folder.rglob("*.parquet")), None) is not None
-
-
-def _images(described: Mapping[str, Any]) -> str:
-    """Return a phrase for the images of a data set."""
-    return f"{described['collection']} of {described['classes']} classes"
 
 
 class Store:
@@ -95,22 +82,12 @@ class Store:
         check_size(directory, manifest)
         return store
 
-    @classmethod
-    def continued(cls, directory: Path, manifest: Manifest) -> Store:
-        """Open a new run, or an existing one to continue it, without writing anything.
-
-        Raises:
-            RunError: the existing run contradicts the manifest.
-        """
-        store = cls(directory, manifest)
-        store.join_earlier()
-        return store
-
     def join_earlier(self) -> None:
         """Join the manifest with that of the run in the directory, if there is one.
 
         Raises:
-            RunError: The run that is there contradicts the manifest.
+            RunError: The run that is there contradicts the manifest, or has one of its models under
+                another name.
         """
         earlier = Manifest.read(self.directory)
         if earlier is None:
@@ -119,6 +96,7 @@ class Store:
         held = Store(self.directory, earlier)
         datasets = {name: one for name, one in earlier.datasets.items() if held.holds(name)}
         earlier = replace(earlier, datasets=datasets)
+        self.manifest.check_names(earlier, self.directory)
         self.manifest = self.manifest.joined(earlier, self.directory)
 
     def holds(self, dataset: str) -> bool:
@@ -149,6 +127,12 @@ class Store:
             for entry in self.manifest.datasets[dataset]["distortions"]
         ]
 
+    def selected(self, dataset: str) -> frozenset[Distortion]:
+        """Return the distortions of a data set that the sessions of the run asked for."""
+        known = {str(cell.distortion): cell.distortion for cell in self.cells(dataset)}
+        default = [name for name, distortion in known.items() if is_default(distortion)]
+        return frozenset(known[name] for name in self.manifest.selected.get(dataset, default))
+
     def kinds(self) -> dict[str, str]:
         """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`."""
         return {
@@ -165,19 +149,23 @@ class Store:
         Raises:
             SuiteError: two data sets are of one kind, or have different images; names both.
         """
-        first = next(iter(self.manifest.datasets))
-        for name, described in self.manifest.datasets.items():
-            own_kind = kind(cell.distortion for cell in self.cells(name))
-            other = self.kinds()[own_kind]
-            if other != name:
+        kinds = self.kinds()
+        images = {
+            name: f"{entry['collection']} of {entry['classes']} classes"
+            for name, entry in self.manifest.datasets.items()
+        }
+        first = next(iter(images))
+        for name in images:
+            measured = kind(cell.distortion for cell in self.cells(name))
+            if kinds[measured] != name:
                 raise SuiteError(
-                    f"{name} and {other} both measure {own_kind}; give them an --output-dir each"
+                    f"{name} and {kinds[measured]} both measure {measured}; give them an "
+                    "--output-dir each"
                 )
-            one, two = _images(self.manifest.datasets[first]), _images(described)
-            if one != two:
+            if images[name] != images[first]:
                 raise SuiteError(
-                    f"{first} has {one} and {name} has {two}, which cannot share a leaderboard; "
-                    "give them an --output-dir each"
+                    f"{first} has {images[first]} and {name} has {images[name]}, which cannot "
+                    "share a leaderboard; give them an --output-dir each"
                 )
 
     def shards(self, dataset: str) -> list[Shard]:
@@ -202,14 +190,11 @@ class Store:
             StoreError: the file cannot be read now.
         """
         try:
-            table = self.read_shard(model, cell, shard)
+            _, content = self._read(model, cell, shard)
         except DamagedShard as error:
             _log.warning("%s; the shard counts as missing and will be evaluated again", error)
             return None
-        if table is None:
-            return None
-        footer = json.loads(table.schema.metadata[FOOTER])
-        return Content(*(str(footer.get(name, "")) for name in Content._fields))
+        return content
 
     def commit(
         self,
@@ -301,9 +286,15 @@ class Store:
             DamagedShard: the file is damaged, or belongs to another run; names it.
             StoreError: the file cannot be read now.
         """
+        table, _ = self._read(model, cell, shard)
+        return table
+
+    def _read(
+        self, model: str, cell: Cell, shard: Shard
+    ) -> tuple[pa.Table, Content] | tuple[None, None]:
         path = self.path(model, cell, shard)
         if (source := readable(path)) is None:
-            return None
+            return None, None
         layout = self._layout(model, cell, shard)
         return read_predictions(source, path, layout, self._identity(model, cell, shard))
 
@@ -314,13 +305,15 @@ class Store:
     def _layout(self, model: str, cell: Cell, shard: Shard) -> Layout:
         classes = self.manifest.models[model]["classes"]
         images = shard.stop - shard.start
-        return Layout(images, cell.frames, classes, self.manifest.keep_ranking)
+        shifted = unshifted(cell.distortion, cell.frames) is not None
+        return Layout(images, cell.frames, classes, self.manifest.keep_ranking, shifted)
 
     def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
+        described = self.manifest.models[model].items()
         return {
             "schema": self.manifest.schema,
             "seed": self.manifest.seed,
-            "model": self.manifest.models[model],
+            "model": {key: value for key, value in described if key not in RECORDED},
             "dataset": self.manifest.datasets[cell.dataset]["sha256"],
             "distortion": str(cell.distortion),
             "version": cell.distortion.version,

@@ -6,6 +6,9 @@ import torch
 
 from robustbench_aa.errors import UsageError, cause
 
+KNOWN = ("cpu", "cuda", "mps", "xpu")
+"""Types of devices that a message names; torch has more, but they run no benchmark."""
+
 
 def choose_device(device: str | None = None) -> str:
     """Return the device to compute on.
@@ -22,5 +25,9 @@ def choose_device(device: str | None = None) -> str:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        if device.partition(":")[0] not in KNOWN:
+            raise UsageError(
+                f"device {device!r} cannot be used; name one of {', '.join(KNOWN)}"
+            ) from error
         raise UsageError(f"device {device!r} cannot be used ({cause(error)}); try cpu") from error
     return device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,7 +28,7 @@ def progress(total: int, console: Console, noun: str = "frames") -> Iterator[Adv
     Yields:
         A callback to call after each finished part.
     """
-    if console.is_terminal and total:
+    if _draws_bars(console) and total:
         with _bar(console) as bar:
             task = bar.add_task("", total=total, rate="")
 
@@ -40,6 +41,30 @@ def progress(total: int, console: Console, noun: str = "frames") -> Iterator[Adv
             yield advance
     else:
         yield _Lines(total, console, noun).advance
+
+
+@contextmanager
+def progress_in_python(total: int, wanted: bool | None) -> Iterator[Advance]:
+    """Show the progress of a call in Python on standard error.
+
+    Args:
+        total: Frames to process.
+        wanted: Whether to show it; None means on a terminal and in a notebook.
+
+    Yields:
+        As `progress`.
+    """
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    if wanted or (wanted is None and (console.is_terminal or console.is_jupyter)):
+        with progress(total, console) as advance:
+            yield advance
+    else:
+        yield lambda _item, _count: None
+
+
+def _draws_bars(console: Console) -> bool:
+    """Return whether a bar can be drawn; rich needs ipywidgets for it in a notebook."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 def _bar(console: Console) -> Bar:

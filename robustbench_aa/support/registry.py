@@ -21,13 +21,18 @@ class Registry(Mapping[str, T], Generic[T]):
         self.noun = noun
         self._objects: dict[str, T] = {}
 
-    def register(self, name: str, value: T) -> T:
-        """Register an object under a new name and return the object.
+    def register(self, name: str, value: T, replace: bool = False) -> T:
+        """Register an object under a name and return the object.
+
+        Args:
+            name: the name.
+            value: the object.
+            replace: whether the object may replace another one of this name.
 
         Raises:
             ValueError: the name is already registered.
         """
-        if name in self._objects:
+        if name in self._objects and not replace:
             raise ValueError(f"{self.noun} {name!r} is registered twice")
         self._objects[name] = value
         return value

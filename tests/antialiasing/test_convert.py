@@ -64,7 +64,7 @@ def test_every_family_of_torchvision(name: str, count: int) -> None:
 
 @pytest.mark.parametrize("filter_size", [2, 3, 5])
 def test_the_embedded_networks_are_their_plain_form_converted(filter_size: int) -> None:
-    """The same function as the network that was built with blurs, holding the same weights."""
+    """A converted network equals the network that was built with blurs, with the same weights."""
     smooth = load(f"digits:resnet@lpf{filter_size}").module
     plain = ResNet(None).eval()
     plain.load_state_dict(
@@ -79,7 +79,7 @@ def without_filters(module: nn.Module) -> dict[str, Tensor]:
 
 
 class Functional(nn.Module):
-    """Pools as functions, one pool used twice, a dropout, a ReLU without a module."""
+    """A network with pools as functions, a shared pool, a dropout, and a ReLU without a module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ def test_a_module_that_cannot_be_traced_and_downsamples_is_named() -> None:
 
 
 def test_a_network_that_does_not_downsample_is_refused() -> None:
-    with pytest.raises(ConversionError, match="Sequential has no downsampling that can be bl"):
+    with pytest.raises(ConversionError, match="Sequential has no downsampling that can be"):
         convert(nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1)), SMALL, 32)
 
 

@@ -9,7 +9,8 @@ from scipy import ndimage
 from torch import nn
 
 from robustbench_aa.antialiasing import BlurPool, BlurPool1d, ConvBlurPool, MaxBlurPool
-from robustbench_aa.antialiasing.layers import FILTER_SIZES, DenseMaxPool, binomial
+from robustbench_aa.antialiasing.layers import FILTER_SIZES, binomial
+from robustbench_aa.antialiasing.windows import DenseMaxPool
 
 SIGNAL = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
 SCIPY_MODES = {"reflect": "mirror", "replicate": "nearest", "zero": "constant", "circular": "wrap"}
@@ -265,7 +266,7 @@ def test_arguments_that_do_not_exist_are_refused() -> None:
         BlurPool(3, padding_mode="mirror")  # type: ignore[arg-type]
 
 
-def test_another_filter_is_taken_at_once() -> None:
+def test_a_changed_filter_takes_effect_at_once() -> None:
     layer, other = BlurPool(3, 3), BlurPool(3, 3)
     x = torch.randn(1, 3, 8, 8)
     with torch.inference_mode():

@@ -52,7 +52,7 @@ def test_keys_and_shapes_are_the_official_ones(described: str) -> None:
 
 
 @pytest.mark.parametrize("described", FORMS)
-def test_the_form_is_read_off_a_state_dict(described: str) -> None:
+def test_the_variant_follows_from_a_state_dict(described: str) -> None:
     name, chosen = form(described)
     with torch.device("meta"):
         state = ARCHITECTURES[name].build(3, classes=7, **chosen).state_dict()
@@ -95,7 +95,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("described", FORMS)
 def test_the_peer_computes_the_same(described: str) -> None:
-    """Its state dict loads, and the logits agree."""
+    """The published state dict loads, and the logits agree."""
     peer = pytest.importorskip("antialiased_cnns")
     name, chosen = form(described)
     torch.manual_seed(1)

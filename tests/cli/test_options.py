@@ -24,6 +24,7 @@ OTHER: dict[str, tuple[list[str], object]] = {  # options that change the defaul
     "corruptions": (["--corruption", "fog", "--corruption", "snow"], ("fog", "snow")),
     "severities": (["--severity", "1", "--severity", "3"], (1, 3)),
     "perturbations": (["--perturbation", "tilt"], ("tilt",)),
+    "protocols": (["--protocol", "crops"], ("crops",)),
     "classes": (["--classes", "10"], 10),
     "data_dir": (["--data-dir", "/data"], "/data"),
     "corruption_backend": (["--corruption-backend", "imagecorruptions"], "imagecorruptions"),
@@ -88,7 +89,8 @@ def test_an_option_that_makes_no_sense_is_refused_as_in_a_file() -> None:
 
 @pytest.mark.parametrize("name", commands.commands)
 def test_every_option_has_a_help_sentence(name: str) -> None:
-    for option in commands.commands[name].params:
+    command = commands.commands[name]
+    for option in command.get_params(click.Context(command)):
         if isinstance(option, click.Option):
             text = option.help or ""
             assert text[:1].isupper(), option.opts

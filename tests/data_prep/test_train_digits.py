@@ -26,7 +26,7 @@ def test_training_again_reproduces_the_shipped_accuracy() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_architecture_is_all_that_differs(name: str) -> None:
+def test_the_two_networks_differ_only_in_architecture(name: str) -> None:
     """Same parameters, same first values: filters are buffers, and only they differ."""
     parameters = {}
     for known, filter_size in FILTER_SIZES[name].items():

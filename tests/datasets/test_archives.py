@@ -146,13 +146,13 @@ def test_an_archive_that_is_not_the_published_one_is_refused(server: Any, tmp_pa
     assert not (tmp_path / "to" / "b").exists()
 
 
-def test_what_is_no_archive_is_refused(server: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(server: Any, tmp_path: Path) -> None:
     server(b"no tar at all")
     with pytest.raises(DownloadError, match=r"noise\.tar cannot be unpacked \("):
         run("imagenet-c", "--output-dir", str(tmp_path / "to"))
 
 
-def test_a_disk_that_is_too_small_is_told_of_before_the_download(
+def test_a_disk_that_is_too_small_is_reported_before_the_download(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serving = server(tar(("a", b"x" * 10**6)))
@@ -164,14 +164,14 @@ def test_a_disk_that_is_too_small_is_told_of_before_the_download(
     assert not (tmp_path / "to" / "noise.tar").exists()
 
 
-def test_what_is_not_published_is_refused(tmp_path: Path) -> None:
+def test_an_unpublished_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown data set to download 'imagenet'"):
         run("imagenet", "--output-dir", str(tmp_path))
     with pytest.raises(UnknownName, match=r"unknown family of imagenet-c 'wether'.*weather"):
         run("imagenet-c", "--family", "wether", "--output-dir", str(tmp_path))
 
 
-def test_what_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_address_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = Download("http://127.0.0.1:9/CIFAR-10-C.tar", "md5", "0")
     publish(monkeypatch, "cifar10-c", {"all": nowhere})
     with pytest.raises(DownloadError, match=r"http://127.0.0.1:9/CIFAR-10-C.tar cannot be downl"):

@@ -40,7 +40,7 @@ def read(name: str, cell: Distortion, folder: Path, **request: Any) -> list[Batc
     return list(dataset.read(cell, Shard(0, dataset.images), 2, CPU))
 
 
-def test_severities_lie_end_to_end(released: Path) -> None:
+def test_severities_follow_one_another_in_the_array(released: Path) -> None:
     dataset = open_dataset("cifar10-c", Request(data_dir=str(released)))
     assert list(dataset.distortions) == COUNTED
     assert (dataset.images, dataset.classes, dataset.size) == (3, 10, 32)
@@ -53,7 +53,7 @@ def test_severities_lie_end_to_end(released: Path) -> None:
         assert np.concatenate([b.label for b in batches]).tolist() == LABELS.tolist()
 
 
-def test_an_array_that_is_not_there_is_missing(released: Path) -> None:
+def test_an_absent_array_makes_its_cells_missing(released: Path) -> None:
     (released / "fog.npy").unlink()
     dataset = open_dataset("cifar10-c", Request(data_dir=str(released)))
     assert {str(cell) for cell in dataset.missing} == {f"fog/{s}" for s in range(1, 6)}
@@ -62,7 +62,7 @@ def test_an_array_that_is_not_there_is_missing(released: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "array", "told"),
+    ("file", "array", "message"),
     [
         ("fog", pixels(0, 14), r"fog\.npy is uint8 \(14, 32, 32, 3\), not uint8 \(15, 32, 32, 3\)"),
         ("fog", pixels(0, 15).astype(float), r"fog\.npy is float64 .* not uint8"),
@@ -73,15 +73,15 @@ def test_an_array_that_is_not_there_is_missing(released: Path) -> None:
         ("labels", np.zeros(15), r"labels\.npy is float64"),
     ],
 )
-def test_an_array_of_another_form_is_refused_by_name(
-    released: Path, file: str, array: np.ndarray | None, told: str
+def test_an_array_of_another_shape_is_refused_by_name(
+    released: Path, file: str, array: np.ndarray | None, message: str
 ) -> None:
     path = released / f"{file}.npy"
     if array is None:
         path.write_bytes(path.read_bytes()[:-100])
     else:
         np.save(path, array)
-    with pytest.raises(DatasetError, match=told):
+    with pytest.raises(DatasetError, match=message):
         open_dataset("cifar10-c", Request(data_dir=str(released)))
 
 
@@ -123,7 +123,7 @@ def test_a_pickle_of_anything_else_runs_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     batch_file(tmp_path, content)
-    with pytest.raises(DatasetError, match="test_batch is not CIFAR-10's test batch"):
+    with pytest.raises(DatasetError, match="test_batch is not a batch of CIFAR-10"):
         open_dataset("cifar10-c-live", Request(data_dir=str(tmp_path)))
     assert not Path("malice").exists()
 

@@ -1,4 +1,4 @@
-"""A number comes from the pictures that its table names, or it is refused, or it is marked."""
+"""Predictions of other pictures than a table names are refused or marked."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_pictures_that_were_swapped_between_two_commands_are_refused(
 def test_models_are_not_put_side_by_side_on_different_pictures(
     corrupted: Path, tmp_path: Path
 ) -> None:
-    """Also where sizes and times of the files are what they were."""
+    """The sizes and times of the files stay the same."""
     run = tmp_path / "run"
     evaluated(corrupted, run, network("a"))
     swap_severities(corrupted, keep_times=True)
@@ -100,7 +100,7 @@ def test_models_are_not_put_side_by_side_on_different_pictures(
 def test_a_deep_verification_finds_pictures_that_changed_unnoticed(
     corrupted: Path, tmp_path: Path
 ) -> None:
-    """Sizes and times of the files are what they were, so that nothing else notices."""
+    """The sizes and times of the files stay the same, so that nothing else detects the change."""
     run = tmp_path / "run"
     evaluated(corrupted, run, network("a"), shard_size=2)
     table, problems = compare_sources(run, "imagenet-c", str(corrupted))
@@ -213,7 +213,7 @@ def test_clean_pictures_that_changed_are_refused(tmp_path: Path) -> None:
 def test_a_picture_that_changes_while_it_is_read_is_not_trusted_later(
     corrupted: Path, tmp_path: Path
 ) -> None:
-    """Its sizes and times are those of before it was read."""
+    """The recorded sizes and times are those from before the reading."""
     model, run = network("a"), tmp_path / "run"
     path = next((corrupted / "fog" / "1").rglob("*.bmp"))
     forward = model.module.forward
@@ -228,8 +228,10 @@ def test_a_picture_that_changes_while_it_is_read_is_not_trusted_later(
         evaluated(corrupted, run, network("a"), severities=[1])
 
 
-def test_another_subset_of_a_stored_set_is_other_data(corrupted: Path, tmp_path: Path) -> None:
-    """Though its shards have the same numbers."""
+def test_another_subset_of_a_stored_set_has_another_identity(
+    corrupted: Path, tmp_path: Path
+) -> None:
+    """The shards of the two subsets have the same numbers."""
     run = tmp_path / "run"
     evaluated(corrupted, run, network("a"), shard_size=2)
     with pytest.raises(RunError, match="holds predictions of imagenet-c with another"):
@@ -257,7 +259,7 @@ def test_a_number_of_images_that_was_edited_makes_no_report(
     assert Run(run).tables().corruptions["error"].isna().all()
 
 
-def test_frames_that_differ_by_rounding_are_told(corrupted: Path, tmp_path: Path) -> None:
+def test_frames_that_differ_by_rounding_cause_a_warning(corrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     evaluated(corrupted, run, network("a"))
     opened = evaluated(corrupted, run, network("b"))
@@ -279,12 +281,12 @@ def test_the_content_does_not_depend_on_how_it_is_read(
         return [store.content("a", cell, Shard(0, 4)) for cell in session.cells]
 
     first = contents(tmp_path / "one", Inference())
-    assert len({str(of) for of in first}) == 5
+    assert len({str(digests) for digests in first}) == 5
     assert contents(tmp_path / "two", Inference(**change)) == first
 
 
 @pytest.mark.parametrize("name", ["digits-c", "digits-p", "digits-shift"])
-def test_what_is_read_again_has_the_digest_of_what_was_evaluated(name: str) -> None:
+def test_reading_again_gives_the_digest_of_the_evaluation(name: str) -> None:
     opened = open_dataset(name, Request(limit=7))
     cell, shard = opened.distortions[-1], Shard(2, 7)
     found = Digest()
@@ -321,7 +323,8 @@ Changed = Callable[[torch.Tensor], torch.Tensor]
 
 
 @pytest.mark.parametrize(
-    "change", [lambda of: of.flip(-1), lambda of: of.flip(1), lambda of: of.roll(8, -1)]
+    "change",
+    [lambda image: image.flip(-1), lambda image: image.flip(1), lambda image: image.roll(8, -1)],
 )
 def test_the_order_of_pixels_is_part_of_the_digest(change: Changed) -> None:
     frames = torch.randint(256, (1, 3, 3, 32, 32), dtype=torch.uint8)

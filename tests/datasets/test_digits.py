@@ -84,7 +84,7 @@ def test_a_limited_data_set_shows_the_same_frames_of_fewer_images() -> None:
     assert few.label.tolist() == whole.label[few.index].tolist()
 
 
-def test_another_seed_is_another_noise() -> None:
+def test_another_seed_makes_other_noise() -> None:
     noise = Distortion("corruption", "gaussian_noise", 5)
     frames = [
         next(
@@ -95,7 +95,7 @@ def test_another_seed_is_another_noise() -> None:
     assert not torch.equal(*frames)
 
 
-def test_what_is_measured_is_in_the_hash() -> None:
+def test_the_hash_depends_on_the_measured_images() -> None:
     hashes = [open_dataset("digits-c", Request(limit)).sha256 for limit in (None, None, 10, 11)]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3

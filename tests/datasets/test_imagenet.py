@@ -75,7 +75,7 @@ def test_numbered_folders_are_sorted_by_their_number(tmp_path: Path, first: int)
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "gap"),
     [
         ((3, 7, 10), "there is 10, but no 1"),
         ((0, 1, 3), "there is 3, but no 2"),
@@ -83,10 +83,10 @@ def test_numbered_folders_are_sorted_by_their_number(tmp_path: Path, first: int)
     ],
 )
 def test_numbers_with_gaps_are_refused_unless_they_are_declared(
-    tmp_path: Path, numbers: tuple[int, ...], told: str
+    tmp_path: Path, numbers: tuple[int, ...], gap: str
 ) -> None:
     folder = str(numbered(tmp_path, *numbers))
-    with pytest.raises(UsageError, match=rf"gaps: {told}; .* by --classes"):
+    with pytest.raises(UsageError, match=rf"gaps: {gap}; .* by --classes"):
         open_dataset("image-folder", Request(data_dir=folder))
     dataset = open_dataset("image-folder", Request(data_dir=folder, classes=20))
     assert (dataset.classes, dataset.labels.present) == (20, len(numbers))
@@ -136,7 +136,7 @@ def test_live_pixels_depend_on_seed_and_image_alone(validation: Path) -> None:
     assert not torch.equal(torch.cat([b.frames for b in other]), whole)
 
 
-def test_the_package_corrupts_when_it_is_asked_for(validation: Path) -> None:
+def test_the_package_corrupts_on_request(validation: Path) -> None:
     how = {"data_dir": str(validation), "stored_jpeg": False, "limit": 2}
     contrast = Distortion("corruption", "contrast", 2)
     ours = read("imagenet-c-live", contrast, **how)[0].frames
@@ -178,7 +178,7 @@ def test_other_corruptions_in_the_same_layout(tmp_path: Path) -> None:
     assert list(dataset.missing) == cells[1:]
 
 
-def test_holdout_corruptions_are_measured_where_they_are(tmp_path: Path) -> None:
+def test_holdout_corruptions_are_measured_where_their_files_exist(tmp_path: Path) -> None:
     folder = tmp_path / "extra" / "saturate" / "2" / wnids()[5]
     folder.mkdir(parents=True)
     picture(0, 224, 224).save(folder / "a.png")
@@ -214,7 +214,9 @@ def test_a_small_picture_is_refused_before_any_work(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_another_geometry(validation: Path, geometry: Geometry, transforms: list[object]) -> None:
+def test_another_geometry_resizes_and_crops_like_torchvision(
+    validation: Path, geometry: Geometry, transforms: list[object]
+) -> None:
     request = Request(data_dir=str(validation), geometry=geometry)
     dataset = open_dataset("imagenet-c-live", request)
     assert (dataset.size, dataset.geometry) == (geometry.size, str(geometry))
@@ -254,19 +256,19 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     Image.fromarray(np.zeros((300, 300), np.uint16)).save(tmp_path / "deep.png")
     picture(0, 300, 100).save(tmp_path / "small.png")
-    for name, told in (
+    for name, message in (
         ("cut.jpg", r"cut\.jpg cannot be read \(image file is truncated"),
         ("text.jpg", r"text\.jpg cannot be read \(cannot identify"),
         ("gone.jpg", r"gone\.jpg cannot be read \(.*No such file"),
         ("deep.png", r"deep\.png has more than 8 bits a channel; convert it"),
         ("small.png", r"small\.png is 300×100 px, smaller than 224×224"),
     ):
-        with pytest.raises(DatasetError, match=told):
+        with pytest.raises(DatasetError, match=message):
             decode(tmp_path / name, STORED.square)
 
 
 @pytest.mark.parametrize("name", ["image-folder", "imagenet-c-live", "imagenet-c"])
-def test_folders_that_are_not_what_they_should_be(
+def test_invalid_class_folders_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     for variable in ("IMAGENET_DIR", "IMAGENET_C_DIR"):
@@ -279,7 +281,7 @@ def test_folders_that_are_not_what_they_should_be(
         open_dataset(name, Request(data_dir=str(tmp_path)))
 
 
-def test_a_folder_that_is_no_wnid_among_wnids(validation: Path) -> None:
+def test_a_folder_without_a_wnid_among_wnids_is_refused(validation: Path) -> None:
     (validation / "n99999999").mkdir()
     with pytest.raises(UsageError, match=r"n99999999 is not one of the 1000 known classes.*; move"):
         open_dataset("image-folder", Request(data_dir=str(validation)))

@@ -82,7 +82,7 @@ def test_the_released_layout_is_found_by_listing(released: Path) -> None:
     assert (found.float() - expected.float()).abs().mean() < 3
 
 
-def test_perturbations_that_are_not_there_are_missing(released: Path) -> None:
+def test_absent_perturbations_are_missing(released: Path) -> None:
     (released / "tilt").rename(released / "shear")
     dataset = open_dataset("imagenet-p", Request(data_dir=str(released)))
     assert list(dataset.missing) == [TILT]
@@ -95,7 +95,7 @@ def linear() -> Classifier:
     return Classifier(module, name="a", input_size=224, classes=1000, preprocessing=PLAIN)
 
 
-def test_what_is_there_is_evaluated(released: Path, tmp_path: Path) -> None:
+def test_existing_perturbations_are_evaluated(released: Path, tmp_path: Path) -> None:
     (released / "tilt").rename(tmp_path / "tilt")
     names = ["snow", "translate"]
     suite = Suite([linear()], ["imagenet-p"], data_dir=str(released), perturbations=names)
@@ -132,7 +132,7 @@ def spoiled(kind: str, video: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("cut", r"2\.mp4 (cannot be read|has \d frames)"),
         ("text", r"2\.mp4 cannot be read \(.*Invalid data"),
@@ -144,12 +144,12 @@ def spoiled(kind: str, video: Path) -> None:
         ("5", r"2\.mp4 has more than 4 frames, not 4; fetch it again"),
     ],
 )
-def test_a_bad_video_is_named_and_empties_what_depends_on_it(
-    released: Path, tmp_path: Path, kind: str, told: str
+def test_an_unreadable_video_is_named_and_empties_its_aggregates(
+    released: Path, tmp_path: Path, kind: str, message: str
 ) -> None:
     spoiled(kind, released / "tilt" / wnids()[1] / "2.mp4")
     dataset = open_dataset("imagenet-p", Request(data_dir=str(released)))
-    with pytest.raises(DatasetError, match=told):
+    with pytest.raises(DatasetError, match=message):
         list(dataset.read(TILT, Shard(0, 4), 9, CPU))
     if kind in ("3", "text"):
         suite = Suite([linear()], ["imagenet-p"], data_dir=str(released))
@@ -197,7 +197,7 @@ def make(source: Path, to: Path, *arguments: str) -> Result:
     return CliRunner().invoke(make_imagenet_p, how, catch_exceptions=False)
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_written_videos_can_be_read(tmp_path: Path) -> None:
     source, to = photographs(tmp_path / "val"), tmp_path / "p"
     names = ("--perturbation", "brightness", "--perturbation", "translate")
     assert "6 sequences written" in make(source, to, *names).output
@@ -237,7 +237,7 @@ AS_THE_SCRIPT = {
 
 def test_videos_are_encoded_as_the_script_does(tmp_path: Path) -> None:
     cells = {cell.name: cell for cell in perturbations_at(224)}
-    assert {name: encoder_options(of) for name, of in cells.items()} == (AS_THE_SCRIPT)
+    assert {name: encoder_options(cell) for name, cell in cells.items()} == AS_THE_SCRIPT
     source = photographs(tmp_path / "val")
     make(source, tmp_path / "p", "--perturbation", "brightness")
     video = tmp_path / "p" / "brightness" / wnids()[0] / "0.mp4"
@@ -262,7 +262,7 @@ def test_both_kinds_of_chroma_are_read(tmp_path: Path) -> None:
 
 
 def test_faint_noise_survives_a_video(tmp_path: Path) -> None:
-    """Its colour is mostly gone where chroma has half the resolution."""
+    """Colour noise is mostly lost if the chroma has half the resolution."""
     clean = torch.full((3, 224, 224), 128.0)
     noise = torch.randn(5, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 8
     frames = (clean + noise).clamp(0, 255).byte()

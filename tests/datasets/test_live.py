@@ -20,7 +20,7 @@ CELLS = [CLEAN, *corruptions_at(32)[:3]]
 
 
 class Decoder:
-    """Counts how often each image is read."""
+    """A decoder that counts how often each image is read."""
 
     def __init__(self) -> None:
         self.reads: Counter[int] = Counter()
@@ -64,7 +64,7 @@ def test_a_large_shard_is_decoded_once_for_all_of_its_cells() -> None:
     assert set(decoder.reads.values()) == {1}
 
 
-def test_no_more_is_kept_than_there_is_room_for() -> None:
+def test_the_cache_stays_within_its_limit() -> None:
     decoder = Decoder()
     counted = dataset(decoder, 100, keep=60 * 3 * 32 * 32)
     for _ in range(3):
@@ -91,10 +91,10 @@ def test_all_bad_pictures_of_a_shard_are_named_at_once(spoiled: Path, batch_size
     opened = open_dataset("image-folder", Request(data_dir=str(spoiled)))
     with pytest.raises(
         DatasetError, match=r"3 files cannot be used: .*robustbench-aa verify"
-    ) as of:
+    ) as raised:
         list(opened.read(CLEAN, Shard(0, 12), batch_size, CPU))
-    assert all(f"{place:02}.png cannot be read" in str(of.value) for place in (1, 5, 10))
-    assert len(of.value.faults) == 3
+    assert all(f"{place:02}.png cannot be read" in str(raised.value) for place in (1, 5, 10))
+    assert len(raised.value.faults) == 3
 
 
 def test_whole_photographs_and_their_squares_are_kept_apart(spoiled: Path) -> None:
@@ -103,7 +103,7 @@ def test_whole_photographs_and_their_squares_are_kept_apart(spoiled: Path) -> No
     request = Request(data_dir=str(spoiled))
     squares = open_dataset("image-folder", request)
     whole = open_dataset("imagenet-p-live", request)
-    tilt = next(of for of in whole.distortions if of.name == "tilt")
+    tilt = next(cell for cell in whole.distortions if cell.name == "tilt")
     for _ in range(2):
         (batch,) = squares.read(CLEAN, Shard(0, 2), 2, CPU)
         assert batch.frames.shape == (2, 1, 3, 224, 224)

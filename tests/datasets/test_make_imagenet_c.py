@@ -34,7 +34,7 @@ def make(source: Path, to: Path, *arguments: str) -> Result:
     return CliRunner().invoke(make_imagenet_c, how, catch_exceptions=False)
 
 
-def test_what_is_written_is_what_is_read_live(source: Path, tmp_path: Path) -> None:
+def test_written_pictures_equal_live_pictures(source: Path, tmp_path: Path) -> None:
     to = tmp_path / "c"
     for corruption in ("fog", "gaussian_noise"):
         make(source, to, "--corruption", corruption, "--severity", "3", "--severity", "5")
@@ -53,7 +53,7 @@ def test_what_is_written_is_what_is_read_live(source: Path, tmp_path: Path) -> N
             assert one.label.tolist() == other.label.tolist() == [0, 0, 1]
 
 
-def test_what_is_missing_is_written_again(source: Path, tmp_path: Path) -> None:
+def test_missing_pictures_are_written_again(source: Path, tmp_path: Path) -> None:
     to = tmp_path / "c"
     assert "15 pictures written" in make(source, to, "--corruption", "contrast").output
     before = {file: file.stat().st_mtime_ns for file in to.glob("contrast/*/*/*")}

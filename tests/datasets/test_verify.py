@@ -40,7 +40,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_what_is_whole_is_told_to_be(whole: Path) -> None:
+def test_a_complete_data_set_is_reported_as_complete(whole: Path) -> None:
     table, problems = verify_dataset("imagenet-c", whole)
     assert problems == []
     assert table["cell"].tolist() == [str(cell) for cell in COUNTED]
@@ -95,7 +95,7 @@ def not_there(cell: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "expected"),
     [
         (without_a_file, [f"lacks 1 file ({CLASSES[1]}/b.JPEG) that other cells have"]),
         (with_another_file, [f"has 1 file ({CLASSES[1]}/c.JPEG) that other cells have not"]),
@@ -108,8 +108,8 @@ def not_there(cell: Path) -> None:
         (not_there, ["is not there"]),
     ],
 )
-def test_what_is_wrong_is_named(
-    whole: Path, tmp_path: Path, spoil: Callable[[Path], None], told: list[str]
+def test_every_problem_is_named(
+    whole: Path, tmp_path: Path, spoil: Callable[[Path], None], expected: list[str]
 ) -> None:
     for file in whole.glob("fog/*/*/*"):
         copy = tmp_path / file.relative_to(whole)
@@ -121,11 +121,11 @@ def test_what_is_wrong_is_named(
     cell = tmp_path / "fog" / "3"
     spoil(cell)
     table, problems = verify_dataset("imagenet-c", tmp_path)
-    assert len(problems) == len(told)
-    for problem, beginning in zip(problems, told, strict=True):
+    assert len(problems) == len(expected)
+    for problem, beginning in zip(problems, expected, strict=True):
         assert problem.startswith(f"{cell}: {beginning}")
-    assert table.set_index("cell")["problems"].loc["fog/3"] == len(told)
-    assert table["problems"].sum() == len(told)
+    assert table.set_index("cell")["problems"].loc["fog/3"] == len(expected)
+    assert table["problems"].sum() == len(expected)
 
 
 def test_clean_photographs(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_sequences(tmp_path: Path) -> None:
     assert sum("cannot be read" in problem for problem in problems) == 2
 
 
-def test_what_cannot_be_verified(tmp_path: Path) -> None:
+def test_data_sets_without_verification_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="unknown data set of files 'digits-c'"):
         verify_dataset("digits-c", tmp_path)
     with pytest.raises(UsageError, match=r"no folder .*nowhere"):

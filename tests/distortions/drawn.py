@@ -11,7 +11,7 @@ from scipy import stats
 
 
 class Recorder:
-    """Stands in for `numpy.random` and keeps what it drew, as standard draws."""
+    """A stand-in for `numpy.random` that records its draws as standard draws."""
 
     def __init__(self, seed: int) -> None:
         self.generator = np.random.default_rng(seed)
@@ -55,7 +55,7 @@ def poisson_distribution(mean: float) -> np.ndarray:
 
 
 class Replay:
-    """Gives the draws of several recorders, one an image, to a batched function."""
+    """The draws of several recorders, one per image, for a batched function."""
 
     def __init__(self, recorders: list[Recorder]) -> None:
         self.streams = {

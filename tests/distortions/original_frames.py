@@ -1,4 +1,4 @@
-"""The scripts that made ImageNet-P and CIFAR-10-P, restated: the yardstick of our perturbations.
+"""The scripts that made ImageNet-P and CIFAR-10-P, restated as the reference for ours.
 
 The scripts are in the folder ImageNet-P/create_p of the repository hendrycks/robustness:
 make_cifar_p.py (32 px) and make_imagenet_p.py (224 px). All constants are written down from them;
@@ -35,7 +35,7 @@ def eight_bits(x: np.ndarray) -> np.ndarray:
     return np.uint8(255 * np.clip(x, 0, 1))
 
 
-# what acts on the middle: functions of (image [size, size, 3] uint8, stand-in for `numpy.random`)
+# on the centre crop: functions of (image [size, size, 3] uint8, stand-in for `numpy.random`)
 
 
 def gaussian_noise(image: np.ndarray, random: Any, deviation: float) -> Frames:
@@ -104,7 +104,7 @@ def spatter(
         liquid = np.apply_along_axis(np.convolve, 0, liquid, np.array(flow), mode="same")
 
 
-# what acts on the whole photograph: functions of (picture, size of the frames)
+# on the whole photograph: functions of (picture, size of the frames)
 
 
 def affine(

@@ -1,4 +1,4 @@
-"""The scripts that made ImageNet-C and CIFAR-10-C, restated: the yardstick of our corruptions.
+"""The scripts that made ImageNet-C and CIFAR-10-C, restated as the reference for ours.
 
 The scripts are in the folder ImageNet-C/create_c of the repository hendrycks/robustness:
 make_cifar_c.py (32 px), make_tinyimagenet_c.py (64 px), make_imagenet_c.py (224 px) and
@@ -243,7 +243,7 @@ def shot_noise(image: np.ndarray, random: Any, photons: float) -> np.ndarray:
 
 
 def impulse_noise(image: np.ndarray, random: Any, amount: float) -> np.ndarray:
-    """As scikit-image's `random_noise(…, mode="s&p")`, which gives as much salt as pepper."""
+    """Return what scikit-image's `random_noise(…, mode="s&p")` gives: as much salt as pepper."""
     x = image / 255.0
     hit = random.random(x.shape) <= amount
     salt = random.random(x.shape) <= 0.5
@@ -267,7 +267,7 @@ def glass_blur(
     x = np.uint8(gaussian(image / 255.0, sigma=deviation, channel_axis=-1) * 255)
     size = len(x)
     visits = range(size - reach, reach, -1)
-    # one call draws what the scripts draw pair by pair, in the same order
+    # one call draws the pairs that the scripts draw one by one, in the same order
     offsets = random.randint(-reach, reach, size=(passes, len(visits), len(visits), 2)).tolist()
     pixels = list(map(tuple, x.reshape(-1, 3).tolist()))
     for rows in offsets:

@@ -1,4 +1,4 @@
-"""What distorting images promises to whoever calls it, and how distortions are identified."""
+"""The public functions that distort images, and the identity of distortions."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_noise_in_a_name_does_not_decide_how_frames_are_compared(
 ) -> None:
     denoise = Perturbation(3, whole=lambda image, size: image[None].expand(3, -1, -1, -1))
     monkeypatch.setitem(TABLES[32], "denoise", denoise)
-    compared = {of.name: of.compared_with for of in perturbations_at(32)}
+    compared = {cell.name: cell.compared_with for cell in perturbations_at(32)}
     assert compared["denoise"] == "previous"
-    assert {name for name, of in compared.items() if of == "first"} == {
+    assert {name for name, frame in compared.items() if frame == "first"} == {
         *("gaussian_noise", "gaussian_noise_2", "gaussian_noise_3"),
         *("shot_noise", "shot_noise_2", "shot_noise_3"),
         *("speckle_noise", "speckle_noise_2", "speckle_noise_3"),
@@ -98,7 +98,7 @@ def ran(folder: Path, level: float = 0.0, every: int = 2) -> subprocess.Complete
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_corruption_of_a_users_own_is_part_of_the_identity(tmp_path: Path) -> None:
+def test_a_users_corruption_is_part_of_the_identity(tmp_path: Path) -> None:
     first = ran(tmp_path)
     assert first.returncode == 0, first.stderr
     again = ran(tmp_path)

@@ -1,4 +1,4 @@
-"""Our corruptions beside the published scripts, both with the same random numbers.
+"""Our corruptions compared with the published scripts, both with the same random numbers.
 
 The scripts are restated in originals.py. The imagecorruptions package is a second yardstick where
 it does what the scripts do.
@@ -40,7 +40,7 @@ from tests.distortions.originals import (
 SIZES = (32, 64, 224, 299)
 OTHERWISE_IN_THE_PACKAGE = {"motion_blur", "snow", "frost", "elastic_transform", "pixelate"}
 DRAWN_OTHERWISE_IN_THE_PACKAGE = {"impulse_noise"}
-"""By scikit-image's own generator; compared by distribution."""
+"""A corruption that draws from scikit-image's own generator; distributions are compared."""
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ def assert_faithful(difference: np.ndarray) -> None:
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ORIGINALS)
-def test_corruptions_do_what_the_scripts_do(
+def test_corruptions_agree_with_the_scripts(
     pictures: dict[int, torch.Tensor], name: str, size: int, severity: int
 ) -> None:
     slow = name == "glass_blur" and size > 64
@@ -187,19 +187,19 @@ def test_the_package_gives_the_same_for_the_same_seed(photographs: torch.Tensor)
         assert (first != imagecorruptions_backend.corrupt_by_seed(picture, name, 2, 8)).any()
 
 
-def test_every_corruption_of_the_package_is_here() -> None:
+def test_every_corruption_of_the_package_exists() -> None:
     module, _ = imagecorruptions_backend._package()
     assert set(CORRUPTIONS) <= set(vars(module))
     assert len(CORRUPTIONS) == 19
 
 
-def test_nothing_else_sees_the_stand_ins() -> None:
+def test_the_stand_ins_are_visible_only_to_the_scripts() -> None:
     imagecorruptions_backend._package()
     assert not hasattr(np, "float_")
     assert "pkg_resources" not in sys.modules
 
 
-def test_a_missing_package_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagecorruptions_backend, "find_spec", lambda _name: None)
     imagecorruptions_backend._package.cache_clear()
     with pytest.raises(UsageError, match="pip install imagecorruptions"):

@@ -1,4 +1,4 @@
-"""A version of a distortion makes the same pixels for ever.
+"""A version of a distortion always makes the same pixels.
 
 At most one level off on at most 0.1% of the values: another processor or another version of torch
 may round a value to its neighbour.
@@ -45,12 +45,14 @@ def test_a_version_makes_the_same_pixels(name: str) -> None:
 
 def test_every_corruption_at_every_severity_has_golden_pixels() -> None:
     at_32 = [cell for _, cell, size in GOLDEN if size == 32]
-    assert {(of.name, of.severity) for of in at_32 if of.severity} == {
+    assert {(cell.name, cell.severity) for cell in at_32 if cell.severity} == {
         (name, severity) for name in CORRUPTIONS for severity in range(1, 6)
     }
-    assert {of.name for of in at_32 if of.severity is None} == set(TABLES[32])
+    assert {cell.name for cell in at_32 if cell.severity is None} == set(TABLES[32])
     for size in (64, 224, 299):
-        assert {cell.name for _, cell, of in GOLDEN if of == size} == set(CORRUPTIONS)
+        assert {cell.name for _, cell, golden_size in GOLDEN if golden_size == size} == set(
+            CORRUPTIONS
+        )
 
 
 def test_the_picture_has_what_distortions_act_on() -> None:

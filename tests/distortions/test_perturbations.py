@@ -1,4 +1,4 @@
-"""The perturbations beside the published scripts, which are restated in original_frames.py."""
+"""Our perturbations compared with the published scripts, restated in original_frames.py."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def assert_faithful(found: np.ndarray, expected: np.ndarray) -> None:
     [(32, SMALL), (32, SMALL_OTHER), (224, WHOLE), (224, TALL)],
     ids=["32px", "32px-other", "224px-wide", "224px-tall"],
 )
-def test_perturbations_do_what_the_scripts_do(name: str, size: int, picture: Image.Image) -> None:
+def test_perturbations_agree_with_the_scripts(name: str, size: int, picture: Image.Image) -> None:
     recorder = Recorder(0)
     expected = original_frames(name, picture, size, recorder)
     replay = Replay([recorder])
@@ -59,7 +59,7 @@ def test_perturbations_do_what_the_scripts_do(name: str, size: int, picture: Ima
 
 @pytest.mark.parametrize("size", TABLES)
 @pytest.mark.parametrize("kind", ["gaussian_noise", "shot_noise", "speckle_noise"])
-def test_noise_is_of_its_size_and_independent(kind: str, size: int) -> None:
+def test_noise_has_its_size_and_is_independent(kind: str, size: int) -> None:
     grey = Image.new("RGB", (size, size), (128, 128, 128))
     sigma = {
         "gaussian_noise": {224: (0.03, 0.05, 0.08), 32: (0.02, 0.04, 0.06)},
@@ -75,7 +75,7 @@ def test_noise_is_of_its_size_and_independent(kind: str, size: int) -> None:
             "shot_noise": (level / parameter) ** 0.5,
             "speckle_noise": level * parameter,
         }[kind]
-        noise = found[1:] / 255 - level + 0.5 / 255  # what truncation takes on average
+        noise = found[1:] / 255 - level + 0.5 / 255  # the mean loss by truncation
         assert noise.std() == pytest.approx(deviation, rel=0.02)
         assert abs(noise.mean()) < 0.02 * deviation + 0.001
         assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.07
@@ -84,7 +84,7 @@ def test_noise_is_of_its_size_and_independent(kind: str, size: int) -> None:
 def test_snow_falls_as_one_layer_that_turns() -> None:
     black = Image.new("RGB", (SIZE, SIZE))
     found = ours("snow", black)
-    pale = int(0.15 * 0.5 * 255)  # what whitening leaves of black
+    pale = int(0.15 * 0.5 * 255)  # black after whitening
     assert found.min() == pale
     assert 0.01 < (found > pale + 50).mean() < 0.3
     assert len({frame.tobytes() for frame in found}) == 31
@@ -130,7 +130,7 @@ def test_the_tables_are_complete() -> None:
     assert set(lengths.values()) == {31}
 
 
-def test_what_was_not_published_is_refused() -> None:
+def test_an_unpublished_size_is_refused() -> None:
     draws = Draws(0, Distortion("perturbation", "x"), [0])
     with pytest.raises(UsageError, match="no perturbations were published for 64-px images"):
         perturb([tensor(WHOLE)], "tilt", 64, draws)

@@ -75,7 +75,7 @@ def split_mix_64(key: int, position: int) -> int:
 
 
 def test_the_numbers_stay_what_they_are() -> None:
-    """A published seed must mean the same pixels in every later version."""
+    """A published seed must give the same pixels in every later version."""
     text = b"0|gaussian_noise/3|7"
     key = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
     bits = [split_mix_64(key, position) for position in (1, 2)]

@@ -17,7 +17,7 @@ from robustbench_aa.types import Preprocessing
 from tests.conftest import make_classifier
 
 
-def test_a_models_identity_changes_with_whatever_moves_its_predictions() -> None:
+def test_a_models_identity_changes_with_everything_its_predictions_depend_on() -> None:
     other = Preprocessing(mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
     identities = [
         model_identity(make_classifier("a")),
@@ -40,7 +40,7 @@ def decoded(folder: Path) -> str:
     return decoded_sha256(open_dataset("image-folder", Request(data_dir=str(folder))))
 
 
-def test_decoded_pictures_are_told_by_their_pixels(tmp_path: Path) -> None:
+def test_decoded_pictures_are_identified_by_their_pixels(tmp_path: Path) -> None:
     one = decoded(photographs(tmp_path / "one", 1, 2, 3, 4))
     assert one == decoded(photographs(tmp_path / "same", 1, 2, 3, 4))
     # the first, the middle and the last of four
@@ -56,21 +56,21 @@ def test_a_picture_that_cannot_be_read_is_left_to_the_evaluation(tmp_path: Path)
     suite = Suite([model], ["image-folder"], data_dir=str(folder))
     (failure,) = prepare(suite, tmp_path / "run", "cpu").run().failures
     assert "1.png cannot be read" in failure.cause
-    told = Manifest.read(tmp_path / "run")
-    assert told is not None
-    assert told.decoded == {"image-folder": ""}
+    manifest = Manifest.read(tmp_path / "run")
+    assert manifest is not None
+    assert manifest.decoded == {"image-folder": ""}
 
 
-def test_run_json_tells_how_the_session_was_started_and_carried_out(tmp_path: Path) -> None:
+def test_run_json_records_the_command_and_the_environment(tmp_path: Path) -> None:
     suite = Suite([make_classifier("a")], ["digits"], limit=3)
     torch.backends.cudnn.allow_tf32 = True
     prepare(suite, tmp_path, "cpu", "robustbench-aa evaluate").run()
-    told = Manifest.read(tmp_path)
-    assert told is not None
-    assert told.command == "robustbench-aa evaluate"
-    assert told.environment["cudnn_tf32"] == "False"
-    assert told.decoded == {"digits": decoded_sha256(open_dataset("digits", Request(limit=3)))}
+    manifest = Manifest.read(tmp_path)
+    assert manifest is not None
+    assert manifest.command == "robustbench-aa evaluate"
+    assert manifest.environment["cudnn_tf32"] == "False"
+    assert manifest.decoded == {"digits": decoded_sha256(open_dataset("digits", Request(limit=3)))}
     prepare(suite, tmp_path, "cpu").run()
-    told = Manifest.read(tmp_path)
-    assert told is not None
-    assert told.command is None
+    manifest = Manifest.read(tmp_path)
+    assert manifest is not None
+    assert manifest.command is None

@@ -93,7 +93,7 @@ def test_channels_last_reaches_the_module() -> None:
     assert seen[1].is_contiguous()
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_impossible_options_are_refused() -> None:
     with pytest.raises(UsageError, match="batch size 0 is too small"):
         Inference(batch_size=0)
     with pytest.raises(UnknownName, match="unknown amp dtype 'bfloat'; did you mean bfloat16"):
@@ -132,10 +132,10 @@ def small(room: int, error: Exception) -> Classifier:
 def test_where_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(
     tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    suite = Suite([of := small(5, error)], ["digits-shift"], limit=3)
+    suite = Suite([classifier := small(5, error)], ["digits-shift"], limit=3)
     session = prepare(suite, tmp_path / "small", "cpu")
     assert not session.run(Inference(64)).failures
-    module = of.module
+    module = classifier.module
     assert isinstance(module, Small)
     assert len(caplog.messages) == 4  # 64 → 32 → 16 → 8 → 4
     assert caplog.messages[-1] == "small: out of memory with 8 frames; going on with 4"
@@ -143,7 +143,9 @@ def test_where_memory_runs_out_the_batch_is_halved_and_nothing_else_changes(
     whole = prepare(Suite([make_classifier("small")], ["digits-shift"], limit=3), tmp_path / "all")
     assert not whole.run().failures
     (cell,) = session.cells
-    found, expected = (of.store.read("small", cell, SCHEMA.names) for of in (session, whole))
+    found, expected = (
+        each_session.store.read("small", cell, SCHEMA.names) for each_session in (session, whole)
+    )
     assert found is not None
     assert expected is not None
     assert (found["top1"] == expected["top1"]).all()
@@ -180,7 +182,9 @@ def test_memory_that_runs_out_while_images_are_distorted(
     tmp_path: Path, room: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = prepare(Suite([make_classifier("a")], ["digits"], limit=50), tmp_path, "cpu")
-    predictors = {name: Predictor(of, Inference()) for name, of in session.classifiers.items()}
+    predictors = {
+        name: Predictor(classifier, Inference()) for name, classifier in session.classifiers.items()
+    }
     dataset: Any = Cramped(open_dataset("digits", Request(limit=50)), room)
     cramped = replace(session, datasets={"digits": dataset}, inference=Inference(16))
     failures = evaluate(cramped, predictors)
@@ -195,7 +199,7 @@ def test_memory_that_runs_out_while_images_are_distorted(
         assert rows is None
 
 
-def test_a_profile_tells_where_the_time_went(tmp_path: Path) -> None:
+def test_a_profile_has_the_time_of_each_stage(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         commands,
         [
@@ -210,11 +214,11 @@ def test_a_profile_tells_where_the_time_went(tmp_path: Path) -> None:
     assert 0 < seconds["distort"] < seconds["wall"]
     assert seconds["forward"] + seconds["waiting"] <= seconds["wall"]
     table = rb.Run(tmp_path).tables().provenance
-    told = table[table["subject"] == "profile"].set_index("property")["value"]
-    assert told["wall"] == f"{seconds['wall']:.1f} s"
+    profile = table[table["subject"] == "profile"].set_index("property")["value"]
+    assert profile["wall"] == f"{seconds['wall']:.1f} s"
 
 
-def test_the_switches_are_recorded_and_a_mixture_is_told_of(tmp_path: Path) -> None:
+def test_the_options_are_recorded_and_a_mixture_is_reported(tmp_path: Path) -> None:
     command = [
         *("evaluate", "-d", "digits", "--limit", "20", "--output-dir", str(tmp_path)),
         *("--channels-last", "--workers", "1"),

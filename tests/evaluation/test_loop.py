@@ -84,7 +84,7 @@ def test_predictions_do_not_depend_on_the_shard_size(
     assert_same(carry_out(tmp_path, embedded, shard_size=shard_size), reference)
 
 
-def test_predictions_do_not_depend_on_the_company(
+def test_predictions_do_not_depend_on_other_models(
     tmp_path: Path, embedded: list[Classifier], reference: dict[str, pd.DataFrame]
 ) -> None:
     alone = carry_out(tmp_path, embedded[1:])
@@ -92,7 +92,7 @@ def test_predictions_do_not_depend_on_the_company(
     assert len(alone) == len(reference) / 2
 
 
-def test_predictions_do_not_depend_on_what_is_read_ahead(
+def test_predictions_do_not_depend_on_prefetching(
     tmp_path: Path,
     embedded: list[Classifier],
     reference: dict[str, pd.DataFrame],
@@ -102,7 +102,7 @@ def test_predictions_do_not_depend_on_what_is_read_ahead(
     assert_same(carry_out(tmp_path, embedded, 7), reference)
 
 
-def test_a_row_says_what_the_logits_say() -> None:
+def test_a_row_agrees_with_the_logits() -> None:
     classifier = make_classifier("a")
     frames = torch.randint(256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     batch = Batch(Distortion("shift", "x"), np.array([4, 8, 9]), np.array([1, 0, 7]), frames)
@@ -201,7 +201,7 @@ def test_a_failing_model_is_named_and_the_others_go_on(
     assert board.loc["good", "clean_error"] >= 0
 
 
-def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
+def test_existing_predictions_are_not_computed_again(tmp_path: Path) -> None:
     models = [make_classifier("a"), make_classifier("b", seed=1)]
     suite = Suite(models, ["digits-c"], limit=12, shard_size=5)
     session = prepare(suite, tmp_path, "cpu")
@@ -240,7 +240,7 @@ def test_shards_are_the_outer_loop_so_that_each_is_decoded_once(tmp_path: Path) 
     assert starts == sorted(starts)
 
 
-def test_a_data_set_that_gives_too_little_is_not_believed(tmp_path: Path) -> None:
+def test_a_data_set_with_too_few_frames_fails(tmp_path: Path) -> None:
     class Short:
         def read(self, *arguments: object) -> object:
             return iter(list(dataset.read(*arguments))[:-1])  # type: ignore[arg-type]
@@ -284,9 +284,9 @@ def test_whole_rankings_are_kept_when_asked_for(tmp_path: Path) -> None:
     total = 0.0
     earlier, later = (sequences[:, part].reshape(-1, 10) for part in (slice(-1), slice(1, None)))
     for before, after in zip(earlier, later, strict=True):
-        for place, of in enumerate(before):
-            now = int(np.flatnonzero(after == of)[0])
-            total += abs(1 / (place + 1) - 1 / (now + 1)) / (place + 1)
+        for rank, label in enumerate(before):
+            new_rank = int(np.flatnonzero(after == label)[0])
+            total += abs(1 / (rank + 1) - 1 / (new_rank + 1)) / (rank + 1)
     table = run.tables().perturbations.set_index("perturbation")
     assert table.loc["tilt", "zipf_distance"] == pytest.approx(total / 90)
     plain = dataclasses.replace(suite, keep_ranking=False)
@@ -309,7 +309,7 @@ EXCEPTIONS = [
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda error: error.__name__)
-def test_whatever_a_model_raises_is_told_and_the_others_go_on(
+def test_any_exception_of_a_model_is_reported_and_the_others_continue(
     tmp_path: Path, kind: type[Exception]
 ) -> None:
     def forward(_: torch.Tensor) -> torch.Tensor:
@@ -328,7 +328,7 @@ def test_whatever_a_model_raises_is_told_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("kind", [KeyError, StopIteration, OSError, RuntimeError, MemoryError])
-def test_whatever_a_data_set_raises_is_told_and_other_cells_go_on(
+def test_any_exception_of_a_data_set_is_reported_and_other_cells_continue(
     tmp_path: Path, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refusing(images: torch.Tensor, _draws: object, *_: float) -> torch.Tensor:
@@ -344,7 +344,9 @@ def test_whatever_a_data_set_raises_is_told_and_other_cells_go_on(
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_an_interruption_in_a_model_is_one(tmp_path: Path, kind: type[BaseException]) -> None:
+def test_an_interruption_in_a_model_interrupts_the_run(
+    tmp_path: Path, kind: type[BaseException]
+) -> None:
     def forward(_: torch.Tensor) -> torch.Tensor:
         raise kind
 
@@ -354,7 +356,7 @@ def test_an_interruption_in_a_model_is_one(tmp_path: Path, kind: type[BaseExcept
         prepare(Suite([broken], ["digits"], limit=3), tmp_path, "cpu").run()
 
 
-def test_a_thumbnail_that_fails_costs_nothing_but_itself(
+def test_a_failing_thumbnail_does_not_affect_the_predictions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: np.ndarray) -> bytes:

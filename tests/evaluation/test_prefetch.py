@@ -80,7 +80,7 @@ def test_a_call_that_fails_stops_the_next() -> None:
     assert done == []
 
 
-def test_the_last_call_that_fails_is_told_of() -> None:
+def test_a_failure_of_the_last_call_is_reported() -> None:
     def fail() -> None:
         raise OSError("no space left")
 

@@ -14,6 +14,7 @@ from robustbench_aa.datasets import DATASETS, Dataset
 from robustbench_aa.errors import RunError, SuiteError, UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
@@ -45,7 +46,7 @@ A = make_classifier("a")
         ({"models": ["digits:resnet@lpf3", "digits:resnet@lpf3-seed1"]}, r"seed1 is named twice"),
     ],
 )
-def test_a_request_that_cannot_be_met_is_told_in_a_line(
+def test_an_impossible_request_is_refused_in_one_line(
     tmp_path: Path, suite: dict[str, object], message: str
 ) -> None:
     given = {"models": [A], "datasets": ["digits-c"]} | suite
@@ -61,7 +62,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str) -> N
         prepare(Suite([A], ["digits"]), tmp_path / "run", device)
 
 
-def test_a_batch_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_batch_size_of_zero_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch size 0 is too small"):
         prepare(Suite([A], ["digits"]), tmp_path / "run").run(Inference(0))
     assert not (tmp_path / "run").exists()
@@ -89,17 +90,28 @@ def renamed(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, name="digits-c-again")  # type: ignore[type-var]
 
 
-def test_a_selection_measures_just_that(tmp_path: Path) -> None:
+def test_a_selection_measures_only_the_selected_cells(tmp_path: Path) -> None:
     suite = Suite([A], ["digits-c"], corruptions=["contrast", "pixelate"], severities=[1, 5])
     cells = [str(cell.distortion) for cell in prepare(suite, tmp_path).cells]
     assert cells == ["contrast/1", "contrast/5", "pixelate/1", "pixelate/5"]
 
 
-def test_a_partial_run_has_no_aggregate_and_says_so(tmp_path: Path) -> None:
+def test_a_run_of_a_part_has_no_published_metric(tmp_path: Path) -> None:
     suite = Suite([A], ["digits-c"], corruptions=["contrast"], limit=5)
     board = prepare(suite, tmp_path).run().leaderboard()
+    assert board["complete"].tolist() == [True]
+    assert board["rank"].tolist() == [1]
+    assert board["mean_error_subset"].notna().all()
+    assert not {"mean_error", "mean_error_low", "clean_error"} & set(board)
+
+
+def test_an_interrupted_part_has_no_aggregate_and_says_so(tmp_path: Path) -> None:
+    suite = Suite([A], ["digits-c"], corruptions=["contrast", "fog"], limit=5)
+    run = prepare(suite, tmp_path).run()
+    next((tmp_path / "predictions").rglob("fog/2/*.parquet")).unlink()
+    board = Run(run.directory).leaderboard()
     assert board["complete"].tolist() == [False]
-    assert board[["mean_error", "mean_error_low", "clean_error", "rank"]].isna().all(axis=None)
+    assert board[["mean_error_subset", "mean_error_subset_low", "rank"]].isna().all(axis=None)
 
 
 def test_evaluating_more_models_joins_them_to_the_run(tmp_path: Path) -> None:
@@ -174,7 +186,7 @@ def test_corruptions_need_a_size_with_severities(photographs_folder: str, tmp_pa
         prepare(Suite([sized("a", 16, 20)], ["imagenet-c-live"], **own), tmp_path / "run")
 
 
-def test_cells_that_are_not_there_are_named_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_missing_cells_are_named_before_a_model_is_loaded(tmp_path: Path) -> None:
     for severity in (1, 2):
         folder = tmp_path / "c" / "fog" / str(severity) / "n01440764"
         folder.mkdir(parents=True)
@@ -235,6 +247,6 @@ def test_tables_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     first = run.leaderboard()
     monkeypatch.setattr(Store, "read_shard", lambda *_: pytest.fail("read again"))
     assert run.leaderboard() is first
-    assert run.tables().leaderboard is first
+    assert run.tables() is run.tables()
     run.compare("a", "a")
     run.leaderboard("a")

@@ -42,7 +42,7 @@ RUN = {
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_is_a_hundred_percent_of_itself(name: str) -> None:
+def test_a_baseline_is_at_100_percent_of_itself(name: str) -> None:
     own = published_means(RUN)[name]
     assert set(own["corruption"].wrong) == {CLEAN, *CORRUPTED}
     found = aggregates(own, {name: own})
@@ -67,17 +67,17 @@ def test_resnet50_has_its_published_values() -> None:
     assert chosen["distortion"].tolist() == COUNTED
     loss = [sum(alexnet_errors()[c, s] - 0.435 for s in range(1, 6)) for c in COUNTED]
     error = [sum(alexnet_errors()[c, s] for s in range(1, 6)) for c in COUNTED]
-    for found_one, published_one, of, whole in zip(
+    for found_one, published_one, part, whole in zip(
         relative, chosen["value"], loss, error, strict=True
     ):
         # half a percent of CE, of the clean error a twentieth, and of itself half
-        rounding = 0.5 * whole / of + 100 * 5 * 0.0005 / of
+        rounding = 0.5 * whole / part + 100 * 5 * 0.0005 / part
         assert abs(found_one - published_one) < rounding + 0.5
         assert rounding / found_one < 0.041
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_published_parts_are_given_back(name: str) -> None:
+def test_published_parts_are_reproduced(name: str) -> None:
     baselines = published_means(RUN)
     found = normalised_by_distortion(baselines[name], baselines["alexnet"])
     table = published_table("normalised")

@@ -57,7 +57,7 @@ def test_wilsons_interval_in_published_examples(
 @pytest.mark.parametrize("images", [20, 50, 100, 200])
 @pytest.mark.parametrize("p", [0.02, 0.1, 0.5, 0.98])
 def test_an_error_is_in_its_interval_as_often_as_promised(images: int, p: float) -> None:
-    """Exactly: every number of wrong images counts as often as it happens."""
+    """The coverage is exact: every number of wrong images is weighted by its probability."""
     covered = 0.0
     for count in range(images + 1):
         low, high = mean_interval(proportion(count, images))
@@ -79,7 +79,7 @@ FRAMES = np.arange(1, 31)
     ],
 )
 def test_rare_flips_of_any_size_are_in_their_interval(weights: np.ndarray) -> None:
-    """A tenth of 50 sequences flip, in as many frames as the weights say."""
+    """A tenth of 50 sequences flip, in numbers of frames drawn by the weights."""
     random = np.random.default_rng(0)
     sizes = random.choice(FRAMES / 30, size=(2000, 50), p=weights / weights.sum())
     truth = 0.1 * np.average(FRAMES / 30, weights=weights)
@@ -134,10 +134,10 @@ def test_a_missing_cell_has_no_interval() -> None:
     assert np.isnan(mean_interval(np.array([0.0, np.nan]))).all()
 
 
-def test_nothing_has_no_interval() -> None:
-    for of in (resampled_means, mean_interval):
+def test_no_images_have_no_interval() -> None:
+    for compute in (resampled_means, mean_interval):
         with pytest.raises(ValueError, match="no images"):
-            of(np.empty(0))
+            compute(np.empty(0))
 
 
 # ratios
@@ -228,7 +228,7 @@ def test_models_that_never_differ_may_differ_by_what_wilsons_bound_allows() -> N
     assert difference(np.zeros(100), largest=0.5).high == pytest.approx(found.high / 2)
 
 
-def test_p_values_are_told_by_four_decimals() -> None:
+def test_p_values_have_four_decimals() -> None:
     random = np.random.default_rng(0)
     for _ in range(20):
         p = difference(random.normal(0.2, 1, 50)).p

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from robustbench_aa.metrics.calibration import expected_calibration_error as ece
 
 
-def test_by_hand() -> None:
+def test_the_calibration_error_of_an_example() -> None:
     confidence = np.array([0.95, 0.97, 0.5, 0.5, 1.0])
     correct = np.array([True, False, True, False, True])
     # bins (14/15, 1] and (7/15, 8/15]: |2 − 2.92| and |1 − 1.0|
@@ -21,7 +21,7 @@ def test_bins_are_closed_above() -> None:
     assert ece(np.array([0.0]), np.array([False])) == 0.0
 
 
-def test_no_predictions_have_none() -> None:
+def test_no_predictions_have_no_calibration_error() -> None:
     assert np.isnan(ece(np.array([]), np.array([], dtype=bool)))
 
 
@@ -34,7 +34,7 @@ def test_a_calibrated_model_tends_to_zero() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=50))
-def test_a_fraction_that_order_does_not_matter_to(rows: list[tuple[float, bool]]) -> None:
+def test_the_calibration_error_does_not_depend_on_the_order(rows: list[tuple[float, bool]]) -> None:
     confidence, correct = (np.array(column) for column in zip(*rows, strict=True))
     value = ece(confidence, correct)
     assert 0 <= value <= 1

@@ -50,7 +50,7 @@ def test_holms_correction_by_hand() -> None:
 
 
 def models(shift: float, images: int = 400, seed: int = 0) -> tuple[OutcomesByKind, OutcomesByKind]:
-    """Two models that are wrong on 30% and on 30% + shift of the same images, mostly."""
+    """Return two models that are wrong on 30% and on 30% + shift of the images, mostly the same."""
     random = np.random.default_rng(seed)
     a: dict[Distortion, np.ndarray] = {}
     b: dict[Distortion, np.ndarray] = {}
@@ -78,8 +78,8 @@ def test_a_difference_that_is_there_is_found() -> None:
     assert (table.loc["error"]["p_holm"] >= table.loc["error"]["p"]).all()
     fog = table.loc[("error", "fog")]
     ours, theirs = (
-        np.mean([of["corruption"].wrong[c] for c in CELLS if c.name == "fog"], axis=0)
-        for of in (a, b)
+        np.mean([model["corruption"].wrong[c] for c in CELLS if c.name == "fog"], axis=0)
+        for model in (a, b)
     )
     assert (fog["a_better"], fog["b_better"]) == ((ours < theirs).sum(), (ours > theirs).sum())
     assert fog["p_sign"] == sign_test(int(fog["a_better"]), int(fog["b_better"]))
@@ -93,7 +93,7 @@ def test_a_difference_that_is_there_is_found() -> None:
     assert summarise(compare(b, a), "other", "one").startswith("other fails more often than one")
 
 
-def test_a_model_cannot_be_told_from_itself() -> None:
+def test_a_model_does_not_differ_from_itself() -> None:
     a, _ = models(0.0)
     table = compare(a, a)
     assert (table["difference"] == 0).all()
@@ -106,7 +106,7 @@ def test_a_model_cannot_be_told_from_itself() -> None:
     assert ": 0.0 points" in words
 
 
-def test_differences_that_are_not_there_are_found_as_rarely_as_promised() -> None:
+def test_false_positives_are_as_rare_as_promised() -> None:
     found = outside = 0
     for seed in range(60):
         table = compare(*models(0.0, 200, seed)).set_index(["metric", "distortion"])
@@ -118,10 +118,10 @@ def test_differences_that_are_not_there_are_found_as_rarely_as_promised() -> Non
 
 
 def test_many_small_gains_do_not_outvote_a_few_large_losses() -> None:
-    """The sign test speaks for one model here, and the mean for the other."""
+    """The sign test favours one model here, and the mean the other."""
     ours, theirs = np.zeros(100), np.full(100, 0.1)
     ours[:30] = 1.0
-    a, b = ({"corruption": Outcomes(dict.fromkeys(CELLS, of))} for of in (ours, theirs))
+    a, b = ({"corruption": Outcomes(dict.fromkeys(CELLS, wrong))} for wrong in (ours, theirs))
     table = compare(a, b)
     of_fog = table[table["distortion"] == "fog"].iloc[0]
     assert (of_fog["a_better"], of_fog["b_better"]) == (70, 30)
@@ -148,7 +148,7 @@ OUTCOMES = (0.0, 1 / 3, 0.5, 1.0, 0.01, 0.99)
 
 @st.composite
 def outcomes(draw: st.DrawFn) -> tuple[OutcomesByKind, OutcomesByKind]:
-    """Two models on a few images, of any outcomes or with many small gains and few large losses."""
+    """Draw two models on a few images: any outcomes, or many small gains and few large losses."""
     images = draw(st.integers(2, 30))
 
     def values() -> np.ndarray:
@@ -164,10 +164,13 @@ def outcomes(draw: st.DrawFn) -> tuple[OutcomesByKind, OutcomesByKind]:
     if draw(st.booleans()):
         a, b = b, a
     other = draw(st.permutations(range(images)))
-    tables = [{cell: of[other] if cell.name == "snow" else of for cell in CELLS} for of in (a, b)]
+    tables = [
+        {cell: values[other] if cell.name == "snow" else values for cell in CELLS}
+        for values in (a, b)
+    ]
     return tuple(  # type: ignore[return-value]
-        {"corruption": Outcomes(wrong), "perturbation": Outcomes({}, {}, {TILT: of})}
-        for wrong, of in zip(tables, (a, b), strict=True)
+        {"corruption": Outcomes(wrong), "perturbation": Outcomes({}, {}, {TILT: values})}
+        for wrong, values in zip(tables, (a, b), strict=True)
     )
 
 
@@ -181,20 +184,20 @@ def test_no_sentence_contradicts_the_test_beside_it(
     assert not re.search(r"[+-]0\.0+\b", words)
     sentences = list(SENTENCE.finditer(words))
     counted = list(COUNTS.finditer(words))
-    assert " ".join(of.group() for of in (*sentences, *counted)) == words
+    assert " ".join(match.group() for match in (*sentences, *counted)) == words
     means = table[table["metric"].isin(["mean_error", "mean_flip_probability"])]
     for sentence, row in zip(sentences, means.to_dict("records"), strict=True):
         check_sentence(sentence, row)
     for count, metric in zip(counted, ("error", "flip_probability"), strict=True):
-        of = table[table["metric"] == metric]
-        apart = of[of["p_holm"] < LEVEL]
-        better, worse = (apart["difference"] < 0).sum(), (apart["difference"] > 0).sum()
-        expected = [len(of), better, worse, len(of) - better - worse]
+        rows = table[table["metric"] == metric]
+        significant = rows[rows["p_holm"] < LEVEL]
+        better, worse = (significant["difference"] < 0).sum(), (significant["difference"] > 0).sum()
+        expected = [len(rows), better, worse, len(rows) - better - worse]
         assert [int(count[place]) for place in (1, 3, 4, 5)] == expected
 
 
 def check_sentence(sentence: re.Match[str], row: dict[str, object]) -> None:
-    """What it claims is what its own numbers say, and what the table says."""
+    """Check that the claim of a sentence agrees with its own numbers and with the table."""
     difference, low, high, p = (float(number) for number in sentence.groups()[-4:])
     assert p == row["p"]
     exact = (row["difference"], row["low"], row["high"])
@@ -207,8 +210,8 @@ def check_sentence(sentence: re.Match[str], row: dict[str, object]) -> None:
     else:
         assert p < LEVEL
         more = sentence["how"] == "more"
-        assert [of > 0 for of in (difference, low, high, *exact)] == [more] * 6  # type: ignore[operator]
-        assert [of < 0 for of in (difference, low, high, *exact)] == [not more] * 6  # type: ignore[operator]
+        assert [number > 0 for number in (difference, low, high, *exact)] == [more] * 6  # type: ignore[operator]
+        assert [number < 0 for number in (difference, low, high, *exact)] == [not more] * 6  # type: ignore[operator]
 
 
 @settings(deadline=None, max_examples=40)

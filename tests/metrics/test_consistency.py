@@ -25,7 +25,7 @@ def test_worked_example_by_hand() -> None:
 
 
 @given(predictions)
-def test_it_is_the_share_of_agreeing_pairs(top1: np.ndarray) -> None:
+def test_consistency_is_the_share_of_agreeing_pairs(top1: np.ndarray) -> None:
     shifts = range(top1.shape[1])
     expected = [np.mean([row[i] == row[j] for i, j in product(shifts, shifts)]) for row in top1]
     np.testing.assert_allclose(circular_consistency(top1), expected)
@@ -40,7 +40,7 @@ def test_the_order_of_the_shifts_does_not_matter(top1: np.ndarray, random: objec
     )
 
 
-def test_nothing_has_no_consistency() -> None:
+def test_no_predictions_have_no_consistency() -> None:
     with pytest.raises(ValueError, match="no predictions"):
         circular_consistency(np.empty((0, 81), dtype=int))
 
@@ -53,7 +53,7 @@ def test_crops_are_compared_pair_by_pair() -> None:
             crop_consistency(odd)
 
 
-def test_among_correct_leaves_out_what_is_always_wrong() -> None:
+def test_consistency_among_correct_excludes_images_that_are_always_wrong() -> None:
     agreement, wrong = np.array([1.0, 0.5, 0.8]), np.array([1.0, 0.5, 0.0])
     assert consistency_among_correct(agreement, wrong) == pytest.approx(0.65)
     assert np.isnan(consistency_among_correct(agreement[:1], wrong[:1]))

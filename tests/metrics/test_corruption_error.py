@@ -42,7 +42,7 @@ def test_a_model_is_at_100_percent_of_itself(table: np.ndarray) -> None:
 def test_the_order_of_corruptions_and_severities_does_not_matter(
     ours: np.ndarray, base: np.ndarray, rows: list[int], columns: list[int]
 ) -> None:
-    shuffled, base_shuffled = (of[rows][:, columns] for of in (ours, base))
+    shuffled, base_shuffled = (errors[rows][:, columns] for errors in (ours, base))
     assert mean_error(shuffled) == pytest.approx(mean_error(ours))
     assert mean_corruption_error(corruption_error(shuffled, base_shuffled)) == pytest.approx(
         mean_corruption_error(corruption_error(ours, base))
@@ -73,14 +73,14 @@ def test_a_missing_cell_empties_the_mean_rather_than_shrinking_it() -> None:
     assert np.isnan(mean_corruption_error(ce))
 
 
-def test_a_share_of_nothing_is_not_a_number() -> None:
+def test_a_share_of_zero_is_not_a_number() -> None:
     assert np.isnan(corruption_error(OURS, BASE * 0)[0])
     # a baseline that gains by a corruption gives no scale for a loss either
     assert np.isnan(relative_corruption_error(OURS, ONE, BASE, np.array(0.5))[1])
 
 
 @pytest.mark.parametrize("images", [10, 797, 50_000])
-def test_a_loss_of_nothing_is_not_what_rounding_leaves_of_it(images: int) -> None:
+def test_a_loss_of_zero_is_not_a_rounding_error(images: int) -> None:
     wrong = np.random.default_rng(0).integers(0, images // 4, (1000, 5))
     clean = np.round(wrong.mean(axis=1))
     wrong[:, 0] += (5 * clean - wrong.sum(axis=1)).astype(int)
@@ -100,6 +100,6 @@ def test_errors_of_other_corruptions_are_refused() -> None:
 
 
 @pytest.mark.parametrize("function", [mean_error, lambda e: corruption_error(e, e)])
-def test_nothing_has_no_mean(function: object) -> None:
+def test_no_errors_have_no_mean(function: object) -> None:
     with pytest.raises(ValueError, match="no errors to average"):
         function(np.empty((0, 0)))  # type: ignore[operator]

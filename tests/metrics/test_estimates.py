@@ -39,21 +39,21 @@ def sample(error: float, images: int = 60, seed: int = 0, flipping: float = 0.2)
 
 
 def test_intervals_of_means_over_images() -> None:
-    of = sample(0.3)
-    found = aggregate_intervals(of)
-    wrong = of.outcomes["corruption"].wrong
+    sampled = sample(0.3)
+    found = aggregate_intervals(sampled)
+    wrong = sampled.outcomes["corruption"].wrong
     expected = {
         "clean_error": wrong[CLEAN],
         "mean_error": np.mean([wrong[cell] for cell in CELLS], axis=0),
-        "mean_flip_probability": of.outcomes["perturbation"].flips[TILT],
-        "consistency_crops": of.outcomes["shift"].agreement[CROPS],
+        "mean_flip_probability": sampled.outcomes["perturbation"].flips[TILT],
+        "consistency_crops": sampled.outcomes["shift"].consistency[CROPS],
     }
     assert list(found) == list(expected)
     for metric, values in expected.items():
         assert found[metric] == pytest.approx(mean_interval(values))
 
 
-def test_a_figure_that_is_no_mean_over_images_has_a_bootstrap_interval(
+def test_a_metric_that_is_not_a_mean_over_images_has_a_bootstrap_interval(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def worst(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggregates:
@@ -61,33 +61,33 @@ def test_a_figure_that_is_no_mean_over_images_has_a_bootstrap_interval(
         return {"worst_error": np.max(cells, axis=0)}
 
     monkeypatch.setattr(estimates, "aggregates", worst)
-    of = sample(0.3)
-    value = float(worst(of.means, {})["worst_error"])
-    low, high = aggregate_intervals(of)["worst_error"]
-    spread = np.std(worst(of.resampled, {})["worst_error"])
+    sampled = sample(0.3)
+    value = float(worst(sampled.means, {})["worst_error"])
+    low, high = aggregate_intervals(sampled)["worst_error"]
+    spread = np.std(worst(sampled.resampled, {})["worst_error"])
     assert low < value < high
     assert 2 * spread < high - low < 6 * spread
 
 
 def test_a_missing_cell_has_no_interval() -> None:
-    of = sample(0.3)
-    wrong = dict(of.outcomes["corruption"].wrong) | {CELLS[4]: np.full(60, np.nan)}
-    lacking = Sample({**of.outcomes, "corruption": Outcomes(wrong)})
+    sampled = sample(0.3)
+    wrong = dict(sampled.outcomes["corruption"].wrong) | {CELLS[4]: np.full(60, np.nan)}
+    lacking = Sample({**sampled.outcomes, "corruption": Outcomes(wrong)})
     assert np.isnan(aggregate_intervals(lacking)["mean_error"]).all()
     assert not np.isnan(aggregate_intervals(lacking)["clean_error"]).any()
-    for pair in ((lacking, of), (of, lacking)):
+    for pair in ((lacking, sampled), (sampled, lacking)):
         found = normalised_intervals(*pair, normalised_by_distortion)
         lost = CELLS[4].name
-        missing = {of for (_, of), bounds in found.items() if np.isnan(bounds).all()}
+        missing = {cell for (_, cell), bounds in found.items() if np.isnan(bounds).all()}
         assert lost in missing
-        assert {of for (metric, of) in found if metric in ("ce", "fr")} - missing
+        assert {cell for (metric, cell) in found if metric in ("ce", "fr")} - missing
         assert np.isnan(normalised_intervals(*pair, normalised_aggregates)["mce"]).all()
 
 
 def test_a_model_relative_to_itself_has_no_interval() -> None:
-    of = sample(0.3)
+    sampled = sample(0.3)
     for compute in (normalised_by_distortion, normalised_aggregates):
-        found = normalised_intervals(of, of, compute)
+        found = normalised_intervals(sampled, sampled, compute)
         assert found
         assert np.isnan([*found.values()]).all()
 
@@ -113,7 +113,7 @@ def test_relative_to_constants_it_is_the_interval_of_a_mean() -> None:
 
 
 @pytest.mark.parametrize("flipping", [0.0, 0.02])
-def test_no_interval_has_no_width(flipping: float) -> None:
+def test_every_interval_has_a_width(flipping: float) -> None:
     ours, theirs = sample(0.0, flipping=flipping), sample(0.5, seed=1)
     intervals = [
         *aggregate_intervals(ours).values(),
@@ -128,8 +128,8 @@ def test_no_interval_has_no_width(flipping: float) -> None:
 def test_the_clean_error_may_be_of_other_images() -> None:
     ours, theirs = sample(0.3), sample(0.5, seed=1)
     apart = []
-    for of in (ours, theirs):
-        wrong = dict(of.outcomes["corruption"].wrong)
+    for outcomes in (ours, theirs):
+        wrong = dict(outcomes.outcomes["corruption"].wrong)
         clean = Outcomes({CLEAN: np.r_[wrong.pop(CLEAN), np.zeros(7)]})
         apart.append(Sample({"clean": clean, "corruption": Outcomes(wrong)}))
     found = normalised_intervals(*apart, normalised_aggregates)

@@ -1,4 +1,4 @@
-"""The published test vectors, and a plain transcription of the formulas on random predictions."""
+"""Flip rates on published test vectors, and beside the formulas on random predictions."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_sequences_that_are_too_short_are_refused() -> None:
             flip_probability(np.zeros((1, frames), int), noise=False)
 
 
-def test_alexnet_is_a_hundred_percent_of_itself() -> None:
+def test_alexnet_is_at_100_percent_of_itself() -> None:
     constants = alexnet_flips()
     assert len(constants) == 14
     for metric in ("flip_probability", "top5_distance"):

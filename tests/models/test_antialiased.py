@@ -24,7 +24,7 @@ def test_every_published_checkpoint_can_be_named() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", "-with-first"])
-def test_a_file_tells_filter_size_form_and_classes(tmp_path: Path, suffix: str) -> None:
+def test_a_file_contains_filter_size_variant_and_classes(tmp_path: Path, suffix: str) -> None:
     network = ARCHITECTURES["resnet18"].build(5, pool_only=not suffix, classes=7)
     path = tmp_path / f"a{suffix}.pth"
     torch.save({"epoch": 1, "state_dict": network.state_dict()}, path)

@@ -35,14 +35,16 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"text, not weights", b"PK\x03\x04", b"\x80\x02}q\x00."])
-def test_what_is_no_checkpoint_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_named(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=name) as error:
         fit(nn.Linear(1, 1), read_state_dict(tmp_path / name), name)
     assert "\n" not in str(error.value)
 
 
-def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"a\.pth holds no state dict of tensors"):
         read_state_dict(tmp_path / "a.pth")

@@ -16,7 +16,7 @@ BLURS = {"baseline": 0, "lpf2": 5, "lpf3": 5, "lpf5": 5}
 
 
 @pytest.mark.parametrize(("name", "blurs"), BLURS.items())
-def test_each_of_the_papers_replacements_is_made(name: str, blurs: int) -> None:
+def test_each_replacement_of_the_paper_is_made(name: str, blurs: int) -> None:
     module = load(f"digits:resnet@{name}").module
     kinds = [type(layer) for layer in module.modules()]
     assert kinds.count(BlurPool) == blurs
@@ -31,9 +31,7 @@ def test_each_of_the_papers_replacements_is_made(name: str, blurs: int) -> None:
 
 
 @pytest.mark.parametrize("filter_size", [None, 3, 4])
-def test_a_file_tells_the_architecture_it_was_trained_for(
-    tmp_path: Path, filter_size: int | None
-) -> None:
+def test_a_file_contains_its_architecture(tmp_path: Path, filter_size: int | None) -> None:
     trained = ResNet(filter_size).eval()
     save_file(trained.state_dict(), tmp_path / "mine.safetensors")
     loaded = load(f"digits:resnet@{tmp_path}/mine.safetensors")

@@ -40,7 +40,7 @@ def logits(classifier: Classifier) -> torch.Tensor:
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_what_training_scripts_save_is_understood(
+def test_checkpoints_of_training_scripts_can_be_read(
     tmp_path: Path, state: dict[str, torch.Tensor], wrapper: str | None, prefix: str
 ) -> None:
     content: object = {prefix + key: tensor for key, tensor in state.items()}
@@ -54,7 +54,7 @@ def test_what_training_scripts_save_is_understood(
     assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
 
 
-def test_the_file_tells_the_number_of_classes(tmp_path: Path) -> None:
+def test_the_file_contains_the_number_of_classes(tmp_path: Path) -> None:
     network = torchvision.models.get_model("mobilenet_v2", weights=None, num_classes=7)
     save_file(network.state_dict(), tmp_path / "a.safetensors")
     assert load(f"file:mobilenet_v2@{tmp_path}/a.safetensors").classes == 7
@@ -63,7 +63,7 @@ def test_the_file_tells_the_number_of_classes(tmp_path: Path) -> None:
 def test_a_converted_network_comes_back(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     torch.save(state, tmp_path / "a.pth")
     smooth = antialias(load(f"file:{NETWORK}@{tmp_path}/a.pth"), filter_size=3)
-    write_converted(smooth.module, tmp_path / "aa.safetensors", {"filter_size": 3})
+    write_converted(smooth.module, tmp_path / "aa.safetensors")
     for name in (f"file:{NETWORK}", f"torchvision:{NETWORK}"):
         again = load(f"{name}@{tmp_path}/aa.safetensors")
         torch.testing.assert_close(logits(again), logits(smooth))
@@ -77,7 +77,7 @@ def test_a_converted_network_comes_back(tmp_path: Path, state: dict[str, torch.T
         ("alexnet", CheckpointError, r"a\.pth does not fit AlexNet \(12 missing: features"),
     ],
 )
-def test_what_does_not_go_together_is_refused(
+def test_an_incompatible_checkpoint_is_refused(
     tmp_path: Path, state: dict[str, torch.Tensor], name: str, error: type[Exception], message: str
 ) -> None:
     torch.save(state, tmp_path / "a.pth")

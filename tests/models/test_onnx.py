@@ -48,11 +48,11 @@ def test_logits_do_not_depend_on_the_batch_that_the_graph_fixes(
     assert classifier.weights_sha256 == hashlib.sha256(content).hexdigest()
 
 
-def test_a_free_size_is_taken_for_imagenets(tmp_path: Path) -> None:
+def test_a_graph_of_free_size_gets_imagenets_size(tmp_path: Path) -> None:
     assert load(write(tmp_path / "a.onnx", "N", "S")).input_size == 224
 
 
-def test_what_is_no_model_of_images_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_does_not_classify_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no model at .*lost\.onnx; check the path"):
         load(f"onnx:{tmp_path}/lost.onnx")
     (tmp_path / "text.onnx").write_text("text")
@@ -62,7 +62,7 @@ def test_what_is_no_model_of_images_is_refused(tmp_path: Path) -> None:
         load(write(tmp_path / "grey.onnx", "N", channels=1))
 
 
-def test_a_missing_extra_is_told_with_its_command(
+def test_a_missing_extra_is_named_with_its_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = write(tmp_path / "a.onnx", "N")

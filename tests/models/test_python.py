@@ -40,7 +40,7 @@ def _code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "my_models", raising=False)
 
 
-def test_a_module_is_taken_for_imagenets() -> None:
+def test_a_plain_module_gets_imagenets_preprocessing() -> None:
     classifier = load("python:my_models:network")
     assert (classifier.input_size, classifier.classes) == (224, 7)
     assert classifier.preprocessing.mean == (0.485, 0.456, 0.406)
@@ -65,14 +65,14 @@ def test_a_classifier_is_taken_as_it_is() -> None:
         ("my_models", "python:my_models is not of the form python:package.module:function"),
     ],
 )
-def test_what_gives_no_model_is_refused(name: str, message: str) -> None:
+def test_a_function_without_a_model_is_refused(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
         load(f"python:{name}")
     assert "\n" not in str(error.value)
 
 
 def test_a_change_of_code_is_another_model(tmp_path: Path) -> None:
-    """Though weights and printed form stay."""
+    """The weights and the printed form stay the same."""
     code = "from torch import nn\nfrom helper import factor\n\nclass Net(nn.Module):\n"
     code += "    def forward(self, x):\n        return x.mean((2, 3)) * factor\n"
     (tmp_path / "helper.py").write_text("factor = 1\n")

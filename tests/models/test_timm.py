@@ -41,7 +41,7 @@ def test_unknown_names_list_similar_names(name: str, message: str) -> None:
         load(f"timm:{name}")
 
 
-def test_a_missing_extra_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"pip install 'robustbench-aa\[timm\]'"):
         load("timm:resnet18@random")

@@ -2,10 +2,26 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_aa.report.columns import value_columns
+from robustbench_aa.report.columns import results_first, value_columns
 
 
 def test_bounds_and_spreads_are_left_out_but_no_column_of_a_model_with_such_a_name() -> None:
     names = ["mean_error", "mean_error_low", "mean_error_high", "mce_my_low", "mce_my_low_std"]
     assert value_columns(pd.DataFrame(columns=names)) == ["mean_error", "mce_my_low"]
     assert value_columns(pd.DataFrame(columns=["value", "low", "high"])) == ["value", "low", "high"]
+
+
+def test_results_come_before_what_was_measured() -> None:
+    columns = [
+        *("rank", "model", "params_m", "images", "classes", "clean_error", "mean_error"),
+        *("mean_error_low", "mean_error_high", "ece", "complete", "rank_group", "seeds"),
+        *("clean_error_std", "mean_error_std", "ece_std", "source"),
+    ]
+    board = pd.DataFrame([range(len(columns))], columns=columns)
+    ordered = results_first(board)
+    assert list(ordered) == [
+        *("rank", "model", "mean_error", "mean_error_low", "mean_error_high", "clean_error", "ece"),
+        *("mean_error_std", "clean_error_std", "ece_std"),
+        *("complete", "rank_group", "seeds", "params_m", "images", "classes", "source"),
+    ]
+    assert ordered[columns].equals(board)

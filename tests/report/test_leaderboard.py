@@ -1,4 +1,4 @@
-"""Every metric, recomputed from the prediction files by a few independent lines."""
+"""Every metric, computed again from the prediction files by a few independent lines."""
 
 from __future__ import annotations
 
@@ -85,15 +85,15 @@ def flips(folder: Path, model: str, perturbation: str) -> tuple[float, float]:
             before = lists[0 if "noise" in perturbation else place - 1]
             after = lists[place]
             flipped.append(before[0] != after[0])
-            places = [after.index(of) if of in after else 5 for of in before]
-            moved.append(sum(abs(now - then) for then, now in enumerate(places)))
+            places = [after.index(label) if label in after else 5 for label in before]
+            moved.append(sum(abs(new - old) for old, new in enumerate(places)))
     return float(np.mean(flipped)), float(np.mean(moved))
 
 
 SEEDS = [f"mine-seed{seed}" for seed in range(3)]
 
 
-def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
+def test_the_leaderboard_agrees_with_the_predictions(folder: Path) -> None:
     board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
     seeds = pd.read_csv(folder / "report" / "seeds.csv").set_index("model")
     base, base_clean = errors(folder, "base"), error(folder, "base", "clean")
@@ -111,8 +111,8 @@ def test_the_leaderboard_is_what_the_predictions_say(folder: Path) -> None:
         shifts = predictions(folder, str(name), "shift/circular")["top1"].to_numpy()
         shifts = shifts.reshape(IMAGES, 81)
         expected["consistency_circular"] = (shifts[:, :, None] == shifts[:, None, :]).mean()
-        rates = np.array([flips(folder, str(name), of) for of in PERTURBED])
-        base_rates = np.array([flips(folder, "base", of) for of in PERTURBED])
+        rates = np.array([flips(folder, str(name), perturbation) for perturbation in PERTURBED])
+        base_rates = np.array([flips(folder, "base", perturbation) for perturbation in PERTURBED])
         expected["mean_flip_probability"] = rates[:, 0].mean()
         defined = (base_rates[:, 0] > 0).all()
         expected["mfr_base"] = 100 * (rates[:, 0] / base_rates[:, 0]).mean() if defined else np.nan
@@ -147,7 +147,7 @@ def test_the_columns_of_the_contract_come_first_and_in_its_order(folder: Path) -
     assert len(corruptions) == 3 * 96
 
 
-def test_every_cell_is_what_the_predictions_say(folder: Path) -> None:
+def test_every_cell_agrees_with_the_predictions(folder: Path) -> None:
     cells = pd.read_csv(folder / "report" / "corruptions.csv")
     for row in cells[cells["model"] == "mine"].to_dict("records"):
         cell = f"{row['corruption']}/{row['severity']}" if row["severity"] else "clean"
@@ -157,7 +157,7 @@ def test_every_cell_is_what_the_predictions_say(folder: Path) -> None:
         assert row["error_low"] <= row["error"] <= row["error_high"]
 
 
-def test_every_perturbation_is_what_the_predictions_say(folder: Path) -> None:
+def test_every_perturbation_agrees_with_the_predictions(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "perturbations.csv")
     assert list(table)[:7] == [
         *("model", "dataset", "perturbation", "images", "flip_probability"),
@@ -171,7 +171,7 @@ def test_every_perturbation_is_what_the_predictions_say(folder: Path) -> None:
         assert row["flip_probability_std"] == pytest.approx(found[:, 0].std(ddof=1), abs=1e-5)
 
 
-def test_consistency_is_what_the_predictions_say(folder: Path) -> None:
+def test_consistency_agrees_with_the_predictions(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "consistency.csv").set_index("model")
     rows = predictions(folder, "base", "shift/circular")
     right = (rows["top1"] == rows["label"]).mean()
@@ -190,7 +190,7 @@ def test_consistency_is_what_the_predictions_say(folder: Path) -> None:
     )
 
 
-def test_normalised_figures_are_what_the_predictions_say(folder: Path) -> None:
+def test_normalised_metrics_agree_with_the_predictions(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "normalised.csv").set_index(
         ["model", "metric", "distortion"]
     )
@@ -207,13 +207,13 @@ def test_normalised_figures_are_what_the_predictions_say(folder: Path) -> None:
             relative = table.loc[(name, "relative_ce", corruption), "value"]
             assert relative == pytest.approx(100 * loss[place] / base_loss[place], abs=1e-4)
     for perturbation in PERTURBED:
-        ours, theirs = (np.array(flips(folder, of, perturbation)) for of in (name, "base"))
+        ours, theirs = (np.array(flips(folder, model, perturbation)) for model in (name, "base"))
         rates = [table.loc[(name, metric, perturbation), "value"] for metric in ("fr", "t5d")]
         expected = 100 * ours / np.where(theirs > 0, theirs, np.nan)
         assert rates == pytest.approx(expected, abs=1e-4, nan_ok=True)
 
 
-def test_intervals_are_of_the_figures_of_the_leaderboard(folder: Path) -> None:
+def test_intervals_contain_the_metrics_of_the_leaderboard(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "intervals.csv")
     board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
     for row in table.to_dict("records"):
@@ -225,7 +225,7 @@ def test_intervals_are_of_the_figures_of_the_leaderboard(folder: Path) -> None:
     assert mean["low"].to_dict() == board["mean_error_low"].to_dict()
 
 
-def test_calibration_is_what_the_predictions_say(folder: Path) -> None:
+def test_calibration_agrees_with_the_predictions(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "calibration.csv").set_index(["model", "severity"])
     assert len(table) == 3 * 6
     means = []
@@ -241,7 +241,7 @@ def test_calibration_is_what_the_predictions_say(folder: Path) -> None:
     assert board.loc["mine", "ece"] == pytest.approx(np.mean(means[1:]), abs=1e-5)
 
 
-def test_lost_predictions_empty_what_depends_on_them(folder: Path, tmp_path: Path) -> None:
+def test_lost_predictions_empty_the_metrics_that_need_them(folder: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(folder, tmp_path / "run")
@@ -263,7 +263,7 @@ def test_lost_predictions_empty_what_depends_on_them(folder: Path, tmp_path: Pat
     assert holes[names].to_numpy().tolist() == [["mine", "contrast", 2]]
 
 
-def test_another_baseline_gives_other_normalised_figures_alone(folder: Path) -> None:
+def test_another_baseline_changes_only_normalised_metrics(folder: Path) -> None:
     run = Run(folder)
     ours, theirs = run.leaderboard(), run.leaderboard(baseline="mine")
     shared = [column for column in ours if column in theirs]
@@ -284,7 +284,7 @@ def test_reports_are_reproducible_and_leave_nothing_stale(folder: Path) -> None:
     assert (report / "figures" / "overview.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_photographs_are_measured_by_crops_and_say_what_classes_they_are_of(tmp_path: Path) -> None:
+def test_photographs_are_measured_by_crops_and_their_classes_are_counted(tmp_path: Path) -> None:
     folder = tmp_path / "val" / "n01440764"
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -298,7 +298,7 @@ def test_photographs_are_measured_by_crops_and_say_what_classes_they_are_of(tmp_
     run = prepare(suite, tmp_path / "run", "cpu").run()
     tables = run.tables()
     (row,) = tables.leaderboard.to_dict("records")
-    # photographs of one of ImageNet's classes are not what was published
+    # photographs of a single class of ImageNet are not comparable with published values
     assert not [column for column in row if column.endswith("_alexnet")]
     assert (row["classes"], row["classes_present"]) == (1000, 1)
     assert any("images of only 1 of its 1000 classes" in warning for warning in tables.warnings)

@@ -1,4 +1,4 @@
-"""Published rows and published baselines and a run's own, on forged predictions."""
+"""Published rows and baselines beside those of a run, on forged predictions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return prepare(suite, tmp_path_factory.mktemp("digits"), "cpu").run()
 
 
-def test_published_rows_follow_ones_own_and_have_no_rank(run: Run) -> None:
+def test_published_rows_come_last_and_have_no_rank(run: Run) -> None:
     written = run.report(with_published=True)
     assert next(path.name for path in written) == "leaderboard.csv"
     text = (run.directory / "report" / "leaderboard.csv").read_text().splitlines()
@@ -78,7 +78,7 @@ def test_a_mean_over_other_corruptions_does_not_stand_beside_published_ones(
     folder = forge(tmp_path / "run", ["mine"], ["imagenet-c"], distortions=[entry])
     columns = set(Run(folder).leaderboard())
     assert "mean_error_other" in columns
-    assert not [of for of in columns if of == "mean_error" or of.startswith("mce_")]
+    assert not [column for column in columns if column == "mean_error" or column.startswith("mce_")]
     with pytest.raises(
         UsageError, match=r"no published results for the metrics of this run on imagenet-c; leave"
     ):
@@ -106,7 +106,7 @@ def test_the_geometries_are_those_of_the_data_sets() -> None:
 def test_other_photographs_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     folder = forge(tmp_path / "run", ["mine"], ["image-folder"], **changes)
     value = next(iter(changes.values()))
-    described = next(str(of) for of in (value.values() if isinstance(value, dict) else [value]))
+    described = next(str(part) for part in (value.values() if isinstance(value, dict) else [value]))
     with pytest.raises(
         UsageError, match=rf"image-folder \(.*{described}.*\); leave out --with-publ"
     ):
@@ -125,7 +125,7 @@ def test_other_photographs_are_refused(tmp_path: Path, changes: dict[str, object
     ids=str,
 )
 @pytest.mark.parametrize("dataset", ["imagenet-c", "imagenet-p"])
-def test_columns_relative_to_alexnet_need_what_alexnet_was_published_for(
+def test_columns_relative_to_alexnet_need_comparable_data(
     tmp_path: Path, dataset: str, changes: dict[str, object]
 ) -> None:
     fitting = Run(forge(tmp_path / "fits", ["mine"], [dataset]))
@@ -151,7 +151,7 @@ def test_digits_are_refused_by_name(digits: Run) -> None:
 
 def test_the_published_resnet50_is_a_baseline_on_request(run: Run) -> None:
     plain, asked = run.tables(), run.tables("resnet50")
-    assert not [of for of in plain.leaderboard if "resnet50" in of]
+    assert not [column for column in plain.leaderboard if "resnet50" in column]
     pd.testing.assert_frame_equal(
         plain.leaderboard, asked.leaderboard.drop(columns=asked.leaderboard.filter(like="resnet50"))
     )
@@ -175,10 +175,12 @@ def test_the_published_resnet50_is_a_baseline_on_request(run: Run) -> None:
         expected = 100 * (rates[column] / (share * of_alexnet[column])[rates.index]).mean()
         assert row[f"{metric}_resnet50"] == pytest.approx(expected)
     assert set(asked.normalised["baseline"]) == {"resnet50", "alexnet"}
-    assert {f"{of}_resnet50" for of in ("mce", "mfr")} < set(asked.intervals["metric"])
+    assert {f"{aggregate}_resnet50" for aggregate in ("mce", "mfr")} < set(
+        asked.intervals["metric"]
+    )
 
 
-def test_relative_figures_need_clean_images_of_any_data_set(run: Run, tmp_path: Path) -> None:
+def test_relative_metrics_need_clean_images_of_any_data_set(run: Run, tmp_path: Path) -> None:
     assert set(BY_ALEXNET) < set(run.leaderboard())
     alone = Run(forge(tmp_path / "run", ["mine"], ["imagenet-c"])).leaderboard()
     assert "mce_alexnet" in alone
@@ -197,7 +199,7 @@ def test_a_board_serves_every_baseline(run: Run) -> None:
         pd.testing.assert_frame_equal(board.seeds(baseline), tables.seeds)
 
 
-def test_a_model_of_the_run_has_its_name_to_itself(tmp_path: Path) -> None:
+def test_a_model_of_the_run_takes_precedence_over_a_published_name(tmp_path: Path) -> None:
     run = Run(forge(tmp_path / "run", ["alexnet", "mine"], ["imagenet-c", "image-folder"]))
     published_one = run.leaderboard().set_index("model")["mce_alexnet"]
     own = run.leaderboard("alexnet").set_index("model")["mce_alexnet"]
@@ -209,7 +211,7 @@ def test_a_model_of_the_run_has_its_name_to_itself(tmp_path: Path) -> None:
 
 
 def test_a_terminal_marks_published_rows(run: Run) -> None:
-    console = Console(width=240, record=True, file=io.StringIO())
+    console = Console(width=400, record=True, file=io.StringIO())
     console.print(leaderboard_table(run.tables(with_published=True)))
     title, *lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert title == "leaderboard; †: published, with its source in leaderboard.csv"
@@ -251,7 +253,7 @@ CELLS = {
         ("digits-c", "torch", False),
     ],
 )
-def test_published_metrics_are_of_the_released_data_or_of_what_equals_it(
+def test_published_metrics_need_the_released_data_or_equal_data(
     dataset: str, pixels: str, fits: bool
 ) -> None:
     described = {"classes": 1000, "size": 224, "geometry": str(AS_MADE), "pixels": pixels}

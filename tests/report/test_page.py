@@ -1,4 +1,4 @@
-"""The page as a reader has it: in Chromium, from disk, without a network."""
+"""The page in Chromium, opened from disk without a network."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Opened:
-    """The page of a run in a browser, with all that it complained of and asked for."""
+    """The page of a run in a browser, with all its errors and requests."""
 
     def __init__(self, browser: Browser, run: Run, width: int = 1440, scheme: str = "light"):
         self.complaints: list[str] = []
@@ -67,7 +67,7 @@ class Opened:
         self.page.wait_for_selector("#board.dataTable")
 
     def column(self, name: str) -> list[str]:
-        """A column of the leaderboard, in full, row by row as they are shown."""
+        """Return a column of the leaderboard in full precision, in the order shown."""
         return self.page.eval_on_selector_all(
             f'#board tbody tr [data-column="{name}"]', "cells => cells.map(c => c.dataset.order)"
         )
@@ -78,13 +78,13 @@ class Opened:
         )
 
     def header(self, text: str) -> str:
-        """Where to click to sort."""
+        """Return the header to click for sorting."""
         return f'#board thead th:has-text("{text}")'
 
 
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_opens_without_complaint_request_or_overflow(
+def test_the_page_opens_without_error_request_or_overflow(
     browser: Browser, run: Run, width: int, scheme: str
 ) -> None:
     opened = Opened(browser, run, width, scheme)
@@ -95,7 +95,7 @@ def test_it_opens_without_complaint_request_or_overflow(
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-def test_every_number_is_the_csv_files(browser: Browser, run: Run) -> None:
+def test_every_number_agrees_with_the_csv_files(browser: Browser, run: Run) -> None:
     opened = Opened(browser, run)
     board = pd.read_csv(run.directory / "report" / "leaderboard.csv", dtype=str).fillna("")
     assert opened.models() == list(board["model"])
@@ -199,14 +199,14 @@ def test_the_page_is_one_small_file_that_names_no_address(run: Run) -> None:
 
     class Addresses(HTMLParser):
         def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-            addresses.extend(of or "" for name, of in attributes if name in ("src", "href"))
+            addresses.extend(value or "" for name, value in attributes if name in ("src", "href"))
 
     Addresses().feed(text)
     assert addresses
     assert [a for a in addresses if not a.startswith(("data:", "#"))] == []
 
 
-def test_what_is_missing_is_said_with_the_way_to_fill_it(run: Run, tmp_path: Path) -> None:
+def test_missing_cells_are_named_with_the_command_that_adds_them(run: Run, tmp_path: Path) -> None:
     copy = tmp_path / "half"
     shutil.copytree(run.directory, copy)
     files = sorted((copy / "predictions").rglob("*.parquet"))
@@ -253,7 +253,7 @@ def test_the_page_advises_a_command_that_fills_in_what_is_missing(
     missing = pd.DataFrame(
         [{"model": "a", "dataset": "digits-c", "distortion": "snow/1", "shards": 1, "missing": 1}]
     ).assign(first_missing="0-12")
-    tables = replace(run.tables(), missing=missing, command=command, subset=subset)
+    tables = replace(run.tables(), missing=missing, command=command, partial=subset)
     page = render_page("a run", tables, {}, {})
     part = page[page.index('id="missing"') : page.index("<nav")]
     assert explanation in part

@@ -1,4 +1,4 @@
-"""Where predictions come from, on a real run whose files are lost, damaged or made elsewhere."""
+"""Provenance of a real run whose files are lost, damaged or from another machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustbench_aa import antialias, load
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.models.checkpoint import write_converted
 from robustbench_aa.report.provenance import mixtures, provenance, read_origins
 from robustbench_aa.run import Run
 from robustbench_aa.store.manifest import Manifest
@@ -37,13 +39,13 @@ def folder(evaluated: Path, tmp_path: Path) -> Path:
     return shutil.copytree(evaluated, tmp_path / "run")
 
 
-def values(folder: Path, of: str, what: str) -> list[str]:
+def values(folder: Path, subject: str, name: str) -> list[str]:
     store = Store.of_run(folder)
     table = provenance(store, read_origins(store))
-    return table.loc[(table["subject"] == of) & (table["property"] == what), "value"].tolist()
+    return table.loc[(table["subject"] == subject) & (table["property"] == name), "value"].tolist()
 
 
-def test_provenance_names_all_that_run_json_does(folder: Path) -> None:
+def test_provenance_has_all_values_of_run_json(folder: Path) -> None:
     manifest = Manifest.read(folder)
     assert manifest is not None
     assert Run(folder).report()
@@ -53,8 +55,8 @@ def test_provenance_names_all_that_run_json_does(folder: Path) -> None:
     properties = table.set_index(["subject", "property"])["value"]
     assert properties["run", "seed"] == "0"
     assert properties["run", "shard_size"] == "10"
-    for what, value in manifest.environment.items():
-        assert properties.get(("run", what), "") == value
+    for name, value in manifest.environment.items():
+        assert properties.get(("run", name), "") == value
     for dataset, identity in manifest.datasets.items():
         assert properties[dataset, "sha256"] == identity["sha256"]
         assert properties[dataset, "decoded_sha256"] == manifest.decoded[dataset]
@@ -64,7 +66,7 @@ def test_provenance_names_all_that_run_json_does(folder: Path) -> None:
     assert not (folder / "report" / "missing.csv").exists()
 
 
-def test_what_differs_has_a_row_for_each_value_and_model(folder: Path) -> None:
+def test_differing_values_have_a_row_for_each_value_and_model(folder: Path) -> None:
     (here,) = values(folder, "run", "pillow")
     made_elsewhere(folder / "predictions" / NETWORK / "digits-c" / "fog", pillow="1.0")
     assert values(folder, "run", "pillow") == [here, "1.0"]
@@ -74,7 +76,7 @@ def test_what_differs_has_a_row_for_each_value_and_model(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "value", "shown"),
+    ("name", "value", "shown"),
     [
         ("libjpeg", "libjpeg 9", "libjpeg 9"),
         ("libjpeg", None, "not recorded"),
@@ -86,18 +88,18 @@ def test_what_differs_has_a_row_for_each_value_and_model(folder: Path) -> None:
         ("device", "cuda:1", "cuda"),
     ],
 )
-def test_models_made_under_other_conditions_are_warned_of(
-    folder: Path, what: str, value: str | None, shown: str
+def test_models_evaluated_under_other_conditions_cause_a_warning(
+    folder: Path, name: str, value: str | None, shown: str
 ) -> None:
-    (here,) = values(folder, "run", what)
-    made_elsewhere(folder / "predictions" / NETWORK, **{what: value})
+    (here,) = values(folder, "run", name)
+    made_elsewhere(folder / "predictions" / NETWORK, **{name: value})
     assert mixtures(read_origins(Store.of_run(folder))) == [
-        f"{what} differs between predictions: {here} (mine-seed0, mine-seed1), {shown} "
+        f"{name} differs between predictions: {here} (mine-seed0, mine-seed1), {shown} "
         f"({NETWORK}); delete those of {NETWORK} and evaluate them again where it is {here}"
     ]
 
 
-def test_pictures_that_were_decoded_otherwise_are_warned_of_by_data_set(folder: Path) -> None:
+def test_differently_decoded_pictures_cause_a_warning_for_each_data_set(folder: Path) -> None:
     (here,) = values(folder, "digits-c", "decoded_sha256")
     for model in MODELS[1:]:
         made_elsewhere(folder / "predictions" / model / "digits-c", decoded_sha256="f" * 64)
@@ -109,18 +111,20 @@ def test_pictures_that_were_decoded_otherwise_are_warned_of_by_data_set(folder: 
     assert values(folder, "digits-c", "decoded_sha256") == [here, "f" * 64]
 
 
-def test_other_gpus_of_a_kind_are_not_warned_of_nor_what_moves_nothing(folder: Path) -> None:
+def test_differences_without_effect_cause_no_warning(folder: Path) -> None:
     made_elsewhere(folder, device="cuda:0")
     made_elsewhere(folder / "predictions" / NETWORK, device="cuda:1", python="3.99", platform="x")
     assert mixtures(read_origins(Store.of_run(folder))) == []
 
 
-def test_predictions_of_an_earlier_version_say_that_they_did_not_record(folder: Path) -> None:
+def test_properties_missing_from_earlier_predictions_are_shown_as_not_recorded(
+    folder: Path,
+) -> None:
     new = ("libjpeg", "libavcodec", "float32_matmul_precision", "matmul_tf32", "cudnn_tf32")
     made_elsewhere(folder, **dict.fromkeys((*new, "decoded_sha256", "command")))
     assert mixtures(read_origins(Store.of_run(folder))) == []
-    for what in (*new, "command"):
-        assert values(folder, "run", what) == ["not recorded"]
+    for name in (*new, "command"):
+        assert values(folder, "run", name) == ["not recorded"]
     assert values(folder, "digits-c", "decoded_sha256") == ["not recorded"]
 
 
@@ -133,7 +137,7 @@ def test_a_run_without_predictions_has_a_provenance(folder: Path) -> None:
     assert (tables.missing["missing"] == 2).all()
 
 
-def test_what_is_missing_is_what_was_lost(folder: Path) -> None:
+def test_missing_csv_lists_the_lost_predictions(folder: Path) -> None:
     files = sorted((folder / "predictions").rglob("*.parquet"))
     lost = random.Random(0).sample(files, len(files) // 2)
     expected: dict[tuple[str, str, str], list[str]] = {}
@@ -154,7 +158,7 @@ def test_what_is_missing_is_what_was_lost(folder: Path) -> None:
         (row.model, row.dataset, row.distortion): (row.shards, row.missing, row.first_missing)
         for row in table.itertuples()
     }
-    assert found == {cell: (2, len(of), of[0]) for cell, of in expected.items()}
+    assert found == {cell: (2, len(shards), shards[0]) for cell, shards in expected.items()}
     assert not run.leaderboard()["complete"].any()
 
 
@@ -184,3 +188,26 @@ def test_a_damaged_file_is_missing_also_where_its_footer_is_whole(
     ]
     assert not tables.leaderboard["complete"].any()
     assert f"damaged prediction file {flipped}" in caplog.text
+
+
+def test_models_that_were_converted_but_not_trained_are_marked_and_warned_of(
+    tmp_path: Path,
+) -> None:
+    plain = load(NETWORK.replace("lpf3", "baseline"))
+    tuned = antialias(plain, 3)
+    write_converted(tuned.module, tmp_path / "tuned.safetensors", fine_tuned=True)
+    models = [plain, antialias(plain, method="aps"), f"digits:resnet@{tmp_path}/tuned.safetensors"]
+    prepare(Suite(models, ["digits"], limit=5), tmp_path / "run", "cpu").run()
+    tables = Run(tmp_path / "run").tables()
+    board = tables.leaderboard.set_index("model")["conversion"]
+    found = {name.rpartition("/")[2]: value for name, value in board.items()}
+    assert found == {
+        "digits:resnet@baseline-seed0": "",
+        "digits:resnet@baseline+aps-seed0": "aps, not fine-tuned",
+        "tuned.safetensors": "lpf3, fine-tuned",
+    }
+    (warning,) = (text for text in tables.warnings if "fine-tuned" in text)
+    assert warning.startswith("digits:resnet@baseline+aps-seed0: converted but not fine-tuned")
+    store = Store.of_run(tmp_path / "run")
+    rows = provenance(store, read_origins(store))
+    assert rows.loc[rows["property"] == "conversion", "value"].tolist() == ["aps", "lpf3"]

@@ -1,4 +1,4 @@
-"""Every number of every table of a report again, from the prediction files alone.
+"""Every number of every table of a report, computed again from the prediction files alone.
 
 Plain transcriptions of the formulas in docs/metrics.md, which share no line with the package's
 metrics. What a report has and these do not is an error.
@@ -33,7 +33,7 @@ GROUPS = {
     "digital": ["contrast", "elastic_transform", "pixelate", "jpeg_compression"],
     "extra": ["speckle_noise", "gaussian_blur", "spatter", "saturate"],
 }
-GROUP = {corruption: group for group, of in GROUPS.items() for corruption in of}
+GROUP = {corruption: group for group, corruptions in GROUPS.items() for corruption in corruptions}
 HELD_OUT = GROUPS["extra"]
 COUNTED = [corruption for corruption in GROUP if corruption not in HELD_OUT]
 SEVERITIES = range(1, 6)
@@ -45,17 +45,17 @@ MODELS = {model: [f"{model}-seed0", f"{model}-seed1"] for model in ("one", "two"
 PUBLISHED = Path(robustbench_aa.__file__).parent / "metrics" / "published"
 
 Cell = tuple[str, str]
-"""What is measured, and the distortion that it is measured under."""
+"""The measured quantity and the distortion."""
 Outcomes = dict[Cell, np.ndarray]
-"""Of each image."""
+"""A value per image."""
 Means = Mapping[Cell, Any]
-"""Over all images, or over those of each resample."""
+"""Means over all images, or over those of each resample."""
 Row = dict[str, Any]
 Table = dict[tuple[Any, ...], Row]
-"""Rows by the columns that tell them apart."""
+"""Rows by the columns that identify them."""
 
 
-# what a prediction file says of each image
+# values per image of a prediction file
 
 
 def frames(folder: Path, network: str, dataset: str, cell: str) -> pd.DataFrame:
@@ -83,19 +83,19 @@ def along_sequences(rows: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
     for _, frame in rows.groupby("image"):
         tops = frame[[f"top{rank}" for rank in range(1, 6)]].to_numpy().tolist()
         moves = [
-            sum(abs(i - (b.index(of) if of in b else 5)) for i, of in enumerate(a))
+            sum(abs(i - (b.index(label) if label in b else 5)) for i, label in enumerate(a))
             for a, b in pairs(tops, name)
         ]
         found["flips"].append(np.mean([a[0] != b[0] for a, b in pairs(tops, name)]))
         found["top5"].append(np.mean(moves))
         if "ranking" in frame:
-            ranks = [of.tolist() for of in frame["ranking"]]
+            ranks = [ranking.tolist() for ranking in frame["ranking"]]
             moves = [
-                sum(abs(1 / i - 1 / (b.index(of) + 1)) / i for i, of in enumerate(a, start=1))
+                sum(abs(1 / i - 1 / (b.index(label) + 1)) / i for i, label in enumerate(a, start=1))
                 for a, b in pairs(ranks, name)
             ]
             found.setdefault("zipf", []).append(np.mean(moves))
-    return {of: np.array(values) for of, values in found.items()}
+    return {outcome: np.array(values) for outcome, values in found.items()}
 
 
 def calibration_error(rows: pd.DataFrame) -> float:
@@ -105,7 +105,7 @@ def calibration_error(rows: pd.DataFrame) -> float:
 
 
 def outcomes_of(folder: Path, network: str, datasets: Mapping[str, str]) -> Outcomes:
-    """All outcomes of a network; those of all images together are single numbers."""
+    """Return all outcomes of a network; outcomes of all images together are single numbers."""
     found: Outcomes = {}
     rows = frames(folder, network, datasets["clean"], "clean")
     found["wrong", "clean"], found["ece", "clean"] = wrong(rows), np.array(calibration_error(rows))
@@ -115,8 +115,8 @@ def outcomes_of(folder: Path, network: str, datasets: Mapping[str, str]) -> Outc
         found["wrong", cell], found["ece", cell] = wrong(rows), np.array(calibration_error(rows))
     for file in (folder / "predictions" / network / datasets["perturbation"]).iterdir():
         rows = frames(folder, network, datasets["perturbation"], file.name)
-        for of, values in along_sequences(rows, file.name).items():
-            found[of, file.name] = values
+        for outcome, values in along_sequences(rows, file.name).items():
+            found[outcome, file.name] = values
     for file in (folder / "predictions" / network / datasets["shift"] / "shift").iterdir():
         rows = frames(folder, network, datasets["shift"], f"shift/{file.name}")
         if file.name == "diagonal":
@@ -130,7 +130,7 @@ def outcomes_of(folder: Path, network: str, datasets: Mapping[str, str]) -> Outc
     return found
 
 
-# what follows from means over images
+# values computed from means over images
 
 
 def positive(values: Any) -> Any:
@@ -142,14 +142,14 @@ def parts(own: Means, base: Means, perturbed: list[str]) -> dict[tuple[str, str]
     found = {}
     for corruption in COUNTED:
         ours, theirs = (
-            sum(of["wrong", f"{corruption}/{s}"] for s in SEVERITIES) for of in (own, base)
+            sum(errors["wrong", f"{corruption}/{s}"] for s in SEVERITIES) for errors in (own, base)
         )
         loss, base_loss = ours - 5 * own["wrong", "clean"], theirs - 5 * base["wrong", "clean"]
         found["ce", corruption] = 100 * ours / positive(theirs)
         found["relative_ce", corruption] = 100 * loss / positive(base_loss)
-    for metric, of in (("fr", "flips"), ("t5d", "top5")):
+    for metric, outcome in (("fr", "flips"), ("t5d", "top5")):
         for name in perturbed:
-            found[metric, name] = 100 * own[of, name] / positive(base[of, name])
+            found[metric, name] = 100 * own[outcome, name] / positive(base[outcome, name])
     return found
 
 
@@ -160,8 +160,10 @@ def aggregates(own: Means, baselines: Mapping[str, Means], perturbed: list[str])
 
     found = {"clean_error": own["wrong", "clean"], "mean_error": mean_over(COUNTED)}
     found |= {"holdout_error": mean_over(HELD_OUT)}
-    found["mean_flip_probability"] = np.mean([own["flips", of] for of in perturbed], axis=0)
-    found |= {f"consistency_{name}": own[of, name] for of, name in own if of == "agreement"}
+    found["mean_flip_probability"] = np.mean([own["flips", name] for name in perturbed], axis=0)
+    found |= {
+        f"consistency_{name}": own[outcome, name] for outcome, name in own if outcome == "agreement"
+    }
     for name, base in baselines.items():
         each = with_aggregates(parts(own, base, perturbed))
         found |= {f"{aggregate}_{name}": each[aggregate, ""] for aggregate in AGGREGATES}
@@ -185,13 +187,13 @@ Z = NormalDist().inv_cdf(0.975)
 
 
 def unseen(values: np.ndarray) -> tuple[float, float]:
-    """How many images of the largest and of the smallest value go unseen."""
+    """Return the number of unseen images with the largest and with the smallest value."""
     n, up, down = len(values), sum(values > min(values) + 1e-9), sum(values < max(values) - 1e-9)
     return (n - up) / n / (up + 1), (n - down) / n / (down + 1)
 
 
 def wilson(values: np.ndarray, largest: float = 1.0, smallest: float = 0.0) -> tuple[float, float]:
-    """Where (p - mean)² is Z² times the variance of a proportion p of the effective images."""
+    """Return the p at which (p - mean)² is Z² times the variance of p over effective images."""
     shares = (values - smallest) / (largest - smallest)
     weights, shown = [1.0] * len(shares) + [*unseen(shares)], [*shares, 1.0, 0.0]
     expected = np.average(shown, weights=weights)
@@ -204,7 +206,7 @@ def wilson(values: np.ndarray, largest: float = 1.0, smallest: float = 0.0) -> t
 
 @cache
 def draws(images: int) -> np.ndarray:
-    """The images of each of a thousand resamples."""
+    """Return the images of each of a thousand resamples."""
     random = np.random.default_rng(0)
     return np.array([random.integers(images, size=images) for _ in range(1000)])
 
@@ -227,7 +229,7 @@ def bias_corrected(value: float, spread: np.ndarray) -> tuple[float, float]:
 def ratio_interval(
     value: float, spread: np.ndarray, by_image: np.ndarray, largest: float, smallest: float
 ) -> tuple[float, float]:
-    """The bootstrap's, or what Z² images that go unseen would make of the value."""
+    """Return the bootstrap's interval, widened to the values with Z² unseen images."""
     (low, high), (up, down) = bias_corrected(value, spread), Z**2 * np.array(unseen(by_image))
     images = len(by_image)
     return (
@@ -237,7 +239,7 @@ def ratio_interval(
 
 
 def difference_interval(differences: np.ndarray) -> tuple[float, float]:
-    """From 3,999 means over resamples of the images and of two that differ as much as any."""
+    """Return the interval of 3,999 means over resamples of the images and two extreme ones."""
     random = np.random.default_rng(0)
     largest = max(differences, key=abs) or 1.0
     images = np.array([*differences, largest, -largest])
@@ -252,7 +254,7 @@ def bounds(found: tuple[float, float], metric: str = "") -> Row:
 
 def means(outcomes: Outcomes, mean: Callable[[np.ndarray], Any]) -> Means:
     together = ("ece", "diagonal")
-    return {cell: mean(of) for cell, of in outcomes.items() if cell[0] not in together}
+    return {cell: mean(values) for cell, values in outcomes.items() if cell[0] not in together}
 
 
 # the tables
@@ -280,8 +282,8 @@ class Report:
         self.folder, self.datasets, self.perturbed = folder, datasets, perturbed
         self.seeds = {
             network: outcomes_of(folder, network, datasets)
-            for of in MODELS.values()
-            for network in of
+            for networks in MODELS.values()
+            for network in networks
         }
         self.models = {
             model: {
@@ -298,10 +300,13 @@ class Report:
         self.ratios = {pair: self.relative_to(*pair) for pair in product(self.models, every)}
 
     def tables(self) -> dict[str, tuple[list[str], Table]]:
-        """By name: the columns that tell rows apart, and all others by row."""
+        """Return by name the columns that identify rows, and the rows."""
         return {
             "leaderboard": (["model"], self.leaderboard()),
-            "seeds": (["model"], {(of,): self.row(of, self.seeds[of]) for of in self.seeds}),
+            "seeds": (
+                ["model"],
+                {(model,): self.row(model, self.seeds[model]) for model in self.seeds},
+            ),
             "intervals": (["model", "metric"], self.intervals()),
             "normalised": (["model", "baseline", "metric", "distortion"], self.normalised()),
             "relative": (["model", "baseline", "metric"], self.relative()),
@@ -319,7 +324,7 @@ class Report:
         ]
 
     def estimate(self, metric: str, cell: Cell, model: str, largest: float = 1.0) -> Row:
-        """A mean with its interval over images and its spread over training seeds."""
+        """Return a mean with its interval over images and its spread over training seeds."""
         values = self.models[model][cell]
         spread = np.std([self.seeds[network][cell].mean() for network in MODELS[model]], ddof=1)
         row = {metric: values.mean(), f"{metric}_std": spread}
@@ -356,7 +361,9 @@ class Report:
 
         values = compute(means(own, np.mean), base)
         if model == baseline:
-            return {key: {"value": of} | bounds((np.nan, np.nan)) for key, of in values.items()}
+            return {
+                key: {"value": value} | bounds((np.nan, np.nan)) for key, value in values.items()
+            }
         top = {cell: 18.0 if cell[0] == "top5" else 1.0 for cell in own} | clean
         largest, smallest = (compute(ends, base) for ends in (top, dict.fromkeys(own, 0.0) | clean))
         # which images fail most is the same relative to any baseline
@@ -380,7 +387,7 @@ class Report:
             row = self.row(MODELS[model][0], outcomes)
             rows = [self.row(MODELS[model][0], seed) for seed in seeds]
             for metric in row.keys() - {"images", "params_m", "complete"}:
-                row[f"{metric}_std"] = np.std([of[metric] for of in rows], ddof=1)
+                row[f"{metric}_std"] = np.std([seed_row[metric] for seed_row in rows], ddof=1)
             row |= bounds(wilson(self.by_image(model)["mean_error"]), "mean_error")
             found[(model,)] = row | {"seeds": len(seeds)}
         ranked = sorted(found, key=lambda key: float(found[key]["mean_error"]))
@@ -405,15 +412,17 @@ class Report:
 
     def normalised(self) -> Table:
         return {
-            (model, baseline, metric, of): row
+            (model, baseline, metric, distortion): row
             for model, baseline in product(self.models, self.baselines)
-            for (metric, of), row in self.ratios[model, baseline].items()
-            if of
+            for (metric, distortion), row in self.ratios[model, baseline].items()
+            if distortion
         }
 
     def relative(self) -> Table:
-        """Relative to every model and published network, not to the report's baseline alone."""
-        points = {model: means(of, np.mean) for model, of in self.models.items()} | self.published
+        """Return aggregates relative to every model and every published network."""
+        points = {
+            model: means(outcomes, np.mean) for model, outcomes in self.models.items()
+        } | self.published
         found: Table = {}
         for baseline, base in points.items():
             for model, _, seeds in self.each():
@@ -451,16 +460,16 @@ class Report:
             for name in self.perturbed:
                 row = {"dataset": self.datasets["perturbation"], "group": "perturbation"}
                 row |= {"images": len(outcomes["flips", name])}
-                for column, (of, largest) in columns.items():
-                    if (of, name) in outcomes:
-                        row |= self.estimate(column, (of, name), model, largest)
+                for column, (outcome, largest) in columns.items():
+                    if (outcome, name) in outcomes:
+                        row |= self.estimate(column, (outcome, name), model, largest)
                 found[model, name] = row
         return found
 
     def consistency(self) -> Table:
         found = {}
         for model, outcomes, seeds in self.each():
-            for protocol in (name for of, name in outcomes if of == "agreement"):
+            for protocol in (name for outcome, name in outcomes if outcome == "agreement"):
                 among = [
                     seed["agreement", protocol][seed["wrong", protocol] < 1].mean()
                     for seed in seeds
@@ -501,8 +510,10 @@ class Report:
 
 
 def published_means() -> dict[str, Means]:
-    """AlexNet and ResNet-50 on ImageNet-C and ImageNet-P, from the published tables."""
-    read = {of: pd.read_csv(PUBLISHED / f"{of}.csv") for of in ("corruptions", "perturbations")}
+    """Return AlexNet's and ResNet-50's means on ImageNet-C and ImageNet-P from published tables."""
+    read = {
+        table: pd.read_csv(PUBLISHED / f"{table}.csv") for table in ("corruptions", "perturbations")
+    }
     normalised = pd.read_csv(PUBLISHED / "normalised.csv")
     found: dict[str, Means] = {}
     for name, network, clean in (("alexnet", "AlexNet", 0.435), ("resnet50", "ResNet-50", 0.239)):
@@ -525,7 +536,7 @@ def published_means() -> dict[str, Means]:
 @pytest.fixture(scope="module", params=["digits", "imagenet"])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp(request.param)
-    networks = [network for of in MODELS.values() for network in of]
+    networks = [network for members in MODELS.values() for network in members]
     if request.param == "imagenet":
         Run(forge(folder, networks)).report("resnet50")
         kinds = {"corruption": "imagenet-c", "perturbation": "imagenet-p"}

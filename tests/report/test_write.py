@@ -1,4 +1,4 @@
-"""A report takes the place of an earlier one whole, or not at all."""
+"""A report replaces an earlier one completely or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def full(*_: object, **__: object) -> str:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "index.html")
 
 
-def test_what_is_no_reports_stays_and_old_tables_go(run: Run) -> None:
+def test_other_files_stay_and_old_tables_are_deleted(run: Run) -> None:
     report = run.directory / "report"
     (report / "seeds.csv").write_text("old")
     (report / "figures" / "old.png").write_text("old")
@@ -68,7 +68,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2])
-def test_killed_at_a_rename_all_of_a_report_is_there_again(
+def test_a_report_killed_at_a_rename_is_whole_after_the_next(
     run: Run, monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
     report = run.directory / "report"

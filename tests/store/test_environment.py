@@ -34,7 +34,7 @@ def test_the_environment_names_versions_decoders_hardware_and_precision(
     assert [found[flag] for flag in precision] == ["high", "True", "True"]
 
 
-def test_precision_that_torch_does_not_tell_is_unclear(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_that_torch_does_not_report_is_unclear(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> str:
         raise RuntimeError("you have used mix of the legacy and new APIs")
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_aa import types
 from robustbench_aa.errors import RunError
 from robustbench_aa.store.manifest import Manifest
-from robustbench_aa.store.schema import with_kinds
 from robustbench_aa.types import Distortion
 
 HERE = Path("runs/x")
@@ -45,44 +43,43 @@ def manifest(**changes: object) -> Manifest:
     return Manifest(**(given | changes))  # type: ignore[arg-type]
 
 
-def test_it_survives_the_file(tmp_path: Path) -> None:
+def test_a_manifest_is_the_same_after_writing_and_reading(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(manifest().to_json())
     assert Manifest.read(tmp_path) == manifest()
     assert Manifest.read(tmp_path / "nowhere") is None
 
 
+def test_specifications_are_kept_and_never_compared(tmp_path: Path) -> None:
+    named = manifest(specifications={"a": "file:resnet50@a=1.pth"})
+    (tmp_path / "run.json").write_text(named.to_json())
+    assert Manifest.read(tmp_path) == named
+    assert (named.specification("a"), manifest().specification("a")) == (
+        "file:resnet50@a=1.pth",
+        "a",
+    )
+    assert named.contradiction(manifest()) is None
+    assert manifest().joined(named, HERE) == named
+    earlier = json.loads(manifest().to_json())
+    del earlier["specifications"]  # as earlier versions wrote it
+    (tmp_path / "run.json").write_text(json.dumps(earlier))
+    assert Manifest.read(tmp_path) == manifest()
+
+
 @pytest.mark.parametrize(
-    ("family", "cell"),
+    ("specifications", "message"),
     [
-        ("clean", types.CLEAN),
-        ("noise", Distortion("corruption", "shot_noise", 1, group="noise", role="counted")),
-        ("extra", Distortion("corruption", "spatter", 2, group="extra", role="holdout")),
-        ("extra", Distortion("corruption", "mine", 2, group="extra", role="other")),
-        ("perturbation", Distortion("perturbation", "tilt", group="perturbation")),
-        (
-            "perturbation_extra",
-            Distortion("perturbation", "shear", group="perturbation_extra", role="holdout"),
-        ),
-        ("shift", Distortion("shift", "crops")),
+        ({"b": "digits:resnet"}, "specifications: 'b' is no model of the run"),
+        ({"a": 3}, r"specifications\.a is 3, but"),
+        ({"a": "x\x1b[2J"}, "it has characters that cannot be printed"),
+        ([], r"specifications is \[\], but"),
     ],
-    ids=str,
 )
-def test_a_run_json_with_families_is_read_as_one_of_today(family: str, cell: Distortion) -> None:
-    today = asdict(cell) | {"frames": 2}
-    earlier = {key: today[key] for key in today if key not in ("kind", "group", "role")}
-    content = {"datasets": {"a": {"distortions": [earlier | {"family": family}]}}}
-    assert with_kinds(content) == {"datasets": {"a": {"distortions": [today]}}}
-
-
-def test_a_run_json_with_families_can_be_continued(tmp_path: Path) -> None:
-    content = json.loads(manifest().to_json())
-    for entry in content["datasets"]["digits"]["distortions"]:
-        entry["family"] = entry.pop("kind")
-        del entry["group"], entry["role"]
-    (tmp_path / "run.json").write_text(json.dumps(content))
-    earlier = Manifest.read(tmp_path)
-    assert earlier == manifest()
-    assert manifest().joined(earlier, HERE) == manifest()
+def test_wrong_specifications_are_refused(
+    tmp_path: Path, specifications: object, message: str
+) -> None:
+    (tmp_path / "run.json").write_text(manifest(specifications=specifications).to_json())
+    with pytest.raises(RunError, match=message):
+        Manifest.read(tmp_path)
 
 
 def test_a_corruption_cannot_claim_a_role_in_published_means(tmp_path: Path) -> None:
@@ -114,7 +111,6 @@ def test_a_continued_run_keeps_what_was_there() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"suite": "other"}, "belongs to suite 'digits', not 'other'"),
         ({"seed": 1}, "was made with seed 0, not 1"),
         ({"keep_ranking": True}, "was made without --keep-ranking"),
         ({"shard_size": 20}, "was made with shards of 10 images, not 20"),
@@ -139,6 +135,60 @@ def test_a_run_that_contradicts_is_refused_with_the_way_out(
         manifest(**changes).joined(manifest(), HERE)
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later", "joined"),
+    [
+        (["fog/1"], ["snow/1", "fog/1"], ["fog/1", "snow/1"]),
+        (["fog/1"], None, None),
+        (None, ["fog/1"], None),
+        (None, None, None),
+    ],
+)
+def test_a_run_is_of_everything_that_any_session_asked_for(
+    earlier: list[str] | None, later: list[str] | None, joined: list[str] | None
+) -> None:
+    one, two = (manifest(selected={"digits": cells} if cells else {}) for cells in (earlier, later))
+    both = two.joined(one, HERE)
+    assert both.selected == ({"digits": joined} if joined else {})
+    # the run lacks what this session did not ask for
+    assert both.subset == (earlier is None and later is not None)
+    assert both.joined(both, HERE) == both
+
+
+def test_a_data_set_keeps_its_part_beside_a_new_one() -> None:
+    one = manifest(selected={"digits": ["clean"]}, limits={"digits": 5})
+    two = manifest(datasets={"digits-c": {}}, selected={"digits-c": ["fog/1"]}, limits={})
+    both = two.joined(one, HERE)
+    assert both.selected == {"digits": ["clean"], "digits-c": ["fog/1"]}
+    assert both.limits == {"digits": 5}
+
+
+def test_a_run_of_several_suites_has_the_names_of_all() -> None:
+    both = manifest(suite="other").joined(manifest(), HERE)
+    assert both.suite == "digits + other"
+    assert both.joined(both, HERE).suite == "digits + other"
+    assert manifest().joined(both, HERE).suite == "digits + other"
+    assert manifest(suite=None).joined(manifest(suite=None), HERE).suite is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"selected": {"digits": ["fog/1"]}}, "selected.digits has 'fog/1', which data set digits"),
+        ({"selected": {"digits": []}}, "selected.digits"),
+        ({"selected": {"x": ["clean"]}}, "'x' is selected or limited, but not in datasets"),
+        ({"limits": {"x": 5}}, "'x' is selected or limited, but not in datasets"),
+        ({"limits": {"digits": 0}}, "limits.digits is 0"),
+    ],
+)
+def test_a_selection_of_nothing_in_the_run_is_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    (tmp_path / "run.json").write_text(manifest(**changes).to_json())
+    with pytest.raises(RunError, match=message):
+        Manifest.read(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 2}', "\x00"])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
@@ -152,7 +202,7 @@ def test_another_version_is_not_continued(tmp_path: Path) -> None:
         Manifest.read(tmp_path)
 
 
-def test_a_file_of_before_there_were_commands_is_read(tmp_path: Path) -> None:
+def test_a_file_without_a_command_is_read(tmp_path: Path) -> None:
     content = json.loads(manifest().to_json())
     for key in ("decoded", "command"):
         del content[key]
@@ -161,7 +211,7 @@ def test_a_file_of_before_there_were_commands_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ETIMEDOUT])
-def test_a_file_that_cannot_be_read_now_is_not_given_up(
+def test_a_temporary_read_error_of_run_json_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     (tmp_path / "run.json").write_text(manifest().to_json())

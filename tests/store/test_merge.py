@@ -48,7 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The whole run's models in a run each."""
+    """Runs with one model each of the whole run."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
     evaluate(one, [A], DATASETS, baseline="a", name="first")
     return [one, evaluate(two, [NETWORK], DATASETS, name="second")]
@@ -66,9 +66,7 @@ def assert_same(merged: Run, whole: Path) -> None:
     assert merged.tables().warnings == []
 
 
-def test_what_was_split_by_model_is_whole_again(
-    whole: Path, halves: list[Path], tmp_path: Path
-) -> None:
+def test_runs_split_by_model_are_joined(whole: Path, halves: list[Path], tmp_path: Path) -> None:
     before = [tree(half) for half in halves]
     merged = rb.merge_runs(halves, tmp_path / "merged")
     assert_same(merged, whole)
@@ -78,16 +76,18 @@ def test_what_was_split_by_model_is_whole_again(
     assert (manifest.suite, manifest.baseline) == (None, "a")
 
 
-def test_what_was_split_by_corruption_is_whole_again(whole: Path, tmp_path: Path) -> None:
+def test_runs_split_by_corruption_are_joined(whole: Path, tmp_path: Path) -> None:
     cells = open_dataset("digits-c").distortions
     names = list(dict.fromkeys(cell.name for cell in cells if cell.severity))
     for place, folder in enumerate(("one", "two", "three")):
         chosen = {"corruptions": names[place::3], "baseline": "a"}
         evaluate(tmp_path / folder, [A, NETWORK], ["digits-c"], **chosen)
     evaluate(tmp_path / "three", [A, NETWORK], ["digits-shift"])
-    merged = merge_runs([tmp_path / of for of in ("one", "two", "three")], tmp_path / "merged")
-    # clean images are no corruption: the merged run goes on like any other
-    assert set(merged.tables().missing["distortion"]) == {"clean"}
+    merged = merge_runs([tmp_path / name for name in ("one", "two", "three")], tmp_path / "merged")
+    # nobody asked for clean images: the merged run goes on like any other
+    assert merged.tables().missing.empty
+    assert "clean_error" not in merged.leaderboard()
+    assert merged.leaderboard()["mean_error"].notna().all()
     session = prepare(
         Suite([A, NETWORK], DATASETS, limit=20, shard_size=10), merged.directory, "cpu"
     )
@@ -95,7 +95,7 @@ def test_what_was_split_by_corruption_is_whole_again(whole: Path, tmp_path: Path
     assert_same(session.run(), whole)
 
 
-def test_a_run_takes_others_up_and_a_merge_that_broke_off_goes_on(
+def test_a_run_takes_up_others_and_an_interrupted_merge_continues(
     whole: Path, halves: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = shutil.copytree(halves[0], tmp_path / "one"), halves[1]
@@ -117,14 +117,14 @@ def test_a_run_takes_others_up_and_a_merge_that_broke_off_goes_on(
 
 
 def test_the_same_predictions_may_be_in_both_and_the_first_file_stays(tmp_path: Path) -> None:
-    one, two = (evaluate(tmp_path / of, [A, B]) for of in ("one", "two"))
+    one, two = (evaluate(tmp_path / name, [A, B]) for name in ("one", "two"))
     made_elsewhere(two, libjpeg="libjpeg 9")
     merged = merge_runs([one, two], tmp_path / "merged")
     assert tree(merged.directory / "predictions") == tree(one / "predictions")
     assert merged.tables().warnings == []
 
 
-def test_what_was_made_elsewhere_is_warned_of(tmp_path: Path) -> None:
+def test_predictions_of_another_environment_cause_a_warning(tmp_path: Path) -> None:
     one, two = evaluate(tmp_path / "one", [A]), evaluate(tmp_path / "two", [B])
     made_elsewhere(two, cudnn_tf32="True")
     (warning,) = merge_runs([one, two], tmp_path / "merged").tables().warnings
@@ -168,7 +168,9 @@ def test_two_data_sets_of_a_kind_are_refused(
     manifest = Manifest.read(parts[1])
     assert manifest is not None
     renamed = {"more-digits": manifest.datasets["digits"]}
-    (parts[1] / "run.json").write_text(dataclasses.replace(manifest, datasets=renamed).to_json())
+    (parts[1] / "run.json").write_text(
+        dataclasses.replace(manifest, datasets=renamed, limits={}).to_json()
+    )
     with pytest.raises(SuiteError, match="digits and more-digits both measure clean"):
         merge_runs(parts, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
@@ -225,10 +227,10 @@ def test_a_merge_that_was_stopped_before_its_run_json_goes_on(
     assert_same(merge_runs(halves, tmp_path), whole)
 
 
-def test_what_an_evaluation_leaves_while_a_merge_waits_is_not_lost(
+def test_predictions_written_while_a_merge_waits_are_kept(
     halves: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The merge reads the run again once it has the lock."""
+    """The merge reads the run again after it has the lock."""
     output = tmp_path / "run"
     shutil.copytree(halves[0], output)
     first = Store.of_run(output).manifest.models

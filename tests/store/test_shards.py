@@ -57,7 +57,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_what_was_committed_is_read_back(store: Store) -> None:
+def test_committed_predictions_can_be_read(store: Store) -> None:
     frame = store.read(MODEL, CELL, ["image", "frame"])
     assert frame is not None
     assert frame["image"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
@@ -72,7 +72,7 @@ def test_any_model_name_is_one_folder_of_its_own(store: Store) -> None:
     assert len({folder.resolve() for folder in folders}) == len(names)
 
 
-def test_a_cell_with_a_missing_shard_is_not_there(store: Store) -> None:
+def test_a_cell_with_a_missing_shard_counts_as_missing(store: Store) -> None:
     store.path(MODEL, CELL, SHARDS[1]).unlink()
     assert store.read(MODEL, CELL, ["image"]) is None
     assert not store.has(MODEL, CELL, SHARDS[1])
@@ -92,7 +92,7 @@ def test_a_truncated_file_is_named_and_counts_as_missing(
 def test_no_flipped_byte_goes_unnoticed_where_it_matters(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each byte in turn: the file is refused, or its predictions are what they were."""
+    """For each flipped byte the file is refused, or its predictions are unchanged."""
     caplog.set_level(logging.CRITICAL)
     path = store.path(MODEL, CELL, SHARDS[0])
     whole = path.read_bytes()
@@ -110,7 +110,7 @@ def test_no_flipped_byte_goes_unnoticed_where_it_matters(
 def test_a_flipped_byte_of_a_footer_raises_nothing_else(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The footer is there twice; what is checked is also what is returned."""
+    """The footer exists twice; the checked copy is also the returned one."""
     caplog.set_level(logging.CRITICAL)
     place = MODEL, CELL, SHARDS[0]
     path = store.path(*place)
@@ -167,7 +167,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(RunError, match=r"cannot write to .*; choose another --output-dir"):
-            Store.continued(place, manifest()).write_manifest()
+            Store(place, manifest()).write_manifest()
 
 
 def test_a_full_disk_leaves_nothing_behind_and_is_named(
@@ -201,7 +201,7 @@ def test_one_process_writes_at_a_time(store: Store) -> None:
         pass
 
 
-def test_times_of_files_mean_nothing(store: Store) -> None:
+def test_file_times_have_no_effect(store: Store) -> None:
     for moment in (0, 2**32):
         for file in store.directory.rglob("*.parquet"):
             os.utime(file, (moment, moment))
@@ -209,10 +209,10 @@ def test_times_of_files_mean_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.EACCES])
-def test_a_file_that_cannot_be_read_now_is_no_damaged_one(
+def test_a_temporary_read_error_is_not_damage(
     store: Store, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    """Else a table would be incomplete, or a shard evaluated again, because of a passing fault."""
+    """Otherwise a temporary fault would make a table incomplete or repeat a shard."""
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(error, os.strerror(error))

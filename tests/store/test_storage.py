@@ -46,7 +46,7 @@ def planned(place: str | Path, *models: Any) -> Session:
 
 
 def reported(run: Run) -> dict[str, bytes]:
-    """What was written, without what tells of the machine and of paths."""
+    """Return the written files without the values that depend on the machine or on paths."""
     run.report()
     return files_of_report(run)
 
@@ -65,7 +65,7 @@ def test_a_run_in_object_storage_is_the_same(tmp_path: Path, memory: str) -> Non
     assert not planned(memory).work
 
 
-def test_what_is_missing_or_damaged_is_evaluated_again(tmp_path: Path, memory: str) -> None:
+def test_missing_or_damaged_files_are_evaluated_again(tmp_path: Path, memory: str) -> None:
     run = planned(memory).run()
     before = tree(run.directory)
     lost, damaged = sorted(run.directory.rglob("*.parquet"))[1:3]
@@ -86,7 +86,7 @@ def test_runs_are_merged_from_there_and_to_there(tmp_path: Path, memory: str) ->
         assert reported(merged) == reported(whole)
 
 
-def test_a_report_keeps_notes_and_drops_what_is_old(memory: str) -> None:
+def test_a_report_keeps_notes_and_deletes_old_files(memory: str) -> None:
     run = planned(memory, A).run()
     report = run.directory / "report"
     for name in ("notes/of/somebody.txt", "figures/old.svg"):
@@ -138,7 +138,7 @@ def test_a_storage_that_cannot_be_written_is_named(
     assert not session.store.directory.joinpath("predictions").exists()
 
 
-def test_a_storage_that_does_not_answer_is_no_damage(
+def test_a_storage_that_does_not_answer_is_not_damage(
     memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = planned(memory).run()
@@ -165,7 +165,7 @@ def test_the_extra_is_named_where_it_is_not_there(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["runs/a", "/data/runs", "c:/runs", "a:b", "runs//a"])
-def test_a_path_is_no_url(name: str) -> None:
+def test_a_path_is_not_a_url(name: str) -> None:
     assert open_directory(name) == Path(name)
 
 
@@ -174,7 +174,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a bucket of an S3 server on this machine."""
     s3fs = pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
     server.start()
     host, port = server.get_host_and_port()
     for name, value in (
@@ -258,14 +258,14 @@ def test_an_object_storage_is_asked_again(error: OSError) -> None:
 
 
 @pytest.mark.usefixtures("_no_sleep")
-def test_what_is_not_there_is_an_answer() -> None:
+def test_an_absent_object_is_not_an_error() -> None:
     path = Failing(FileNotFoundError(), OSError(5, "asked again"))
     assert readable(path) is None  # type: ignore[arg-type]
     assert len(path.failures) == 1
 
 
 @pytest.mark.usefixtures("_no_sleep")
-def test_whatever_asks_an_object_storage_asks_again(
+def test_every_request_to_object_storage_is_retried(
     tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run, its report and a merge, where every third request is refused."""
@@ -296,9 +296,9 @@ def test_whatever_asks_an_object_storage_asks_again(
     assert not planned(memory).work
     run.report()
     merged = [merge_runs([memory], to) for to in (tmp_path / "b", "memory://bucket/merged")]
-    for of in merged:
-        of.report()
+    for finished in merged:
+        finished.report()
     monkeypatch.undo()
     assert asked > 50
-    for of in (run, *merged):
-        assert files_of_report(of) == expected
+    for finished in (run, *merged):
+        assert files_of_report(finished) == expected

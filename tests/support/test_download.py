@@ -82,7 +82,7 @@ def test_a_file_arrives_whole_and_only_once(server: Server, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_what_is_cut_off_is_continued(server: Server, tmp_path: Path, ranges: bool) -> None:
+def test_an_interrupted_download_is_continued(server: Server, tmp_path: Path, ranges: bool) -> None:
     server.cuts, server.ranges = [1000, 2000, 5000], ranges
     if not ranges:
         server.cuts = [1000]  # each answer starts again, and must get further than the last
@@ -133,7 +133,7 @@ def test_a_damaged_file_in_the_cache_is_named(server: Server, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_what_cannot_be_had_says_where_to_put_it(tmp_path: Path, closed: bool) -> None:
+def test_a_failing_download_names_the_path_for_the_file(tmp_path: Path, closed: bool) -> None:
     with Server() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         download = server.download("forbidden.pth")

@@ -1,4 +1,4 @@
-"""Settings and modules are restored, whatever their state was."""
+"""Settings and modules are restored to any earlier state."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from robustbench_aa.errors import UnknownName
 from robustbench_aa.support.registry import Registry
 
 
-def test_things_come_back_in_their_order() -> None:
+def test_entries_keep_their_order() -> None:
     registry: Registry[int] = Registry("number")
     registry.register("two", 2)
     registry.register("one", 1)

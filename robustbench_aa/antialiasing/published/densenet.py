@@ -7,7 +7,8 @@ from collections import OrderedDict
 from torch import nn
 from torchvision.models import DenseNet
 
-from robustbench_aa.antialiasing.layers import Blur, DenseMaxPool
+from robustbench_aa.antialiasing.layers import Blur
+from robustbench_aa.antialiasing.windows import DenseMaxPool
 
 
 def blur_densenet(network: DenseNet, blur: Blur, pool_only: bool) -> None:

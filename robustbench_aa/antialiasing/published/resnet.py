@@ -8,7 +8,8 @@ from torch import nn
 from torchvision.models import ResNet
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from robustbench_aa.antialiasing.layers import Blur, DenseMaxPool
+from robustbench_aa.antialiasing.layers import Blur
+from robustbench_aa.antialiasing.windows import DenseMaxPool
 
 
 def blur_resnet(network: ResNet, blur: Blur, pool_only: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import VGG, AlexNet
 
-from robustbench_aa.antialiasing.layers import Blur, DenseMaxPool
+from robustbench_aa.antialiasing.layers import Blur
+from robustbench_aa.antialiasing.windows import DenseMaxPool
 
 
 def blur_max_pools(network: VGG | AlexNet, blur: Blur) -> None:

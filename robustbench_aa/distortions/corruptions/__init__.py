@@ -16,6 +16,7 @@ from robustbench_aa.distortions.corruptions.corruption import (
     check_bytes,
     to_bytes,
 )
+from robustbench_aa.distortions.corruptions.registered import check_result
 
 __all__ = ["CORRUPTIONS", "Corruption", "RandomNumbers", "corrupt"]
 
@@ -36,12 +37,15 @@ def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> T
 
     Raises:
         UnknownName: there is no such corruption.
-        UsageError: the images are not uint8, the severity is not 1 to 5, or no severities were
-            published for this size.
+        UsageError: the images are not uint8, the severity is not 1 to 5, no severities were
+            published for this size, or a registered corruption returns something else.
     """
     check_bytes(images)
     corruption = CORRUPTIONS[name]
     parameters = severities.parameters(name, severity, images.shape[-1])
     if corruption.in_bytes:
         return corruption.function(images, draws, *parameters)
-    return to_bytes(corruption.function(images.float().div_(255.0), draws, *parameters))
+    result = corruption.function(images.float().div_(255.0), draws, *parameters)
+    if corruption.source:
+        check_result(result, images, name)
+    return to_bytes(result)

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any, Protocol
 
 import torch
@@ -65,9 +66,16 @@ def source_of(function: Callable[..., Any]) -> str:
         path = Path(inspect.getfile(inspect.unwrap(function)))
         content = path.read_bytes()
     except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        return hashlib.sha256(repr(code and (code.co_code, code.co_consts)).encode()).hexdigest()
+        code = (_compiled(getattr(function, name, None)) for name in ("__code__", "__defaults__"))
+        return hashlib.sha256(repr([*code]).encode()).hexdigest()
     return "" if path.is_relative_to(PACKAGE) else hashlib.sha256(content).hexdigest()
+
+
+def _compiled(value: object) -> object:
+    """Return the bytecode, names and constants of code, which is printed with its address."""
+    if not isinstance(value, CodeType):
+        return repr(value)
+    return value.co_code, value.co_names, [_compiled(constant) for constant in value.co_consts]
 
 
 def check_bytes(images: Tensor | Sequence[Tensor]) -> None:

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.datasets.pictures import cores
+from robustbench_aa.distortions.corruptions.registered import again, registered
 from robustbench_aa.errors import UsageError, cause
 from robustbench_aa.evaluation.identity import with_provenance
 from robustbench_aa.evaluation.inference import Predictor
@@ -36,6 +36,8 @@ from robustbench_aa.support.process import (
     keep_freed_memory,
     thread_count,
 )
+from robustbench_aa.support.scripts import imported_scripts
+from robustbench_aa.support.version import package_version
 from robustbench_aa.types import Failure
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def signature(datasets: Mapping[str, Dataset]) -> dict[str, str]:
     Other differences between machines, such as torch or the device, move pixels by rounding at
     most. Every prediction file records them, and a report warns of them.
     """
-    found = {"package version": version("robustbench-aa"), "package code": code_digest()}
+    found = {"package version": package_version(), "package code": code_digest()}
     for name, dataset in datasets.items():
         lines = [f"{each} {each.version} {each.source}" for each in dataset.distortions]
         found[f"distortions of {name}"] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -225,13 +227,19 @@ def _send(ray: Any, session: Session, threads: int) -> Any:
         inference=replace(session.inference, threads=threads),
         progress=no_progress,
     )
+    scripts = imported_scripts()
     try:
-        return ray.put((signature(session.datasets), shared))
+        for script in scripts:  # a worker cannot import them by their names
+            ray.cloudpickle.register_pickle_by_value(script)
+        return ray.put((signature(session.datasets), registered(), shared))
     except Exception as error:  # a module's own pickling may raise anything
         raise UsageError(
             f"a model or data set cannot be sent to other processes ({cause(error)}); "
             "use --engine local"
         ) from error
+    finally:
+        for script in scripts:
+            ray.cloudpickle.unregister_pickle_by_value(script)
 
 
 def _workers(ray: Any, threads: int, gpus: int) -> int:
@@ -279,7 +287,8 @@ def _load(reference: Any) -> tuple[Session, dict[str, Predictor]]:
     """Load a session's models in a worker, once for all of its tasks."""
     import ray
 
-    expected, session = ray.get(reference)
+    expected, corruptions, session = ray.get(reference)
+    again(*corruptions)
     check_signature(expected, signature(session.datasets))
     if session.device.startswith("cpu"):
         keep_freed_memory()

@@ -1,4 +1,4 @@
-"""What each corruption does, beside an independent implementation given the same draws."""
+"""Each corruption compared with an independent implementation on the same draws."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robustbench_aa.types import Distortion
 
 
 class Given:
-    """Draws that were made beforehand, so that a reference can be fed the same."""
+    """Draws made in advance, so that a reference gets the same."""
 
     def __init__(self, normal: torch.Tensor | None = None, *uniform: torch.Tensor) -> None:
         self._normal, self._uniform = normal, list(uniform)
@@ -46,7 +46,7 @@ def channels_last(images: torch.Tensor) -> np.ndarray:
 
 
 def truncated(results: list[np.ndarray]) -> np.ndarray:
-    """As the originals store a result."""
+    """Return a result as the original scripts store it."""
     stacked = np.stack(results).transpose(0, 3, 1, 2)
     return np.uint8(np.clip(stacked, 0, 1) * 255)
 
@@ -216,6 +216,6 @@ def test_a_size_without_published_severities_is_refused() -> None:
         corrupt(images, "contrast", 1, Given())
 
 
-def test_an_unknown_corruption_is_told_its_neighbours(images: torch.Tensor) -> None:
+def test_an_unknown_corruption_gets_suggestions(images: torch.Tensor) -> None:
     with pytest.raises(UnknownName, match="did you mean gaussian_noise"):
         corrupt(images, "gausian_noise", 1, Given())

@@ -1,4 +1,4 @@
-"""What becomes of black, grey and white: known beforehand, or within known bounds.
+"""Corruptions of black, grey and white images, whose results are known or bounded.
 
 Values are fractions here, as in the corruptions' definitions. An expected picture is a lowest and a
 highest value for each channel, which are the same where nothing is left to chance.
@@ -22,7 +22,7 @@ from robustbench_aa.types import Distortion
 LEVELS = (0, 128, 255)
 LEVEL = 1 / 255
 Bounds = tuple[float | np.ndarray, float | np.ndarray]
-"""The lowest and the highest value: of all channels, or [3]."""
+"""The lowest and the highest value, for all channels or per channel [3]."""
 
 
 def flat(level: int, size: int, images: int = 1) -> torch.Tensor:
@@ -92,10 +92,10 @@ EXPECTED: dict[str, Callable[..., Bounds]] = {
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("size", TABLES)
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_flat_image_becomes_what_the_definition_says(name: str, size: int, level: int) -> None:
+def test_a_flat_image_becomes_the_defined_value(name: str, size: int, level: int) -> None:
     for severity in SEVERITIES:
         bounds = EXPECTED[name](level / 255, *parameters(name, severity, size))
-        lowest, highest = (np.clip(255 * np.ones(3) * of, 0, 255) for of in bounds)
+        lowest, highest = (np.clip(255 * np.ones(3) * bound, 0, 255) for bound in bounds)
         values = corrupted(flat(level, size, 2), name, severity).transpose(0, 2, 3, 1)
         # truncation and rounding may cost a level; where no light comes to black, it stays black
         assert (values >= np.floor(lowest) - 1).all(), (severity, values.min((0, 1, 2)), lowest)
@@ -106,7 +106,7 @@ def test_a_flat_image_becomes_what_the_definition_says(name: str, size: int, lev
 @pytest.mark.parametrize(
     ("name", "level"), [("fog", 255), ("frost", 0), ("snow", 0), ("spatter", 0)]
 )
-def test_weather_is_seen_on_a_flat_image(name: str, level: int) -> None:
+def test_weather_is_visible_on_a_flat_image(name: str, level: int) -> None:
     for severity in SEVERITIES:
         values = corrupted(flat(level, 224, 2), name, severity)
         assert (values.std((1, 2, 3)) > 3).all()

@@ -1,4 +1,4 @@
-"""Several processes make the same predictions, and a worker that dies costs nothing."""
+"""Several processes make the same predictions; a worker that dies loses nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -23,8 +24,12 @@ from robustbench_aa.errors import UsageError
 from robustbench_aa.evaluation.engines import ray as engine
 from robustbench_aa.evaluation.engines.ray import tasks_of
 from robustbench_aa.evaluation.loop import Work
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.suite import Suite
+from robustbench_aa.support import scripts
 from robustbench_aa.types import Distortion, Shard
+from tests.conftest import make_classifier
 
 BASE = [sys.executable, "-m", "robustbench_aa"]
 SUITE = """
@@ -110,7 +115,7 @@ def workers_of(driver: int) -> list[int]:
     return [pid for pid in descendants(driver) if pid in workers]
 
 
-def test_a_worker_that_is_killed_costs_nothing(place: Path) -> None:
+def test_a_killed_worker_loses_nothing(place: Path) -> None:
     process = subprocess.Popen(
         command("killed", "--engine", "ray"), cwd=place, stderr=subprocess.PIPE, text=True
     )
@@ -151,7 +156,7 @@ def test_a_signal_ends_it_as_without_ray(
     )
 
 
-def test_a_cluster_that_does_not_answer_is_told_of(place: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported(place: Path) -> None:
     found = finished(place, "none", "--engine", "ray", "--ray-address", "127.0.0.1:1")
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1].startswith("error: no Ray cluster at 127.0.0.1:1")
@@ -169,7 +174,7 @@ def descendants(process: int) -> list[int]:
     parents = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()[1:]]
     found = [process]
     for parent in found:
-        found += [pid for pid, of in parents if of == parent]
+        found += [pid for pid, process_parent in parents if process_parent == parent]
     return found
 
 
@@ -208,7 +213,7 @@ class Seen(NamedTuple):
 @pytest.fixture(scope="module")
 def seen(place: Path) -> Seen:
     """The run `ray`, evaluated by two workers."""
-    environment = {name: of for name, of in os.environ.items() if name != "RAY_ADDRESS"}
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     process = subprocess.Popen(
         command("ray", "--engine", "ray"), cwd=place, stderr=subprocess.DEVNULL, env=environment
     )
@@ -288,7 +293,7 @@ def test_a_worker_with_other_code_is_refused_by_name(place: Path) -> None:
     assert not list((place / "skewed").rglob("*.parquet"))
 
 
-def test_whatever_pixels_depend_on_is_part_of_a_signature() -> None:
+def test_a_signature_contains_everything_that_pixels_depend_on() -> None:
     opened = {name: open_dataset(name) for name in ("digits-c", "digits-p")}
     ours = engine.signature(opened)
     engine.check_signature(ours, dict(ours))
@@ -300,3 +305,47 @@ def test_whatever_pixels_depend_on_is_part_of_a_signature() -> None:
     assert engine.signature({"digits-c": newer}) != engine.signature(
         {"digits-c": opened["digits-c"]}
     )
+
+
+REGISTERED = """
+import robustbench_aa as rb
+
+
+@rb.register_corruption(severities=[0.9, 0.8, 0.7, 0.6, 0.5])
+def dimmed_by_ray(images, draws, factor):
+    return images * factor
+"""
+WORKER = """
+import sys
+from pathlib import Path
+from ray import cloudpickle
+import torch
+import robustbench_aa as rb
+from robustbench_aa.distortions.corruptions.registered import again
+
+_, corruptions, session = cloudpickle.loads(Path(sys.argv[1]).read_bytes())
+again(*corruptions)
+grey = torch.full((1, 3, 32, 32), 200, dtype=torch.uint8)
+print(rb.corrupt(grey, "dimmed_by_ray", 5).unique().tolist(), *session.datasets)
+"""
+
+
+def test_what_a_user_registers_is_sent_to_workers_that_have_no_such_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(scripts, "_imported", {})
+    (tmp_path / "things_for_ray.py").write_text(REGISTERED)
+    monkeypatch.setitem(sys.modules, "things_for_ray", None)  # restored afterwards
+    monkeypatch.delitem(sys.modules, "things_for_ray")
+    scripts.import_script(str(tmp_path / "things_for_ray.py"))
+    (tmp_path / "things_for_ray.py").unlink()
+    suite = Suite([make_classifier("a")], ["digits-c"], limit=2, corruptions=["dimmed_by_ray"])
+    session = prepare(suite, tmp_path / "run", "cpu")
+    # the serialisation of Ray without its processes
+    stand_in = SimpleNamespace(cloudpickle=ray.cloudpickle, put=ray.cloudpickle.dumps)
+    (tmp_path / "sent").write_bytes(engine._send(stand_in, session, 1))
+    command = [sys.executable, "-c", WORKER, tmp_path / "sent"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.stdout == "[100] digits-c\n", result.stderr
+    assert not ray.cloudpickle.list_registry_pickle_by_value()

@@ -1,0 +1,70 @@
+"""Checks of what callers pass in Python, with errors that say what to pass instead."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from robustbench_aa.errors import UsageError
+
+T = TypeVar("T")
+
+
+def whole_number(noun: str, value: object, least: int | None = None) -> int:
+    """Return a whole number as Python's `int`.
+
+    Args:
+        noun: what the number is, for messages.
+        value: the number, of any type of whole numbers.
+        least: the smallest possible number; None if there is none.
+
+    Raises:
+        UsageError: the value is no whole number, or is smaller than the smallest possible one.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or (least is not None and number < least):
+        rest = "" if least is None else f" from {least}"
+        raise UsageError(f"{noun} is {value!r}; give a whole number{rest}")
+    return number
+
+
+def as_list(noun: str, values: Sequence[T], *single: type) -> list[T]:
+    """Return several values as a list.
+
+    Args:
+        noun: what the values are, for messages.
+        values: a list, or another iterable.
+        single: types of a single value that is iterable.
+
+    Raises:
+        UsageError: there is a single value.
+    """
+    if isinstance(values, (str, *single)) or not isinstance(values, Iterable):
+        text = repr(values) if isinstance(values, str) else f"a single {type(values).__name__}"
+        raise UsageError(f"{noun} must be a list, not {text}; put it into [ ]")
+    return [*values]
+
+
+def number_per_channel(noun: str, value: object) -> tuple[float, float, float]:
+    """Return a number for each of red, green and blue.
+
+    Raises:
+        UsageError: the value is not three finite numbers.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        try:
+            red, green, blue = (float(number) for number in value)
+        except (TypeError, ValueError):
+            pass
+        else:
+            if all(map(math.isfinite, (red, green, blue))):
+                return red, green, blue
+    example = (value,) * 3 if isinstance(value, (int, float)) else (0.5, 0.5, 0.5)
+    raise UsageError(
+        f"{noun} is {value!r}; give a number for each of red, green and blue, such as {example}"
+    )

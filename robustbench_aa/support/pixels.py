@@ -1,0 +1,48 @@
+"""Pixels of images that callers pass in Python, as tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_aa.errors import UsageError
+
+TO_GIVE = (
+    "give a uint8 tensor [N, 3, H, W] or [3, H, W], or a uint8 array [N, H, W, 3] or [H, W, 3]"
+)
+
+
+def as_batch(images: Tensor | np.ndarray) -> Tensor:
+    """Return images as a tensor [N, 3, H, W], uint8, which shares no memory with an array.
+
+    Args:
+        images: 8-bit RGB images: a tensor [N, 3, H, W] or [3, H, W], or a NumPy array
+            [N, H, W, 3] or [H, W, 3].
+
+    Raises:
+        UsageError: the images have another type or shape, or there are none.
+    """
+    if isinstance(images, np.ndarray):
+        order, channels, move = "[N, H, W, 3] or [H, W, 3]", -1, "numpy.moveaxis(images, -3, -1)"
+    elif isinstance(images, Tensor):
+        order, channels, move = "[N, 3, H, W] or [3, H, W]", -3, "images.movedim(-1, -3)"
+    else:
+        raise UsageError(f"images are of type {type(images).__name__}; {TO_GIVE}")
+    shape = tuple(images.shape)
+    if 0 in shape:
+        raise UsageError(f"there are no images in an array of the shape {shape}")
+    if len(shape) not in (3, 4) or shape[channels] != 3:
+        moved = len(shape) in (3, 4) and shape[-4 - channels] == 3
+        advice = f"; use {move}" if moved else ""
+        raise UsageError(f"images have the shape {shape}, not {order}{advice}")
+    if images.dtype not in (torch.uint8, np.uint8):
+        dtype = str(images.dtype).removeprefix("torch.")
+        raise UsageError(
+            f"images are {dtype}, not uint8; give the 8-bit pixels, 0 to 255, before any "
+            "normalisation"
+        )
+    if isinstance(images, np.ndarray):
+        # a copy, since torch warns of arrays that cannot be written, such as those of Pillow
+        images = torch.from_numpy(np.array(np.moveaxis(images, -1, -3), order="C"))
+    return images.reshape(-1, *images.shape[-3:])
