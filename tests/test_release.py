@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmarks", "data_prep", "docs", "robustbench_aa", "tests")
+FOLDERS = ("benchmarks", "data_prep", "docs", "examples", "robustbench_aa", "tests")
 FILES = (
     *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile"),
     *("README.md", "conftest.py", "constraints.txt", "pyproject.toml", "setup.cfg"),
