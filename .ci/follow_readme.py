@@ -126,7 +126,7 @@ def run(words: list[str]) -> None:
     """Run a command of this package, and stop with its output if it fails."""
     program, command, *rest = words
     assert program == "robustbench-aa", words
-    added = [] if "--dry-run" in rest else ADDED.get(command, [])
+    added = ADDED.get(command, [])
     start = time.perf_counter()
     result = subprocess.run(
         [PROGRAM, command, *rest, *added], capture_output=True, text=True, check=False

@@ -1,1 +1,1 @@
-"""How fast: ratios measured side by side in one run."""
+"""Benchmarks of speed, reliability and fidelity."""

@@ -106,6 +106,8 @@ SELECTING = tuple(name for name in SELECTION_FIELDS if name != "name")
 class Suite:
     """Models × data sets × seed.
 
+    `benchmark` evaluates it.
+
     >>> import robustbench_aa as rb
     >>> rb.Suite(["digits:resnet@lpf3"], ["digits-c", "digits-shift"], limit=100).seed
     0

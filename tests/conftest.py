@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,14 @@ class Linear(nn.Module):
 def make_classifier(name: str, seed: int = 0, **changes: object) -> Classifier:
     given = {"input_size": 32, "classes": 10, "preprocessing": PLAIN} | changes
     return Classifier(Linear(seed), name=name, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unflushed() -> Iterator[None]:
+    """Leave files in the system's cache: no test needs to survive a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture

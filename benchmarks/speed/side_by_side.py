@@ -1,8 +1,8 @@
 """Measure two processes on one machine, with and without `OMP_WAIT_POLICY=PASSIVE`.
 
 `python -m benchmarks.speed.side_by_side`: each process runs forward passes of a network with random
-weights on all cores, first alone and then two at a time. Threads of OpenMP wait for work by spinning
-unless the policy is passive; beside another process, they take the cores that it needs.
+weights on all cores, first alone and then two at a time. Threads of OpenMP wait for work by
+spinning unless the policy is passive; beside another process, they take the cores that it needs.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def measure(network: str, seconds: float, repetitions: int) -> pd.DataFrame:
 
 
 @click.command()
-@click.option(
-    "--network", default="mobilenet_v2", show_default=True, help="Network of torchvision."
-)
+@click.option("--network", default="mobilenet_v2", show_default=True, help="torchvision's name.")
 @click.option("--seconds", default=10.0, show_default=True, help="Duration of a measurement.")
 @click.option("--repetitions", default=5, show_default=True, help="Measurements of each kind.")
 @click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)

@@ -1,4 +1,10 @@
-"""Anti-aliased downsampling: a low-pass filter before every subsampling, and later methods."""
+"""Anti-aliased downsampling: a low-pass filter before every subsampling, and later methods.
+
+>>> import robustbench_aa as rb
+>>> smooth = rb.antialias(rb.load_model("digits:resnet@baseline"), filter_size=3)
+>>> len(rb.antialiasing.replacements(smooth.module))
+5
+"""
 
 from robustbench_aa.antialiasing.adaptive import AdaptiveBlurPool
 from robustbench_aa.antialiasing.conversion import Conversion

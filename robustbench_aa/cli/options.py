@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -120,14 +119,14 @@ def command_line() -> str:
 def console(stderr: bool = False) -> Console:
     """Return a console that prints names as they are.
 
-    Tables and sentences fit the width of the terminal or, where there is none, the number of
-    columns in the environment variable COLUMNS. Without either, no line is broken.
+    Tables and sentences fit the width of a terminal. Where there is none, no line is broken, even
+    if COLUMNS is set: programs that use readline set it for the processes that they start.
     """
     from rich.console import Console
 
     # names may contain [brackets] and :colons:, which are neither markup nor emoji
     display = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not display.is_terminal and "COLUMNS" not in os.environ:
+    if not display.is_terminal:
         display.width = UNBROKEN
     return display
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
 from robustbench_aa.datasets import Openable
+from robustbench_aa.errors import UsageError
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import PLAIN, prepare
 from robustbench_aa.models.plain_module import as_classifier
@@ -20,9 +22,9 @@ from robustbench_aa.types import Classifier
 
 
 def benchmark(
-    models: Sequence[str | Classifier | nn.Module],
-    datasets: Sequence[str | Selection | Openable],
-    output_dir: str | os.PathLike[str],
+    models: Sequence[str | Classifier | nn.Module] | Suite,
+    datasets: Sequence[str | Selection | Openable] = (),
+    output_dir: str | os.PathLike[str] | None = None,
     *,
     baseline: str | Classifier | None = None,
     seed: int = 0,
@@ -54,10 +56,12 @@ def benchmark(
 
     Args:
         models: Specifications such as `digits:resnet@lpf3`, classifiers, or modules with a
-            `default_cfg`, as those of timm.
+            `default_cfg`, as those of timm. A suite takes the place of models, data sets and all
+            arguments up to `data_dir`.
         datasets: Names of data sets, data sets as objects, or selections of their distortions
             and images.
-        output_dir: Directory of the run, or its URL in an object storage.
+        output_dir: Directory of the run, or its URL in an object storage. None means
+            `runs/<name of the suite>`.
         baseline: The model that CE is relative to, or its name.
         seed: Seed of the distortions.
         limit: Evaluate at most this many images of each data set.
@@ -79,18 +83,24 @@ def benchmark(
     Raises:
         UsageError: The request cannot be met; nothing has been written.
     """
-    suite = Suite(
-        [_as_model(model) for model in as_list("models", models, nn.Module)],
-        as_list("datasets", datasets),
-        baseline=baseline.name if isinstance(baseline, Classifier) else baseline,
-        seed=seed,
-        limit=limit,
-        corruptions=corruptions,
-        severities=severities,
-        perturbations=perturbations,
-        protocols=protocols,
-        data_dir=None if data_dir is None else os.fspath(data_dir),
-    )
+    values = {
+        "baseline": baseline.name if isinstance(baseline, Classifier) else baseline,
+        "seed": seed,
+        "limit": limit,
+        "corruptions": corruptions,
+        "severities": severities,
+        "perturbations": perturbations,
+        "protocols": protocols,
+        "data_dir": None if data_dir is None else os.fspath(data_dir),
+    }
+    suite = models if isinstance(models, Suite) else _suite(models, datasets, values)
+    if suite is models and (datasets or any(values.values())):
+        given = [name for name, value in {"datasets": datasets, **values}.items() if value]
+        raise UsageError(f"{' and '.join(given)} of a suite are given in the suite; leave them out")
+    if output_dir is None:
+        if suite.name is None:
+            raise UsageError("a run needs a folder; give output_dir")
+        output_dir = f"runs/{suite.name}"
     session = prepare(suite, output_dir, device, workers=workers)
     with progress_in_python(sum(item.passes for item in session.work), progress) as advance:
         run = session.run(inference, engine, advance)
@@ -101,5 +111,14 @@ def benchmark(
     return run
 
 
-def _as_model(model: str | Classifier | nn.Module) -> str | Classifier:
-    return model if isinstance(model, str) else as_classifier(model)
+def _suite(
+    models: Sequence[str | Classifier | nn.Module],
+    datasets: Sequence[str | Selection | Openable],
+    values: Mapping[str, Any],
+) -> Suite:
+    """Return a suite of models that have been checked."""
+    listed = [
+        model if isinstance(model, str) else as_classifier(model)
+        for model in as_list("models", models, nn.Module)
+    ]
+    return Suite(listed, as_list("datasets", datasets), **values)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aa.errors import ModelError, UnknownName, UsageError
+from robustbench_aa.errors import DatasetError, ModelError, UnknownName, UsageError
 from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
 from robustbench_aa.types import Batch, Classifier, unshifted
 
@@ -104,7 +104,9 @@ class Predictor:
 
         Raises:
             ModelError: The module returned something other than finite logits [N, classes].
+            DatasetError: A label is not one of the classes.
         """
+        _check_labels(batch, self.classifier.classes)
         logits = self._logits(batch.frames.flatten(0, 1))
         return _columns(logits, batch, keep_ranking)
 
@@ -151,6 +153,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out. On a CPU, torch has no special error for it."""
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+
+
+def _check_labels(batch: Batch, classes: int) -> None:
+    """Refuse labels without a logit; on a GPU, reading their probability would end the process."""
+    for label in (batch.label.min(), batch.label.max()):
+        if not 0 <= label < classes:
+            raise DatasetError(
+                f"an image has the label {label}, and {classes} classes end at {classes - 1}"
+            )
 
 
 def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.ndarray]:

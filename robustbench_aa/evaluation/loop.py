@@ -141,7 +141,6 @@ def _read(session: Session) -> Generator[tuple[tuple[Work, str], Batch | Excepti
                 stamp = stamp or dataset.stamp(distortion, item.shard)
                 rest = Shard(start, stop)
                 for batch in dataset.read(distortion, rest, batch_size, device):
-                    _check_labels(batch, dataset)
                     start += len(batch.index)
                     yield (item, stamp), batch
                 if start < stop:
@@ -153,16 +152,6 @@ def _read(session: Session) -> Generator[tuple[tuple[Work, str], Batch | Excepti
                 else:
                     yield (item, stamp), error
                     break
-
-
-def _check_labels(batch: Batch, dataset: Dataset) -> None:
-    """Refuse labels without a logit; on a GPU, reading their probability would end the process."""
-    for label in (batch.label.min(), batch.label.max()):
-        if not 0 <= label < dataset.classes:
-            raise DatasetError(
-                f"{dataset.name} has a label {label}, and its {dataset.classes} classes are 0 to "
-                f"{dataset.classes - 1}"
-            )
 
 
 def _fill(

@@ -347,15 +347,17 @@ def test_verify_deep_compares_pictures_with_a_run(tmp_path: Path) -> None:
     assert_refused(run("verify", *data, "--deep", "val", cwd=tmp_path), "no run in val")
 
 
-def test_a_directory_of_another_suite_is_refused(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        models = 'models = ["digits:resnet@lpf2-seed0"]\ndatasets = ["digits"]\nlimit = 5\n'
+def test_another_suite_continues_a_run_and_the_report_names_both(tmp_path: Path) -> None:
+    for name, corruption in (("one", "fog"), ("two", "snow")):
+        models = 'models = ["digits:resnet@lpf2-seed0"]\ndatasets = ["digits-c"]\nlimit = 5\n'
+        models += f'severities = [3]\ncorruptions = ["{corruption}"]\n'
         (tmp_path / f"{name}.toml").write_text(models)
     assert run("benchmark", "one.toml", "--output-dir", "out", cwd=tmp_path).returncode == 0
-    before = tree(tmp_path)
     result = run("benchmark", "two.toml", "--output-dir", "out", cwd=tmp_path)
-    assert_refused(result, "out belongs to suite 'one', not 'two'; choose another --output-dir")
-    assert tree(tmp_path) == before
+    assert result.returncode == 0, result.stderr
+    assert "mean_error_subset: snow 3; fog 3 (digits-c)\n" in result.stdout
+    page = (tmp_path / "out/report/index.html").read_text(encoding="utf-8")
+    assert "<h1>one + two</h1>" in page
 
 
 def test_no_help_imports_torch_or_pandas() -> None:
@@ -588,6 +590,24 @@ def test_the_first_of_several_signals_decides_the_status(
     )
     assert result.returncode == status
     assert result.stderr.strip() == f"error: {event}; the same command resumes"
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_decides(given: str | None, used: str) -> None:
+    code = (
+        "import os, sys, click\n"
+        "from robustbench_aa.cli.main import run_command\n"
+        "@click.command()\n"
+        "def show():\n"
+        "    print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)\n"
+        "run_command(show)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"{used} False\n"
 
 
 def test_too_little_memory_is_an_error_of_one_line(tmp_path: Path) -> None:

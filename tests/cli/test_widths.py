@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from robustbench_aa.cli import doctor
+from robustbench_aa.cli import doctor, options
 from robustbench_aa.cli.main import commands
 from robustbench_aa.metrics.comparison import COLUMNS
 from robustbench_aa.report.columns import value_columns
@@ -20,13 +20,16 @@ FOLDER = "/data/checkpoints/of-a-long-experiment/with-many-parameters/resnet50-b
 NAMES = [f"{FOLDER}/epoch-{place}.pth" for place in range(2)]
 
 
-def output(width: int | None, *arguments: str) -> str:
-    """Run a command; return what it prints, after checking that no line is too long."""
-    columns = {"COLUMNS": None if width is None else str(width)}
-    result = CliRunner().invoke(commands, arguments, env=columns, catch_exceptions=False)
+def output(width: int, *arguments: str) -> str:
+    """Run a command as if on a terminal of a width; return what it prints.
+
+    The lines are checked to fit.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options, "UNBROKEN", width)
+        result = CliRunner().invoke(commands, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    if width is not None:
-        assert not [line for line in result.stdout.splitlines() if len(line) > width]
+    assert not [line for line in result.stdout.splitlines() if len(line) > width]
     return result.stdout
 
 
@@ -49,7 +52,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     command = ["evaluate", *(word for model in models for word in ("-m", model))]
     command += ["-d", "digits-c", "--corruption", "fog", "--limit", "2"]
     command += ["--output-dir", str(folder)]
-    output(None, *command)
+    output(200, *command)
     return command
 
 
@@ -92,7 +95,8 @@ def test_the_lists_fit(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_terminal_no_line_is_broken(forged: Path) -> None:
-    text = output(None, "compare", str(forged), *NAMES)
+    command = ["compare", str(forged), *NAMES]
+    text = CliRunner().invoke(commands, command, env={"COLUMNS": "80"}).stdout
     (row,) = [line for line in text.splitlines() if line.startswith("clean_error ")]
     assert len(row.split()) == len(COLUMNS) - 1  # it has no distortion
     assert f"a: {NAMES[0]}, b: {NAMES[1]}" in text.splitlines()

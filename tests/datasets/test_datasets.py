@@ -114,7 +114,7 @@ def test_any_object_with_the_interface_can_be_measured(tmp_path: Path) -> None:
 def test_labels_beyond_the_classes_cannot_be_missed(tmp_path: Path) -> None:
     """On a GPU, they would end the process."""
     model = dataclasses.replace(make_classifier("a", classes=8), module=Linear(0, classes=8))
-    with pytest.warns(RuntimeWarning, match="own has a label [89], and its 8 classes are 0 to 7"):
+    with pytest.warns(RuntimeWarning, match="image has the label 9, and 8 classes end at 7"):
         run = rb.benchmark([model], [Own(classes=8)], tmp_path)
     assert len(run.failures) == 1
     assert torch.as_tensor(LABELS).max() >= 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import av
@@ -14,13 +15,14 @@ from PIL import Image
 from torch import nn
 
 from robustbench_aa.cli.data import make_imagenet_p
-from robustbench_aa.datasets import Request, open_dataset
+from robustbench_aa.datasets import Request, open_dataset, verify_dataset
 from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.make_imagenet_p import encoder_options
 from robustbench_aa.datasets.videos import decode_video, encode_video
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import DatasetError, UnknownName, UsageError
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.store.environment import environment
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier, Distortion, Shard
 from tests.conftest import PLAIN
@@ -275,3 +277,19 @@ def test_faint_noise_survives_a_video(tmp_path: Path) -> None:
         left[kind] = colour(found.float()) / colour(clean + noise)
     assert left["yuv444p"] > 0.85
     assert left["yuv420p"] < 0.45
+
+
+def test_without_pyav_the_extra_is_named_before_anything_is_read(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    named = r"video needs av \(.*\); pip install 'robustbench-aa\[video\]'"
+    with pytest.raises(UsageError, match=named):
+        open_dataset("imagenet-p", Request(data_dir=str(released)))
+    with pytest.raises(UsageError, match=named):
+        verify_dataset("imagenet-p", released)
+    with pytest.raises(UsageError, match=named):
+        make(tmp_path / "nowhere", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+    assert environment("cpu")["libavcodec"] == "not installed"
+    assert open_dataset("digits-p").distortions

@@ -43,6 +43,21 @@ def test_a_subset_is_chosen_as_on_the_command_line(tmp_path: Path) -> None:
     assert set(cells) == {(name, severity) for name in ("fog", "snow") for severity in (2, 5)}
 
 
+def test_a_suite_takes_the_place_of_the_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = rb.Suite([A], [rb.load_dataset("digits")], name="mine", limit=4)
+    monkeypatch.chdir(tmp_path)
+    run = rb.benchmark(suite)
+    assert run.directory == Path("runs/mine")
+    assert run.leaderboard()["images"].tolist() == [4]
+    assert rb.benchmark(suite, output_dir="elsewhere").directory == Path("elsewhere")
+    with pytest.raises(UsageError, match="datasets and limit of a suite are given in the suite"):
+        rb.benchmark(suite, ["digits-c"], limit=3)
+    with pytest.raises(UsageError, match="a run needs a folder; give output_dir"):
+        rb.benchmark([A], ["digits"])
+
+
 def test_the_baseline_may_be_a_model(tmp_path: Path) -> None:
     run = rb.benchmark([A], [rb.load_dataset("digits-c")], tmp_path, limit=3, baseline=A)
     assert run.leaderboard()["mce_a"].tolist() == [100]

@@ -42,7 +42,7 @@ class Network(nn.Module):
         self.head(torch.zeros(1, 4)).sum().backward()
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.error is not None:
+        if self.error is not None and images.any():  # not the black image of an early check
             raise self.error
         features: Tensor = self.head(self.norm(self.conv(images)).mean((2, 3)))
         return features
@@ -130,7 +130,8 @@ def test_a_failing_benchmark_restores_the_module_and_the_process(
     before = state_of(module)
     inference = Inference(channels_last=True, threads=3)
     if isinstance(error, Exception):
-        assert benchmark(module, tmp_path, inference).failures
+        with pytest.warns(RuntimeWarning, match="1 cells failed"):
+            assert benchmark(module, tmp_path, inference).failures
     else:
         with pytest.raises(type(error)):
             benchmark(module, tmp_path, inference)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -89,10 +90,12 @@ def test_what_cannot_be_measured_is_refused(model: object, message: str) -> None
     assert "\n" not in str(error.value)
 
 
-def test_the_check_leaves_the_module_as_it_was() -> None:
+@pytest.mark.parametrize("size", [32, 48], ids=["fits", "fails"])
+def test_the_check_leaves_the_module_as_it_was(size: int) -> None:
     module = nn.Sequential(nn.BatchNorm2d(3), network()).train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    as_classifier(wrapped(module))
+    with nullcontext() if size == 32 else pytest.raises(UsageError):
+        as_classifier(wrapped(module, input_size=size))
     assert module.training
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, before[name]), name

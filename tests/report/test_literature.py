@@ -211,7 +211,7 @@ def test_a_model_of_the_run_takes_precedence_over_a_published_name(tmp_path: Pat
 
 
 def test_a_terminal_marks_published_rows(run: Run) -> None:
-    console = Console(width=240, record=True, file=io.StringIO())
+    console = Console(width=400, record=True, file=io.StringIO())
     console.print(leaderboard_table(run.tables(with_published=True)))
     title, *lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert title == "leaderboard; †: published, with its source in leaderboard.csv"

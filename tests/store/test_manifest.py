@@ -151,8 +151,8 @@ def test_a_run_is_of_everything_that_any_session_asked_for(
     both = two.joined(one, HERE)
     assert both.selected == ({"digits": joined} if joined else {})
     # the run lacks what this session did not ask for
-    assert both.subset == (later is not None and later != joined)
-    assert both.joined(two, HERE).selected == both.selected
+    assert both.subset == (earlier is None and later is not None)
+    assert both.joined(both, HERE) == both
 
 
 def test_a_data_set_keeps_its_part_beside_a_new_one() -> None:

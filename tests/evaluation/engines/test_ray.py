@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -23,8 +24,12 @@ from robustbench_aa.errors import UsageError
 from robustbench_aa.evaluation.engines import ray as engine
 from robustbench_aa.evaluation.engines.ray import tasks_of
 from robustbench_aa.evaluation.loop import Work
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.suite import Suite
+from robustbench_aa.support import scripts
 from robustbench_aa.types import Distortion, Shard
+from tests.conftest import make_classifier
 
 BASE = [sys.executable, "-m", "robustbench_aa"]
 SUITE = """
@@ -300,3 +305,47 @@ def test_a_signature_contains_everything_that_pixels_depend_on() -> None:
     assert engine.signature({"digits-c": newer}) != engine.signature(
         {"digits-c": opened["digits-c"]}
     )
+
+
+REGISTERED = """
+import robustbench_aa as rb
+
+
+@rb.register_corruption(severities=[0.9, 0.8, 0.7, 0.6, 0.5])
+def dimmed_by_ray(images, draws, factor):
+    return images * factor
+"""
+WORKER = """
+import sys
+from pathlib import Path
+from ray import cloudpickle
+import torch
+import robustbench_aa as rb
+from robustbench_aa.distortions.corruptions.registered import again
+
+_, corruptions, session = cloudpickle.loads(Path(sys.argv[1]).read_bytes())
+again(*corruptions)
+grey = torch.full((1, 3, 32, 32), 200, dtype=torch.uint8)
+print(rb.corrupt(grey, "dimmed_by_ray", 5).unique().tolist(), *session.datasets)
+"""
+
+
+def test_what_a_user_registers_is_sent_to_workers_that_have_no_such_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(scripts, "_imported", {})
+    (tmp_path / "things_for_ray.py").write_text(REGISTERED)
+    monkeypatch.setitem(sys.modules, "things_for_ray", None)  # restored afterwards
+    monkeypatch.delitem(sys.modules, "things_for_ray")
+    scripts.import_script(str(tmp_path / "things_for_ray.py"))
+    (tmp_path / "things_for_ray.py").unlink()
+    suite = Suite([make_classifier("a")], ["digits-c"], limit=2, corruptions=["dimmed_by_ray"])
+    session = prepare(suite, tmp_path / "run", "cpu")
+    # the serialisation of Ray without its processes
+    stand_in = SimpleNamespace(cloudpickle=ray.cloudpickle, put=ray.cloudpickle.dumps)
+    (tmp_path / "sent").write_bytes(engine._send(stand_in, session, 1))
+    command = [sys.executable, "-c", WORKER, tmp_path / "sent"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.stdout == "[100] digits-c\n", result.stderr
+    assert not ray.cloudpickle.list_registry_pickle_by_value()
