@@ -35,7 +35,7 @@ def dataset_table(tables: Tables, dataset: str) -> Table:
     for title, frame, arrange in (
         ("top-1 error", tables.corruptions, _by_severity),
         ("flip probability", tables.perturbations, lambda f: f.dropna(subset="flip_probability")),
-        ("consistency", tables.consistency, lambda f: f.dropna(subset="consistency")),
+        ("consistency", tables.consistency, lambda f: f.dropna(subset="accuracy")),
     ):
         if not frame.empty and dataset in set(frame["dataset"]):
             return render_table(arrange(frame), f"{title} on {dataset}")

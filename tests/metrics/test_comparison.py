@@ -51,8 +51,14 @@ def models(shift: float, images: int = 400, seed: int = 0) -> tuple[OutcomesByKi
         b[cell] = (hard + random.normal(0, 0.05, images) < 0.3 + shift).astype(float)
     flips = {TILT: random.random(images)}
     return (
-        {"corruption": Outcomes(a), "perturbation": Outcomes(flips, {}, flips, flips)},
-        {"corruption": Outcomes(b), "perturbation": Outcomes(flips, {}, flips, flips)},
+        {
+            "corruption": Outcomes(a),
+            "perturbation": Outcomes(flips, flips=flips, top5_distance=flips),
+        },
+        {
+            "corruption": Outcomes(b),
+            "perturbation": Outcomes(flips, flips=flips, top5_distance=flips),
+        },
     )
 
 
@@ -157,7 +163,7 @@ def outcomes(draw: st.DrawFn) -> tuple[OutcomesByKind, OutcomesByKind]:
     other = draw(st.permutations(range(images)))
     tables = [{cell: of[other] if cell.name == "snow" else of for cell in CELLS} for of in (a, b)]
     return tuple(  # type: ignore[return-value]
-        {"corruption": Outcomes(wrong), "perturbation": Outcomes({}, {}, {TILT: of})}
+        {"corruption": Outcomes(wrong), "perturbation": Outcomes({}, {TILT: of})}
         for wrong, of in zip(tables, (a, b), strict=True)
     )
 

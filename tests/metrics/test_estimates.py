@@ -32,8 +32,8 @@ def sample(error: float, images: int = 60, seed: int = 0, flipping: float = 0.2)
     return Sample(
         {
             "corruption": Outcomes(wrong),
-            "perturbation": Outcomes({}, {}, flips, {TILT: 18 * flips[TILT]}),
-            "shift": Outcomes({}, {CROPS: 1 - flips[TILT]}),
+            "perturbation": Outcomes({}, flips, {TILT: 18 * flips[TILT]}),
+            "shift": Outcomes({}, consistency={CROPS: 1 - flips[TILT]}),
         }
     )
 

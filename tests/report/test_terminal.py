@@ -33,7 +33,7 @@ TABLES = Tables(
         }
     ),
     consistency=pd.DataFrame(
-        {"model": ["a", "b"], "dataset": "digits-shift", "consistency": [0.5, np.nan]}
+        {"model": ["a", "b"], "dataset": "digits-shift", "accuracy": [0.5, np.nan]}
     ),
 )
 
