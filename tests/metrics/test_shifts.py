@@ -11,8 +11,12 @@ from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS, measure_shift, metr
 from robustbench_aa.types import Distortion
 
 FRAMES = {
-    **{"crops": 10, "circular32": 10, "circular": 81},
-    **{"neighbours": 9, "halfpixel": 9, "diagonal": 5},
+    "crops": 10,
+    "circular32": 10,
+    "circular": 81,
+    "neighbours": 9,
+    "halfpixel": 9,
+    "diagonal": 5,
 }
 WITHOUT_A_STEP = {"circular": 40, "neighbours": 0, "halfpixel": 0, "diagonal": 2}
 """The frame that is not shifted."""

@@ -100,7 +100,7 @@ def test_the_column_is_not_accepted_where_no_frame_is_unshifted(run: Path) -> No
 def test_shards_of_both_versions_make_one_cell(tmp_path: Path) -> None:
     """As in a run that was begun before the column existed."""
     run = forge(tmp_path / "run", ["a"], ["imagenet-shift"], images=8)  # two files
-    old, new = files(run)
+    old, _ = files(run)
     rewritten(old, None)
     store = Store.of_run(run)
     found = store.read("a", cell_of(store, CIRCULAR), ["image", UNSHIFTED_PROBABILITY])
