@@ -43,17 +43,17 @@ def _draw_worst_case(figure: Figure, tables: Tables, styles: Styles) -> None:
             bounds = 100 * row["accuracy_worst_low"], 100 * row["accuracy_worst_high"]
             axes.vlines(accuracy, *bounds, color=colour, lw=1.2)
             axes.plot(accuracy, 100 * row["accuracy_worst"], "o", ms=5, color=colour)
-        axes.set_xlim(_with_room(100 * rows["accuracy"]))
-        ends = [rows["accuracy_worst_low"], rows["accuracy_worst_high"]]
-        axes.set_ylim(_with_room(100 * pd.concat(ends)))
+        axes.set_xlim(_with_room(rows["accuracy"], rows["accuracy"]))
+        axes.set_ylim(_with_room(rows["accuracy_worst_low"], rows["accuracy_worst_high"]))
+        axes.locator_params(nbins=5)
     figure.supxlabel("accuracy, mean over shifts [%]", fontsize="medium")
     figure.supylabel("accuracy at the worst shift [%]", fontsize="medium")
     legend(figure, styles)
 
 
-def _with_room(percents: pd.Series) -> tuple[float, float]:
-    """Return limits of an axis around percents."""
-    low, high = percents.min(), percents.max()
+def _with_room(lows: pd.Series, highs: pd.Series) -> tuple[float, float]:
+    """Return limits in percent of an axis that shows fractions, or intervals of them."""
+    low, high = 100 * lows.min(), 100 * highs.max()
     room = 0.1 * (high - low) + 0.5
     return low - room, high + room
 
