@@ -104,7 +104,7 @@ def test_intervals_relative_to_a_model() -> None:
 
 def test_relative_to_constants_it_is_the_interval_of_a_mean() -> None:
     ours = sample(0.3)
-    constants = {"perturbation": CellMeans({}, {}, {TILT: np.array(0.4)}, {TILT: np.array(6.0)})}
+    constants = {"perturbation": CellMeans({}, {TILT: np.array(0.4)}, {TILT: np.array(6.0)})}
     found = normalised_intervals(ours, constants, normalised_aggregates)
     values = ours.outcomes["perturbation"].flips[TILT]
     low, high = mean_interval(values)
