@@ -23,5 +23,6 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"((torch|nn|pd|pandas|os|pathlib|collections)\.|Tensor$).*"),  # of other packages
     ("py:class", "Failure"),  # only the type of an attribute
+    ("py:class", "Integer|Count"),  # whole numbers with bounds
     ("py:exc", r"\w+Error|UnknownName"),  # the page shows the tree of errors
 ]

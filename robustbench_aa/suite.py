@@ -105,15 +105,15 @@ class Suite:
     models: Annotated[Sequence[str | Classifier], "--model", "-m"]
     """Models to evaluate, as SOURCE:NAME[@WEIGHTS]."""
     datasets: Annotated[Sequence[str | InstanceOf[Selection]], "--dataset", "-d"]
-    """Data sets to evaluate on, at most one of a kind."""
+    """Data sets to evaluate on, at most one of each kind."""
     name: str | None = None
-    """Name of the suite and of its run's folder; None for a suite that was given by options."""
+    """Name of the suite and of its run's folder; by default the name of its file."""
     baseline: str | None = None
     """Model of the suite that corruption errors are relative to."""
     seed: Integer = 0
     """Seed of the distortions' randomness."""
     limit: Count | None = None
-    """Evaluate at most this many images of each data set."""
+    """Evaluate at most this many images of each data set, evenly spread."""
     shard_size: Count = 1000
     """Images per prediction file; an interruption costs at most the file in progress."""
     corruptions: Annotated[Sequence[str], "--corruption"] = ()

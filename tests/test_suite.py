@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic.fields import FieldInfo
 
 from robustbench_aa.errors import SuiteError, UnknownName
-from robustbench_aa.suite import Suite, read_suite, shipped_suites
+from robustbench_aa.suite import (
+    FIELDS,
+    SELECTION_FIELDS,
+    Selection,
+    Suite,
+    is_list,
+    read_suite,
+    shipped_suites,
+    value_type,
+)
 from tests.conftest import make_classifier
 
 WHOLE = """
@@ -23,6 +34,10 @@ severities = [1, 5]
 
 
 BOTH = 'models = ["a"]\ndatasets = ["b"]\n'
+
+
+TABLES = 'models = ["a"]\n[[datasets]]\nname = "b"\n[[datasets]]\nname = "c"\n'
+"""Two data sets in the long form; a further line belongs to the second."""
 
 
 def write(folder: Path, text: str) -> str:
@@ -78,6 +93,25 @@ def test_every_shipped_suite_can_be_read() -> None:
         (f'{BOTH}corruptions = "fog"', r"line 3: corruptions must be a list of strings, not 'fog'"),
         (f"{BOTH}keep_ranking = 1", r"line 3: keep_ranking must be true or false, not 1"),
         (f'{BOTH}name = "a/b"', r"line 3: name 'a/b' is a path"),
+        (
+            f"{TABLES}severities = [true]",
+            r"line 6: data set c: severities must be .*, but contains",
+        ),
+        (f'{TABLES}corruptions = "fog"', r"line 6: data set c: corruptions must be a list of str"),
+        (f"{TABLES}limit = 0", r"line 6: data set c: limit 0 leaves nothing to measure"),
+        (f"{TABLES}limits = 1", r"line 6: data set c: unknown key 'limits'; did you mean limit"),
+        (f"{TABLES}seed = 1", r"line 6: data set c: seed is for the whole suite; write it above"),
+        (
+            f"{TABLES}__dataclass_self__ = 1",
+            r"line 6: data set c: unknown key '__dataclass_self__'",
+        ),
+        (f'{TABLES}[[datasets]]\nname = "b"', r"line 2: data set b is named twice"),
+        (f"{TABLES}[[datasets]]\nlimit = 1", r"line 6: table 3 of datasets: the table lacks name"),
+        (
+            'models = ["a"]\ndatasets = [\n"b",\n{name = "c"},\n{name = "d", limit = "1"}\n]',
+            r"line 5: data set d: limit must be a whole number, not '1'",
+        ),
+        ('models = ["a"]\n[datasets]\nname = "b"', r"line 2: datasets must be a list; begin each"),
     ],
 )
 def test_an_error_in_a_file_names_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -116,6 +150,49 @@ def test_a_model_may_be_a_classifier() -> None:
     assert Suite([classifier, "a"], ["b"]).models == [classifier, "a"]
     with pytest.raises(SuiteError, match="model mine is named twice"):
         Suite([classifier, "mine"], ["b"])
+
+
+def test_data_sets_may_be_names_tables_and_objects(tmp_path: Path) -> None:
+    text = 'models = ["a"]\ndatasets = ["b", {name = "c", corruptions = ["fog"], limit = 5}]'
+    read = read_suite(write(tmp_path, text))
+    own = Selection("c", corruptions=["fog"], limit=5)
+    assert read.datasets == ["b", own]
+    assert read.selections() == [Selection("b"), own]
+    table = {"name": "c", "corruptions": ["fog"], "limit": 5}
+    for entry in (own, table):
+        assert Suite(["a"], ["b", entry], name="suite") == read  # type: ignore[list-item]
+    long = 'models = ["a"]\n[[datasets]]\nname = "c"\ncorruptions = ["fog"]\nlimit = 5\n'
+    assert read_suite(write(tmp_path, long)).datasets == [own]
+
+
+def test_a_value_given_later_replaces_those_of_the_data_sets() -> None:
+    own = Selection("c", corruptions=["fog"], severities=[3], limit=5)
+    suite = Suite(["a"], ["b", own], corruptions=["snow"])
+    changed = suite.with_values({"corruptions": ("frost",), "limit": 2})
+    assert changed == Suite(
+        ["a"], ["b", Selection("c", severities=[3])], corruptions=("frost",), limit=2
+    )
+    assert suite.with_values({"seed": 1}).datasets == ["b", own]
+
+
+def test_the_documents_list_every_key() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "suites.md").read_text(encoding="utf-8")
+    for heading, fields in (("## Keys", FIELDS), ("## Keys of a data set", SELECTION_FIELDS)):
+        part = text.partition(f"{heading}\n")[2].partition("\n## ")[0]
+        rows = [line for line in part.splitlines() if line.startswith("| `")]
+        assert rows == [key_row(name, field) for name, field in fields.items()]
+
+
+def key_row(name: str, field: FieldInfo) -> str:
+    """Return the row of a key as the documents have it."""
+    value = {str: "string", int: "whole number", bool: "true or false"}[value_type(field)]
+    if is_list(field):
+        value = "list of strings" if value == "string" else "list of whole numbers"
+    if field is FIELDS["datasets"]:
+        value = "list of strings or tables"
+    default = "required" if field.is_required() else json.dumps(field.default)
+    shown = {"required": "required", "null": "", "[]": ""}.get(default, f"`{default}`")
+    return f"| `{name}` | {value} | {shown} | {field.description} |"
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

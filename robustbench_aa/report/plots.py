@@ -23,6 +23,7 @@ from robustbench_aa.report.drawing import (
     spread_out,
 )
 from robustbench_aa.report.leaderboard import ranking_column
+from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.shift_plots import (
     SHIFT_PLOTS,
     consistency_against_accuracy,
@@ -58,7 +59,11 @@ def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
     """Draw the error by severity, one panel per corruption."""
     table = tables.corruptions
     names = list(dict.fromkeys(table.loc[table["severity"] > 0, "corruption"]))
-    grid = figure.subplots(-(-len(names) // COLUMNS), COLUMNS, sharex=True, sharey=True)
+    rows, columns = -(-len(names) // COLUMNS), min(len(names), COLUMNS)
+    if rows < 3:  # chosen corruptions
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(max(4, width * columns / COLUMNS), height * (rows + 1) / 4)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
     clean = table[table["severity"] == 0].set_index("model")["error"]
@@ -68,8 +73,8 @@ def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
             severities, errors = list(rows["severity"]), list(100 * rows["error"])
             if model in clean:
                 severities, errors = [0, *severities], [100 * clean[model], *errors]
-            marker = "o" if len(severities) == 1 else ""  # a line has at least two points
-            axes.plot(severities, errors, lw=1.2, marker=marker, **styles[model])
+            marker = "o" if "mean_error_subset" in tables.leaderboard else ""
+            axes.plot(severities, errors, lw=1.2, marker=marker, ms=3, **styles[model])
     figure.supxlabel("severity (0: clean)", fontsize="medium")
     figure.supylabel("error [%]", fontsize="medium")
     legend(figure, styles)
@@ -173,7 +178,7 @@ PLOTS = {
 
 def draw_plots(tables: Tables) -> dict[str, Plot]:
     """Draw every plot for which the tables contain the values, and return them by name."""
-    names = sorted(set(tables.intervals["model"]))
+    names = sorted(own_rows(tables.leaderboard)["model"])
     variants = ({"linestyle": line, "color": colour} for line, colour in product(LINES, COLOURS))
     styles = dict(zip(names, cycle(variants), strict=False))
     plots = {}

@@ -190,11 +190,9 @@ def _cells(rows: pd.DataFrame) -> str:
 
 
 def limit_notes(store: Store) -> list[str]:
-    """Return a note for every data set of which the run uses a limited number of images."""
-    return [
-        f"all values on {dataset} are for {limit} of its images, evenly spread"
-        for dataset, limit in store.manifest.limits.items()
-    ]
+    """Return a note with the data sets of which the run uses a limited number of images."""
+    limits = [f"{limit} images of {name}" for name, limit in store.manifest.limits.items()]
+    return [f"limit: {', '.join(limits)}"] if limits else []
 
 
 def mixtures(origins: pd.DataFrame) -> list[str]:

@@ -224,9 +224,7 @@ def check_run(content: Mapping[str, Any]) -> None:
             raise ValueError(f"selected.{name} has {_shown(unknown[0])}, which {where} does not")
     for name in [*run.selected, *run.limits]:
         if name not in run.datasets:
-            raise ValueError(
-                f"{_shown(name)} is selected or limited, but is no data set of the run"
-            )
+            raise ValueError(f"{_shown(name)} is selected or limited, but not in datasets")
 
 
 def _checked(kind_of: type[Entry], content: Any, where: str = "") -> Entry:

@@ -306,15 +306,17 @@ def test_verify_deep_compares_pictures_with_a_run(tmp_path: Path) -> None:
     assert_refused(run("verify", *data, "--deep", "val", cwd=tmp_path), "no run in val")
 
 
-def test_a_directory_of_another_suite_is_refused(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        models = 'models = ["digits:resnet@lpf2-seed0"]\ndatasets = ["digits"]\nlimit = 5\n'
+def test_another_suite_continues_a_run_and_the_report_names_both(tmp_path: Path) -> None:
+    for name, corruption in (("one", "fog"), ("two", "snow")):
+        models = 'models = ["digits:resnet@lpf2-seed0"]\ndatasets = ["digits-c"]\nlimit = 5\n'
+        models += f'severities = [3]\ncorruptions = ["{corruption}"]\n'
         (tmp_path / f"{name}.toml").write_text(models)
     assert run("benchmark", "one.toml", "--output-dir", "out", cwd=tmp_path).returncode == 0
-    before = tree(tmp_path)
     result = run("benchmark", "two.toml", "--output-dir", "out", cwd=tmp_path)
-    assert_refused(result, "out belongs to suite 'one', not 'two'; choose another --output-dir")
-    assert tree(tmp_path) == before
+    assert result.returncode == 0, result.stderr
+    assert "mean_error_subset: snow 3; fog 3 (digits-c)\n" in result.stdout
+    page = (tmp_path / "out/report/index.html").read_text(encoding="utf-8")
+    assert "<h1>one + two</h1>" in page
 
 
 def test_no_help_imports_torch_or_pandas() -> None:

@@ -24,6 +24,7 @@ OTHER: dict[str, tuple[list[str], object]] = {  # options that change the defaul
     "corruptions": (["--corruption", "fog", "--corruption", "snow"], ("fog", "snow")),
     "severities": (["--severity", "1", "--severity", "3"], (1, 3)),
     "perturbations": (["--perturbation", "tilt"], ("tilt",)),
+    "protocols": (["--protocol", "crops"], ("crops",)),
     "classes": (["--classes", "10"], 10),
     "data_dir": (["--data-dir", "/data"], "/data"),
     "corruption_backend": (["--corruption-backend", "imagecorruptions"], "imagecorruptions"),

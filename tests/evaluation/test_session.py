@@ -14,6 +14,7 @@ from robustbench_aa.datasets import DATASETS, Dataset
 from robustbench_aa.errors import RunError, SuiteError, UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
@@ -95,11 +96,22 @@ def test_a_selection_measures_just_that(tmp_path: Path) -> None:
     assert cells == ["contrast/1", "contrast/5", "pixelate/1", "pixelate/5"]
 
 
-def test_a_partial_run_has_no_aggregate_and_says_so(tmp_path: Path) -> None:
+def test_a_run_of_a_part_has_no_published_metric(tmp_path: Path) -> None:
     suite = Suite([A], ["digits-c"], corruptions=["contrast"], limit=5)
     board = prepare(suite, tmp_path).run().leaderboard()
+    assert board["complete"].tolist() == [True]
+    assert board["rank"].tolist() == [1]
+    assert board["mean_error_subset"].notna().all()
+    assert not {"mean_error", "mean_error_low", "clean_error"} & set(board)
+
+
+def test_an_interrupted_part_has_no_aggregate_and_says_so(tmp_path: Path) -> None:
+    suite = Suite([A], ["digits-c"], corruptions=["contrast", "fog"], limit=5)
+    run = prepare(suite, tmp_path).run()
+    next((tmp_path / "predictions").rglob("fog/2/*.parquet")).unlink()
+    board = Run(run.directory).leaderboard()
     assert board["complete"].tolist() == [False]
-    assert board[["mean_error", "mean_error_low", "clean_error", "rank"]].isna().all(axis=None)
+    assert board[["mean_error_subset", "mean_error_subset_low", "rank"]].isna().all(axis=None)
 
 
 def test_evaluating_more_models_joins_them_to_the_run(tmp_path: Path) -> None:

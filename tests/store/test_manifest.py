@@ -114,7 +114,6 @@ def test_a_continued_run_keeps_what_was_there() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"suite": "other"}, "belongs to suite 'digits', not 'other'"),
         ({"seed": 1}, "was made with seed 0, not 1"),
         ({"keep_ranking": True}, "was made without --keep-ranking"),
         ({"shard_size": 20}, "was made with shards of 10 images, not 20"),
@@ -137,6 +136,60 @@ def test_a_run_that_contradicts_is_refused_with_the_way_out(
 ) -> None:
     with pytest.raises(RunError, match=f"runs/x {message}; choose another --output-dir"):
         manifest(**changes).joined(manifest(), HERE)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "joined"),
+    [
+        (["fog/1"], ["snow/1", "fog/1"], ["fog/1", "snow/1"]),
+        (["fog/1"], None, None),
+        (None, ["fog/1"], None),
+        (None, None, None),
+    ],
+)
+def test_a_run_is_of_everything_that_any_session_asked_for(
+    earlier: list[str] | None, later: list[str] | None, joined: list[str] | None
+) -> None:
+    one, two = (manifest(selected={"digits": cells} if cells else {}) for cells in (earlier, later))
+    both = two.joined(one, HERE)
+    assert both.selected == ({"digits": joined} if joined else {})
+    # the run lacks what this session did not ask for
+    assert both.subset == (earlier is None and later is not None)
+    assert both.joined(both, HERE) == both
+
+
+def test_a_data_set_keeps_its_part_beside_a_new_one() -> None:
+    one = manifest(selected={"digits": ["clean"]}, limits={"digits": 5})
+    two = manifest(datasets={"digits-c": {}}, selected={"digits-c": ["fog/1"]}, limits={})
+    both = two.joined(one, HERE)
+    assert both.selected == {"digits": ["clean"], "digits-c": ["fog/1"]}
+    assert both.limits == {"digits": 5}
+
+
+def test_a_run_of_several_suites_has_the_names_of_all() -> None:
+    both = manifest(suite="other").joined(manifest(), HERE)
+    assert both.suite == "digits + other"
+    assert both.joined(both, HERE).suite == "digits + other"
+    assert manifest().joined(both, HERE).suite == "digits + other"
+    assert manifest(suite=None).joined(manifest(suite=None), HERE).suite is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"selected": {"digits": ["fog/1"]}}, "selected.digits has 'fog/1', which data set digits"),
+        ({"selected": {"digits": []}}, "selected.digits"),
+        ({"selected": {"x": ["clean"]}}, "'x' is selected or limited, but not in datasets"),
+        ({"limits": {"x": 5}}, "'x' is selected or limited, but not in datasets"),
+        ({"limits": {"digits": 0}}, "limits.digits is 0"),
+    ],
+)
+def test_a_selection_of_nothing_in_the_run_is_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    (tmp_path / "run.json").write_text(manifest(**changes).to_json())
+    with pytest.raises(RunError, match=message):
+        Manifest.read(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 2}', "\x00"])

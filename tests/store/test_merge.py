@@ -86,8 +86,10 @@ def test_what_was_split_by_corruption_is_whole_again(whole: Path, tmp_path: Path
         evaluate(tmp_path / folder, [A, NETWORK], ["digits-c"], **chosen)
     evaluate(tmp_path / "three", [A, NETWORK], ["digits-shift"])
     merged = merge_runs([tmp_path / of for of in ("one", "two", "three")], tmp_path / "merged")
-    # clean images are no corruption: the merged run goes on like any other
-    assert set(merged.tables().missing["distortion"]) == {"clean"}
+    # nobody asked for clean images: the merged run goes on like any other
+    assert merged.tables().missing.empty
+    assert "clean_error" not in merged.leaderboard()
+    assert merged.leaderboard()["mean_error"].notna().all()
     session = prepare(
         Suite([A, NETWORK], DATASETS, limit=20, shard_size=10), merged.directory, "cpu"
     )
@@ -168,7 +170,9 @@ def test_two_data_sets_of_a_kind_are_refused(
     manifest = Manifest.read(parts[1])
     assert manifest is not None
     renamed = {"more-digits": manifest.datasets["digits"]}
-    (parts[1] / "run.json").write_text(dataclasses.replace(manifest, datasets=renamed).to_json())
+    (parts[1] / "run.json").write_text(
+        dataclasses.replace(manifest, datasets=renamed, limits={}).to_json()
+    )
     with pytest.raises(SuiteError, match="digits and more-digits both measure clean"):
         merge_runs(parts, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
