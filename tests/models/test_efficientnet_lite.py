@@ -45,7 +45,7 @@ def test_a_network_can_be_made_anti_aliased() -> None:
 
 
 def test_unknown_names_get_a_near_match() -> None:
-    with pytest.raises(UnknownName, match="did you mean .*lite0"):
+    with pytest.raises(UnknownName, match=r"did you mean .*lite0"):
         rb.load_model("efficientnet-lite:lite")
     with pytest.raises(UnknownName, match="weights of efficientnet-lite:lite0"):
         rb.load_model("efficientnet-lite:lite0@250px")
