@@ -38,7 +38,8 @@ from robustbench_aa.report.cell_tables import std
 RANKED_BY = (
     *("mean_error", "mean_error_subset", "mean_error_other"),
     *("mean_flip_probability", "mean_flip_probability_subset", "clean_error"),
-    *("consistency_crops", "consistency_circular"),
+    *("consistency_crops", "consistency_circular", "consistency_neighbours"),
+    *("consistency_circular32", "consistency_halfpixel"),
 )
 """The first of these metrics that a leaderboard contains ranks its rows."""
 ALWAYS = ("alexnet",)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_aa.report.drawing import PlotSpec, Styles, has, inches, legend
+from robustbench_aa.report.leaderboard import RANKED_BY
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.types import training_seed
 
@@ -94,8 +95,8 @@ def antialiased_from(names: Mapping[str, object]) -> dict[str, str]:
 
 
 def consistency_column(leaderboard: pd.DataFrame) -> str:
-    """Return the column of the consistency to draw: crops, the published protocol, if measured."""
-    known = [c for c in ("consistency_crops", "consistency_circular") if c in leaderboard]
+    """Return the column of the consistency to draw, in the order in which they rank models."""
+    known = [c for c in RANKED_BY if c.startswith("consistency_") and c in leaderboard]
     return known[0] if known else ""
 
 

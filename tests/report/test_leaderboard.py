@@ -14,6 +14,7 @@ from torch import nn
 
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.report.leaderboard import ranking_column
 from robustbench_aa.run import Run
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import Classifier
@@ -222,6 +223,9 @@ def test_normalised_metrics_agree_with_the_predictions(folder: Path) -> None:
 def test_intervals_contain_the_metrics_of_the_leaderboard(folder: Path) -> None:
     table = pd.read_csv(folder / "report" / "intervals.csv")
     board = pd.read_csv(folder / "report" / "leaderboard.csv").set_index("model")
+    shifts = pd.read_csv(folder / "report" / "consistency.csv").set_index("model")
+    for metric in ("accuracy_drop", "probability_change"):  # which the leaderboard leaves out
+        board[f"{metric}_circular"] = shifts[metric]
     for row in table.to_dict("records"):
         if row["metric"] in board:
             shown = board.loc[row["model"], row["metric"]]
@@ -320,3 +324,12 @@ def test_photographs_are_measured_by_crops_and_their_classes_are_counted(tmp_pat
     assert set(tables.consistency["protocol"]) == {"crops", "circular", "diagonal"}
     assert tables.diagonal["offset"].tolist() == list(range(33))
     assert tables.diagonal["label_probability"].between(0, 1).all()
+
+
+def test_shifts_by_one_protocol_rank_models_by_its_consistency(tmp_path: Path) -> None:
+    models = [make_classifier(name, seed=seed) for seed, name in enumerate("ab")]
+    suite = Suite(models, ["digits-shift"], protocols=["neighbours", "diagonal"], limit=30)
+    board = prepare(suite, tmp_path, "cpu").run().leaderboard()
+    assert ranking_column(board) == "consistency_neighbours"
+    assert board["consistency_neighbours"].is_monotonic_decreasing
+    assert board["rank"].tolist()[0] == 1

@@ -214,8 +214,8 @@ def test_clean_images_alone_rank_by_their_error(tmp_path: Path) -> None:
     run.report()
 
 
-def test_a_run_without_any_metric_has_a_report_without_ranks(tmp_path: Path) -> None:
-    """The diagonal is a curve and not a metric of the leaderboard."""
+def test_a_run_without_any_ranking_metric_has_a_report_without_ranks(tmp_path: Path) -> None:
+    """The diagonal has no consistency."""
     from tests.forged import forge
 
     forge(tmp_path, ["one"], ["imagenet-shift"], images=4)
@@ -229,5 +229,5 @@ def test_a_run_without_any_metric_has_a_report_without_ranks(tmp_path: Path) -> 
     run.report()
     assert run.leaderboard()["rank"].isna().all()
     assert run.leaderboard()["complete"].all()
-    assert run.tables().consistency.empty
+    assert run.tables().consistency["protocol"].tolist() == ["diagonal"]
     assert not run.tables().diagonal.empty
