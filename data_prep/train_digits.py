@@ -12,14 +12,18 @@ import click
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import nn
+from torch import fx, nn
 
+from robustbench_aa.antialiasing import Conversion, convert
 from robustbench_aa.datasets.digits import load_split
+from robustbench_aa.models.checkpoint import write_converted
 from robustbench_aa.models.digits import (
+    CONVERSIONS,
     FILTER_SIZES,
     NETWORKS,
     PREPROCESSING,
     SEEDS,
+    trained,
     weights_path,
 )
 
@@ -36,11 +40,18 @@ def normalised(split: str) -> tuple[torch.Tensor, torch.Tensor]:
     return (images.float() / 255.0 - mean) / std, labels
 
 
-def train(name: str, filter_size: int | None, seed: int) -> nn.Module:
+def build(name: str, weights: str) -> nn.Module:
+    """Return an untrained network with the downsampling that the name of its weights says."""
+    if weights in FILTER_SIZES[name]:
+        return NETWORKS[name](FILTER_SIZES[name][weights])
+    return convert(NETWORKS[name](None), Conversion.parse(CONVERSIONS[name][weights]), 32)
+
+
+def train(name: str, weights: str, seed: int) -> nn.Module:
     """Train one network on the training digits; the same seed gives the same network."""
     torch.manual_seed(seed)
     images, labels = normalised("train")
-    model = NETWORKS[name](filter_size)
+    model = build(name, weights).train()
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     steps = EPOCHS * (len(images) // BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
@@ -89,16 +100,19 @@ def main(
 ) -> None:
     """Train all embedded models, or those that are named."""
     for name in names or NETWORKS:
-        for known, filter_size in FILTER_SIZES[name].items():
+        for known in trained(name):
             for seed in map(int, seeds or map(str, SEEDS)):
                 if known in (weights or (known,)):
-                    _write(train(name, filter_size, seed), weights_path(name, known, seed), to)
+                    _write(train(name, known, seed), weights_path(name, known, seed), to)
 
 
 def _write(model: nn.Module, path: Path, to: Path | None) -> None:
     path = to / path.name if to else path
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(model.state_dict(), path)
+    if isinstance(model, fx.GraphModule):
+        write_converted(model, path, fine_tuned=True)
+    else:
+        save_file(model.state_dict(), path)
     scores = ", ".join(f"{split} {accuracy(model, split):.2%}" for split in ("train", "test"))
     click.echo(f"{path.stem}: accuracy {scores}")
 

@@ -27,6 +27,11 @@ FILTER_SIZES: dict[str, dict[str, int | None]] = {
     "resnet": {"baseline": None, "lpf2": 2, "lpf3": 3, "lpf5": 5},
     "vgg": {"baseline": None, "lpf3": 3, "lpf5": 5},
 }
+CONVERSIONS: dict[str, dict[str, str]] = {
+    "resnet": {"aps": "aps-circular", "flc": "flc"},
+    "vgg": {},
+}
+"""Networks that were converted before they were trained: name of the weights → short form."""
 SEEDS = (0, 1, 2)
 PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -35,10 +40,15 @@ def names() -> list[str]:
     """Return every embedded model with each training seed."""
     return [
         f"{name}@{weights}-seed{seed}"
-        for name, sizes in FILTER_SIZES.items()
-        for weights in sizes
+        for name in NETWORKS
+        for weights in trained(name)
         for seed in SEEDS
     ]
+
+
+def trained(name: str) -> list[str]:
+    """Return the names of a network's embedded weights, without the training seed."""
+    return [*FILTER_SIZES[name], *CONVERSIONS[name]]
 
 
 def load(name: str, weights: str | None) -> Classifier:
@@ -46,8 +56,8 @@ def load(name: str, weights: str | None) -> Classifier:
 
     Args:
         name: `resnet` or `vgg`.
-        weights: `baseline` (the default), `lpf2` (only for the ResNet), `lpf3` or `lpf5`, each
-            with `-seed0` (the default), `-seed1` or `-seed2`; `random`; or a path.
+        weights: `baseline` (the default), `lpf3` or `lpf5`, or only for the ResNet `lpf2`, `aps`
+            or `flc`, each with `-seed0` (the default), `-seed1` or `-seed2`; `random`; or a path.
 
     Raises:
         UnknownName: there is no such architecture or weights.
@@ -56,7 +66,7 @@ def load(name: str, weights: str | None) -> Classifier:
     if name not in NETWORKS:
         raise UnknownName("digits model", name, NETWORKS)
     weights = weights or "baseline"
-    if weights in FILTER_SIZES[name]:
+    if weights in trained(name):
         weights = f"{weights}-seed{SEEDS[0]}"
     return Classifier(
         _module(name, weights).eval(),
@@ -74,17 +84,17 @@ def weights_path(name: str, weights: str, seed: int) -> Path:
 
 def _module(name: str, weights: str) -> nn.Module:
     """Return a network with weights; blurs among them determine its filter size."""
-    network, sizes = NETWORKS[name], FILTER_SIZES[name]
+    network, known = NETWORKS[name], trained(name)
     if weights == "random":
         return untrained(lambda: network(None))
-    embedded = {f"{known}-seed{seed}": (known, seed) for known in sizes for seed in SEEDS}
+    embedded = {f"{one}-seed{seed}": (one, seed) for one in known for seed in SEEDS}
     if is_path(weights):
         path = Path(weights)
     elif weights in embedded:
         path = weights_path(name, *embedded[weights])
     else:
         raise UnknownName(
-            f"weights of digits:{name}", weights, [*sizes, *embedded, "random", "a path"]
+            f"weights of digits:{name}", weights, [*known, *embedded, "random", "a path"]
         )
     if is_converted(path):
         return load_weights(network(None), path, 32)
