@@ -32,12 +32,11 @@ from robustbench_aa.antialiasing.circular import make_circular, obstacles
 from robustbench_aa.antialiasing.conversion import Conversion
 from robustbench_aa.antialiasing.graph import (
     LEFT_ALONE,
-    NON_LINEARITIES,
-    NORMS,
     Replacement,
     arguments,
     call,
     described,
+    end_of_stage,
     insert,
     module_of,
     place_of,
@@ -181,7 +180,7 @@ class _Converter:
             if pair(stride) != (1, 1):
                 return Replacement(node.name, "functional strided convolution", NO_RULE)
         if node.target is operator.getitem and _has_step(node.args[1]):
-            return Replacement(node.name, "slicing with a step", NO_RULE)
+            return self._slicing(node)
         return None
 
     def _convolution(self, node: fx.Node, conv: nn.Conv2d) -> Replacement | None:
@@ -198,7 +197,7 @@ class _Converter:
         subsampling = stride if whole else (min(stride[0], 2), min(stride[1], 2))
         if self.conversion.circular:
             self._complete(node, conv)
-        end, linear = _end_of_stage(self.graph, node)
+        end, linear = end_of_stage(self.graph, node)
         if linear and kernel == (1, 1) and stride == subsampling:
             result, how = self._subsample(source, node, conv.in_channels, subsampling, True)
             node.replace_input_with(source, result)
@@ -274,6 +273,16 @@ class _Converter:
         was = f"{_times(kernel)} average pool of stride {_times(stride)}"
         return Replacement(place_of(node), was, how + subsampled)
 
+    def _slicing(self, node: fx.Node) -> Replacement:
+        """Convert `x[:, :, ::s, ::s]`, a shortcut, so that it follows the main branch."""
+        was, stride = "slicing with a step", _strides(node.args[1])
+        if stride is None or not self.conversion.polyphase:
+            return Replacement(node.name, was, NO_RULE)
+        source = node.all_input_nodes[0]
+        result, how = self._subsample(source, node, shape_of(source)[1], stride, True)
+        self._replace(node, result)
+        return Replacement(node.name, was, how)
+
     def _dense(self, node: fx.Node, layers: list[nn.Module]) -> fx.Node:
         """Insert the dense form of a pool before it."""
         source = node.all_input_nodes[0]
@@ -318,25 +327,20 @@ class _Converter:
         self.graph.graph.erase_node(node)
 
 
-def _end_of_stage(graph: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, bool]:
-    """Return the last norm or non-linearity after a convolution, and whether all are linear."""
-    end = node
-    while len(end.users) == 1:
-        (user,) = end.users
-        module = module_of(graph, user)
-        if user.target in NON_LINEARITIES or type(module) in NON_LINEARITIES:
-            return user, False
-        if not isinstance(module, NORMS):
-            break
-        end = user
-        if not isinstance(getattr(module, "act", nn.Identity()), nn.Identity):
-            return end, False  # timm's norms may include an activation
-    return end, True
-
-
 def _has_step(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, slice) and part.step not in (None, 1) for part in parts)
+
+
+def _strides(index: Any) -> tuple[int, int] | None:
+    """Return the steps of an index `[:, :, ::s, ::t]`; None for any other index."""
+    if not isinstance(index, tuple) or len(index) != 4:
+        return None
+    steps = [part.step or 1 for part in index if isinstance(part, slice)]
+    if index != tuple(slice(None, None, part.step) for part in index if isinstance(part, slice)):
+        return None  # an index, or a slice with bounds
+    known = all(isinstance(step, int) for step in steps)
+    return (steps[2], steps[3]) if known and steps[:2] == [1, 1] else None
 
 
 def _times(sizes: Iterable[int]) -> str:

@@ -181,3 +181,19 @@ def arguments(node: fx.Node, module: nn.Module | None, names: tuple[str, ...]) -
     if module is not None:
         return {name: getattr(module, name, None) for name in names}
     return dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
+
+
+def end_of_stage(graph: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, bool]:
+    """Return the last norm or non-linearity after a convolution, and whether all are linear."""
+    end = node
+    while len(end.users) == 1:
+        (user,) = end.users
+        module = module_of(graph, user)
+        if user.target in NON_LINEARITIES or type(module) in NON_LINEARITIES:
+            return user, False
+        if not isinstance(module, NORMS):
+            break
+        end = user
+        if not isinstance(getattr(module, "act", nn.Identity()), nn.Identity):
+            return end, False  # timm's norms may include an activation
+    return end, True

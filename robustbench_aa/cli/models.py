@@ -18,7 +18,8 @@ from robustbench_aa.errors import UnknownName, UsageError
 def models(pattern: str) -> None:
     """List the models, or those that match a PATTERN.
 
-    An example of a PATTERN is 'torchvision:resnet*'.
+    An example of a PATTERN is 'torchvision:resnet*'. A conversion may follow every name, such as
+    '+lpf4' or '+aps-circular'.
     """
     from robustbench_aa.models import SOURCES, known_models
     from robustbench_aa.support.optional import extra

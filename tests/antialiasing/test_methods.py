@@ -167,6 +167,33 @@ def test_the_shortcut_follows_the_main_branch_even_if_it_comes_first(method: str
     assert choices == ["0_choice", "3_choice", "4.first_choice"]
 
 
+class Padded(nn.Module):
+    """A block whose shortcut skips places and pads channels, as in ResNets for CIFAR."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, 2, 1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 3))
+        return (self.second(F.relu(self.first(x))) + shortcut).square().mean((2, 3))
+
+
+def test_a_shortcut_that_skips_places_follows_the_main_branch() -> None:
+    smooth = convert(Padded().eval(), Conversion.parse("aps-circular"), 16)
+    found = {one.where: one.now for one in replacements(smooth)}
+    assert found["getitem"] == "component of first"
+    assert not any(now.startswith("left alone") for now in found.values())
+    x = images(16, 16)
+    with torch.no_grad():
+        for shift in ((0, 1), (1, 0), (3, 5)):
+            torch.testing.assert_close(smooth(x.roll(shift, (2, 3))), smooth(x))
+    blurred = convert(Padded(), Conversion(first_conv=True), 16)
+    found = {one.where: one.now for one in replacements(blurred)}
+    assert found["getitem"] == "left alone: no rule for it"
+
+
 def test_replacements_say_what_was_done() -> None:
     smooth = convert(network(), Conversion(3, method="aps", padding_mode="circular"), 32)
     blur = "filter_size=3, stride=1, padding_mode=circular, pad_off=0"

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from robustbench_aa import antialias, load
 from robustbench_aa.antialiasing.conversion import METHODS, Conversion, short_forms
-from robustbench_aa.errors import ConversionError, UnknownName
+from robustbench_aa.errors import CheckpointError, ConversionError, UnknownName
 from robustbench_aa.models import expand
-from robustbench_aa.models.checkpoint import write_converted
+from robustbench_aa.models.checkpoint import CONVERSION, write_converted
 
 PLAIN = "digits:resnet@baseline-seed1"
 
@@ -77,6 +78,33 @@ def test_a_plus_in_a_path_is_no_conversion(tmp_path: Path) -> None:
     again = load(f"digits:resnet@{path}")
     assert again.name == f"digits:resnet@{path}"
     assert again.module.meta["fine_tuned"]
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(again.module(x), smooth.module(x))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ('{"method": "apps"}', "unknown anti-aliasing method 'apps'; did you mean aps"),
+        ('{"method": "flc", "filter_size": 3}', "flc has no filter"),
+        ('{"method": "ddac", "filter_size": 4}', "filter size 4 does not exist for ddac"),
+    ],
+)
+def test_a_file_with_an_impossible_conversion_is_refused(
+    tmp_path: Path, how: str, message: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file(load(PLAIN).module.state_dict(), path, {CONVERSION: how})
+    with pytest.raises(CheckpointError, match=message):
+        load(f"digits:resnet@{path}")
+
+
+def test_a_file_of_an_earlier_version_is_a_blur(tmp_path: Path) -> None:
+    smooth = antialias(load(PLAIN), 3)
+    path = tmp_path / "a.safetensors"
+    how = '{"filter_size": 3, "first_conv": false, "max_pool_kernel": null}'
+    save_file(smooth.module.state_dict(), path, {CONVERSION: how})
+    again = load(f"digits:resnet@{path}")
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(again.module(x), smooth.module(x))
 
