@@ -10,6 +10,8 @@ from typing import TypeVar
 from robustbench_aa.errors import UsageError
 
 T = TypeVar("T")
+LARGEST_STD = 10.0
+"""The largest standard deviation of channels that is taken to be on the scale of 0 to 1."""
 
 
 def whole_number(noun: str, value: object, least: int | None = None) -> int:
@@ -68,3 +70,17 @@ def number_per_channel(noun: str, value: object) -> tuple[float, float, float]:
     raise UsageError(
         f"{noun} is {value!r}; give a number for each of red, green and blue, such as {example}"
     )
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Check a mean and a standard deviation of each channel.
+
+    Raises:
+        UsageError: they are on the scale of 0 to 255, or a standard deviation is not positive.
+    """
+    if max(mean) > 1 or max(std) > LARGEST_STD:
+        raise UsageError(
+            f"mean {mean} and std {std} are on the scale of 0 to 255; divide both by 255"
+        )
+    if min(std) <= 0:
+        raise UsageError(f"std {std} is not positive; pixels are divided by it")
