@@ -6,6 +6,7 @@ OUTPUT_DIR ?= results/$(notdir $(basename $(SUITE)))
 DEVICE ?=
 JOBS ?= 2
 COVERAGE ?=
+OPTIONS ?=
 PINS ?=
 CONSTRAINTS ?=
 TORCH_INDEX ?=
@@ -47,12 +48,14 @@ benchmark: $(INSTALLED) ## evaluate SUITE on DEVICE and write the report to OUTP
 	$(BIN)/robustbench-aa benchmark $(SUITE) --output-dir $(OUTPUT_DIR) $(if $(DEVICE),--device $(DEVICE))
 
 test: $(READY) ## run all tests in JOBS processes; COVERAGE=1 measures the coverage
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(COVERAGE),$(MEASURED))
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(OPTIONS) $(if $(COVERAGE),$(MEASURED))
 
 test-matrix: ## run all tests with the oldest packages and with the newest, in temporary environments
 	@set -e; for pins in "$$($(PYTHON) .ci/oldest.py)" ''; do \
 		environment=$$(mktemp -d); trap 'rm -rf "$$environment"' EXIT; trap 'exit 130' INT TERM; \
-		$(MAKE) test VENV="$$environment/venv" PINS="$$pins"; \
+		: 'packages that are years old call what newer ones have deprecated'; \
+		options=$${pins:+-W default::DeprecationWarning}; \
+		$(MAKE) test VENV="$$environment/venv" PINS="$$pins" OPTIONS="$$options"; \
 		rm -rf "$$environment"; \
 	done
 
@@ -93,6 +96,6 @@ train-digits: $(READY) ## train the embedded models again
 	$(BIN)/python -m data_prep.train_digits
 
 clean: ## remove the environment, caches and predictions; keep reports and feature maps
-	rm -rf $(VENV) build docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	rm -rf results/*/predictions results/*/samples results/*/run.json results/*/.lock
 	find . -name __pycache__ -prune -exec rm -rf {} +

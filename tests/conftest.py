@@ -10,9 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 from robustbench_aa.types import Classifier, Preprocessing
+
+# a test must not fail because the machine is busy
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
