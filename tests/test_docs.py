@@ -280,7 +280,7 @@ def run_blocks(document: Path, folder: Path) -> None:
         patch.setattr(archives, "fetch", fetched)
         limited = functools.partial(robustbench_aa.benchmark, limit=LIMIT)
         patch.setattr(robustbench_aa, "benchmark", limited)
-        patch.setattr(cli.run, "read_suite", without_downloads)
+        patch.setattr("robustbench_aa.suite.read_suite", without_downloads)
         for block in blocks(document):
             if block.language == "sh":
                 for words in lines(block.text):
