@@ -25,6 +25,7 @@ nitpick_ignore_regex = [
     ("py:class", "Failure"),  # only the type of an attribute
     ("py:class", r"numpy\.ndarray"),
     # only types of arguments
-    ("py:class", r"([\w.]+\.)?(Count|DatasetEntry|DatasetObject|Function|Images|Integer|Openable)"),
+    ("py:class", r"([\w.]+\.)?(Count|DatasetEntry|DatasetObject|Function|Images)"),
+    ("py:class", r"([\w.]+\.)?(InstanceOf|Integer|Openable)"),
     ("py:exc", r"\w+Error|UnknownName"),  # the page shows the tree of errors
 ]

@@ -345,7 +345,9 @@ def _explain(key: str, field: FieldInfo, error: ErrorDetails) -> str:
     if error["type"] in ("greater_than_equal", "less_than"):
         return f"{key} must be {expected} of 64 bits"
     if type(error["input"]).__module__ != "builtins":
-        expected += {"models": " or classifiers", "datasets": " or data sets"}.get(key, "")
+        expected += {"models": " or robustbench_aa.Classifier", "datasets": " or data sets"}.get(
+            key, ""
+        )
     relation = "not" if len(error["loc"]) == 1 else "but contains"
     single = relation == "not" and is_list(FIELDS[key]) and isinstance(error["input"], str | int)
     advice = f"; give [{_shown(error['input'])}]" if single else ""
@@ -354,7 +356,7 @@ def _explain(key: str, field: FieldInfo, error: ErrorDetails) -> str:
 
 def _shown(value: Any) -> str:
     if type(value).__module__ != "builtins":
-        return f"a {type(value).__name__}"
+        return f"an object of type {type(value).__name__}"
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # Python refuses to print numbers of thousands of digits

@@ -5,14 +5,14 @@ This module does not import torch when it is loaded, so that reports do not need
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from robustbench_aa.errors import UsageError
-from robustbench_aa.support.checks import number_per_channel, whole_number
+from robustbench_aa.support.checks import check_normalisation, number_per_channel, whole_number
+from robustbench_aa.support.weights import weights_sha256, without_addresses
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +38,6 @@ ROLES = ("counted", "holdout", "other")
 """The roles in published means: part of them, a published hold-out, or neither."""
 COMPARED_WITH = ("previous", "first")
 """The frames of a sequence that a frame can be compared with."""
-LARGEST_STD = 10.0
-"""The largest standard deviation of channels that is taken to be on the scale of 0 to 1."""
 
 
 def corruption_role(name: str) -> str:
@@ -243,13 +241,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for noun in ("mean", "std"):
             object.__setattr__(self, noun, number_per_channel(noun, getattr(self, noun)))
-        if max(self.mean) > 1 or max(self.std) > LARGEST_STD:
-            raise UsageError(
-                f"mean {self.mean} and std {self.std} are on the scale of 0 to 255; divide both "
-                "by 255"
-            )
-        if min(self.std) <= 0:
-            raise UsageError(f"std {self.std} is not positive; pixels are divided by it")
+        check_normalisation(self.mean, self.std)
         if self.resize is not None:
             object.__setattr__(self, "resize", whole_number("resize", self.resize, least=1))
 
@@ -272,9 +264,8 @@ class Classifier:
     >>> import robustbench_aa as rb
     >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))
     >>> plain = rb.Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    >>> rb.Classifier(
-    ...     network, name="linear", input_size=32, classes=10, preprocessing=plain
-    ... ).parameters
+    >>> net = rb.Classifier(network, name="net", input_size=32, classes=10, preprocessing=plain)
+    >>> net.parameters
     30730
 
     Attributes:
@@ -306,7 +297,7 @@ class Classifier:
     def __post_init__(self) -> None:
         self._check()
         if not self.weights_sha256:
-            object.__setattr__(self, "weights_sha256", _weights_sha256(self.module))
+            object.__setattr__(self, "weights_sha256", weights_sha256(self.module))
         object.__setattr__(self, "parameters", sum(p.numel() for p in self.module.parameters()))
 
     def _check(self) -> None:
@@ -329,25 +320,7 @@ class Classifier:
 
     def architecture(self) -> str:
         """Return the module's printed form without memory addresses."""
-        return _without_addresses(self.module)
-
-
-def _weights_sha256(module: nn.Module) -> str:
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if not isinstance(tensor, torch.Tensor):  # get_extra_state may return anything
-            digest.update(f"{name} {_without_addresses(tensor)}\n".encode())
-            continue
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _without_addresses(value: object) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+        return without_addresses(self.module)
 
 
 def training_seed(name: str) -> tuple[str, int | None]:

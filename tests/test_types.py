@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import robustbench_aa as rb
 from robustbench_aa.errors import UsageError
 from robustbench_aa.types import (
     CLEAN,
@@ -118,3 +119,14 @@ def test_a_preprocessing_takes_any_three_numbers() -> None:
 def test_a_classifier_that_makes_no_sense_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(make_classifier("a"), **given)
+
+
+def test_what_is_no_classifier_is_refused_where_one_is_converted() -> None:
+    message = "the model is of type Linear, not Classifier; load it by robustbench_aa.load_model"
+    for convert in (rb.antialias, rb.select_crop):
+        with pytest.raises(UsageError, match=message):
+            convert(nn.Linear(3, 3))
+        with pytest.raises(UsageError, match="the model is of type str, not Classifier"):
+            convert("digits:resnet@lpf3")
+    with pytest.raises(UsageError, match="of a model is of type Classifier, not str; a classifier"):
+        rb.load_model(make_classifier("a"))

@@ -53,6 +53,7 @@ from robustbench_aa.antialiasing.windows import (
     pair,
 )
 from robustbench_aa.errors import ConversionError
+from robustbench_aa.support.checks import NO_CLASSIFIER, check_type
 from robustbench_aa.types import Classifier, training_seed
 
 NO_RULE = f"{LEFT_ALONE}: no rule for it"
@@ -89,6 +90,7 @@ def antialias(
         UnknownName: There is no such method.
         ValueError: The method has no such filter size, or the padding mode is unknown.
     """
+    check_type("the model", classifier, Classifier, NO_CLASSIFIER)
     conversion = Conversion(
         filter_size, first_conv, max_pool_kernel, cast(Any, padding_mode), method
     )

@@ -170,6 +170,10 @@ def verify_dataset(
         UsageError: the folder does not exist or holds no file of the data set.
     """
     verifiers = {entry.name: entry.verifier for entry in DATASETS.values() if entry.verifier}
+    if name in DATASETS and DATASETS[name].form == REGISTERED:
+        raise UsageError(
+            f"data set {name} has no check of its files; --deep RUN compares them with a run's"
+        )
     if name not in verifiers:
         raise UnknownName("data set of files", name, verifiers)
     if not root.is_dir():

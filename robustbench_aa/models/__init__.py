@@ -13,6 +13,7 @@ from typing import Any
 
 from robustbench_aa.errors import SuiteError, UsageError, near_matches
 from robustbench_aa.models.converted import check_short, converted, joined, split
+from robustbench_aa.support.checks import check_type
 from robustbench_aa.support.registry import Registry
 from robustbench_aa.types import Classifier, training_seed
 
@@ -80,6 +81,7 @@ def load(specification: str) -> Classifier:
         CheckpointError: the weights cannot be read or do not fit.
         ConversionError: the network cannot be converted.
     """
+    check_type("the specification of a model", specification, str, "a classifier needs no loading")
     short, rest = split_name(specification)
     plain, conversion = _split_conversion(rest)
     if conversion is not None:

@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustbench_aa.support.checks import NO_CLASSIFIER, check_type
 from robustbench_aa.types import Classifier, Preprocessing
 
 SHARE = 7
@@ -134,6 +135,7 @@ def select_crop(model: Classifier, circular: bool = False) -> Classifier:
     Raises:
         ValueError: the pictures are smaller.
     """
+    check_type("the model", model, Classifier, NO_CLASSIFIER)
     if model.input_size < 2 * SHARE:
         raise ValueError(
             f"{model.name} takes images of {model.input_size} px, which leave no crop to select; "

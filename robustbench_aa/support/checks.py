@@ -10,6 +10,28 @@ from typing import TypeVar
 from robustbench_aa.errors import UsageError
 
 T = TypeVar("T")
+NO_CLASSIFIER = (
+    "load it by robustbench_aa.load_model, or wrap a module as robustbench_aa.Classifier"
+)
+LARGEST_STD = 10.0
+"""The largest standard deviation of channels that is taken to be on the scale of 0 to 1."""
+
+
+def check_type(noun: str, value: object, expected: type, advice: str) -> None:
+    """Check the type of a value.
+
+    Args:
+        noun: what the value is, for messages.
+        value: the value.
+        expected: its type.
+        advice: what to do otherwise.
+
+    Raises:
+        UsageError: the value has another type.
+    """
+    if not isinstance(value, expected):
+        shown = f"of type {type(value).__name__}, not {expected.__name__}"
+        raise UsageError(f"{noun} is {shown}; {advice}")
 
 
 def whole_number(noun: str, value: object, least: int | None = None) -> int:
@@ -45,7 +67,7 @@ def as_list(noun: str, values: Sequence[T], *single: type) -> list[T]:
         UsageError: there is a single value.
     """
     if isinstance(values, (str, *single)) or not isinstance(values, Iterable):
-        text = repr(values) if isinstance(values, str) else f"a single {type(values).__name__}"
+        text = repr(values) if isinstance(values, str) else f"one {type(values).__name__}"
         raise UsageError(f"{noun} must be a list, not {text}; put it into [ ]")
     return [*values]
 
@@ -68,3 +90,17 @@ def number_per_channel(noun: str, value: object) -> tuple[float, float, float]:
     raise UsageError(
         f"{noun} is {value!r}; give a number for each of red, green and blue, such as {example}"
     )
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Check a mean and a standard deviation of each channel.
+
+    Raises:
+        UsageError: they are on the scale of 0 to 255, or a standard deviation is not positive.
+    """
+    if max(mean) > 1 or max(std) > LARGEST_STD:
+        raise UsageError(
+            f"mean {mean} and std {std} are on the scale of 0 to 255; divide both by 255"
+        )
+    if min(std) <= 0:
+        raise UsageError(f"std {std} is not positive; pixels are divided by it")

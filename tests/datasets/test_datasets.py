@@ -13,10 +13,11 @@ from click.testing import CliRunner
 
 import robustbench_aa as rb
 from robustbench_aa.cli.main import commands
-from robustbench_aa.datasets import DATASETS, Request, open_dataset
+from robustbench_aa.datasets import DATASETS, Request, open_dataset, verify_dataset
 from robustbench_aa.datasets.digits import load_split
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation.identity import dataset_identity
+from robustbench_aa.evaluation.sources import compare_sources
 from tests.conftest import Linear, make_classifier
 
 IMAGES, LABELS = (part[:10] for part in load_split("test"))
@@ -67,7 +68,8 @@ def test_a_registered_data_set_is_used_like_another(
         open_dataset("letters")
     np.save(tmp_path / "images.npy", IMAGES.permute(0, 2, 3, 1).numpy())
     listed = CliRunner().invoke(commands, ["datasets"], catch_exceptions=False).output
-    assert "files in --data-dir or LETTERS_DIR       Letters\n" in listed
+    (line,) = [line.split() for line in listed.splitlines() if line.startswith("letters")]
+    assert line == ["letters", *["files", "in", "--data-dir", "or", "LETTERS_DIR", "Letters"]]
     run = rb.benchmark([make_classifier("a")], ["letters"], tmp_path / "a", data_dir=tmp_path)
     assert run.leaderboard()["images"].tolist() == [10]
     assert (tmp_path / "a" / "predictions" / "a" / "letters").exists()
@@ -75,6 +77,25 @@ def test_a_registered_data_set_is_used_like_another(
     again = rb.benchmark([make_classifier("a")], [rb.load_dataset("letters")], tmp_path / "a")
     assert again.leaderboard().equals(run.leaderboard())
     assert open_dataset("letters", Request(limit=4)).images == 4
+
+
+def test_the_files_of_a_registered_data_set_are_compared_with_those_of_a_run(
+    tmp_path: Path,
+) -> None:
+    @rb.register_dataset("letters", variable="LETTERS_DIR")
+    def letters(folder: Path) -> rb.ImageArrays:
+        return rb.ImageArrays(np.load(folder / "images.npy"), LABELS, "letters", classes=10)
+
+    pixels = IMAGES.permute(0, 2, 3, 1).numpy().copy()
+    np.save(tmp_path / "images.npy", pixels)
+    rb.benchmark([make_classifier("a")], ["letters"], tmp_path / "run", data_dir=tmp_path)
+    with pytest.raises(UsageError, match="letters has no check of its files; --deep RUN compares"):
+        verify_dataset("letters", tmp_path)
+    assert compare_sources(tmp_path / "run", "letters", str(tmp_path))[1] == []
+    pixels[2, 5, 5] += 1
+    np.save(tmp_path / "images.npy", pixels)
+    (problem,) = compare_sources(tmp_path / "run", "letters", str(tmp_path))[1]
+    assert "are not those that" in problem
 
 
 def test_it_may_wrap_another_data_set_and_be_registered_again() -> None:

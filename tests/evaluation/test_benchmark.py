@@ -79,8 +79,8 @@ def test_a_module_that_describes_its_input_needs_no_wrapping(tmp_path: Path) -> 
             {"models": "digits:resnet@lpf3"},
             r"models must be a list, not 'digits:resnet@lpf3'; put it",
         ),
-        ({"models": A}, r"models must be a list, not a single Classifier; put it into \[ \]"),
-        ({"models": nn.Sequential(nn.Flatten())}, "models must be a list, not a single Sequential"),
+        ({"models": A}, r"models must be a list, not one Classifier; put it into \[ \]"),
+        ({"models": nn.Sequential(nn.Flatten())}, "models must be a list, not one Sequential"),
         (
             {"models": [nn.Flatten()]},
             "a plain Flatten does not say its input_size, mean, std; wrap",
@@ -91,7 +91,7 @@ def test_a_module_that_describes_its_input_needs_no_wrapping(tmp_path: Path) -> 
         ({"datasets": "digits"}, r"datasets must be a list, not 'digits'; put it into \[ \]"),
         (
             {"datasets": rb.load_dataset("digits")},
-            "datasets must be a list, not a single DatasetEntry",
+            "datasets must be a list, not one DatasetEntry",
         ),
         ({"datasets": [Path("digits")]}, r"Path\('digits'\) is no data set; .*ImageFolder\(path\)"),
         ({"datasets": ["digits-c"], "corruptions": "fog"}, r"corruptions must .*; give \['fog'\]"),
