@@ -10,9 +10,9 @@ import numpy as np
 
 from robustbench_aa.distortions import corruptions_at, frames, perturbations_at, shifts_by
 from robustbench_aa.store.manifest import Manifest
-from robustbench_aa.store.predictions import SCHEMA
+from robustbench_aa.store.predictions import SCHEMA, UNSHIFTED_PROBABILITY
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion
+from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion, is_default, unshifted
 
 CROPPED = "Resize 256 bilinear, CenterCrop"
 IMAGENET: dict[str, tuple[list[Distortion], str]] = {
@@ -57,7 +57,7 @@ def forge(
     random = np.random.default_rng(0)
     for model in identities:
         for cell in (cell for name in described for cell in store.cells(name)):
-            if cell.distortion.kind != "perturbation" or not cell.distortion.held_out:
+            if is_default(cell.distortion):
                 _write_cell(store, model, cell, random)
     return folder
 
@@ -76,4 +76,7 @@ def _write_cell(store: Store, model: str, cell: Cell, random: np.random.Generato
         columns = {
             field.name: rows[field.name].astype(field.type.to_pandas_dtype()) for field in SCHEMA
         }
+        if unshifted(cell.distortion, cell.frames) is not None:
+            certain = np.random.default_rng(0).random(len(image), np.float32)
+            columns[UNSHIFTED_PROBABILITY] = certain
         store.commit(model, cell, shard, columns)

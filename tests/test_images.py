@@ -102,7 +102,7 @@ def test_images_stay_and_share_no_memory() -> None:
         (IMAGES[:0], "there are no images"),
     ],
 )
-def test_what_are_no_images_is_refused(images: torch.Tensor, message: str) -> None:
+def test_invalid_images_are_refused(images: torch.Tensor, message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
         rb.corrupt(images, "fog")
     assert "\n" not in str(error.value)

@@ -90,7 +90,7 @@ def test_the_wheel_is_the_package_and_the_source_distribution_builds_the_same(
         assert f"robustbench_aa/{name}" in package
 
 
-def test_what_is_pinned_satisfies_what_is_required() -> None:
+def test_pinned_versions_satisfy_the_requirements() -> None:
     packaging = pytest.importorskip("packaging.requirements")
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
     pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}

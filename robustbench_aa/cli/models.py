@@ -74,8 +74,8 @@ def models(pattern: str) -> None:
 def antialias(model: str, output: Path, **options: Any) -> None:
     """Write the weights of a MODEL in its anti-aliased form.
 
-    The replaced layers are listed. The weights stay the same, so the converted model is less
-    accurate until it is fine-tuned.
+    The replaced layers are listed. The weights stay the same, so most conversions cost
+    accuracy until the model is fine-tuned.
     """
     from robustbench_aa.antialiasing import antialias, replacements
     from robustbench_aa.models import load
@@ -89,7 +89,8 @@ def antialias(model: str, output: Path, **options: Any) -> None:
     for replacement in replacements(smooth.module):
         click.echo(replacement)
     click.echo(
-        f"{smooth.name} has the weights of {model} and is less accurate until it is fine-tuned"
+        f"{smooth.name} has the weights of {model}: most conversions cost accuracy until the "
+        "model is fine-tuned"
     )
     click.echo(output)
 

@@ -276,7 +276,7 @@ _live = partial(DatasetEntry, opener=open_live, form="pictures", variable="CIFAR
 ENTRIES = (
     _live("cifar10-c-live", "CIFAR-10 under CIFAR-10-C's corruptions, made as they are read"),
     _live("cifar10-p-live", "CIFAR-10 under CIFAR-10-P's perturbations, made as they are read"),
-    _live("cifar10-shift", "CIFAR-10 under shifts"),
+    _live("cifar10-shift", "CIFAR-10 under shifts; --protocol chooses them"),
     _stored(10, "CIFAR10_C_DIR", zenodo(2535967, "CIFAR-10-C", "56bf5dcef84df0e2308c6dcbcbbd8499")),
     _stored(
         100, "CIFAR100_C_DIR", zenodo(3555552, "CIFAR-100-C", "11f0ed0f1191edbf9fa23466ae6021d3")

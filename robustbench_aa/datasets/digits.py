@@ -79,6 +79,8 @@ def load_split(split: str) -> tuple[Tensor, Tensor]:
 ENTRIES = (
     DatasetEntry("digits", "handwritten digits, clean", open_digits),
     DatasetEntry("digits-c", "handwritten digits under ImageNet-C's corruptions", open_digits),
-    DatasetEntry("digits-shift", "handwritten digits under shifts", open_digits),
+    DatasetEntry(
+        "digits-shift", "handwritten digits under shifts; --protocol chooses them", open_digits
+    ),
     DatasetEntry("digits-p", "handwritten digits under CIFAR-10-P's perturbations", open_digits),
 )

@@ -205,7 +205,7 @@ ENTRIES = (
     _live("image-folder", "photographs in class folders, clean"),
     _live("imagenet-c-live", "photographs under ImageNet-C's corruptions, made as they are read"),
     _live("imagenet-p-live", "photographs under ImageNet-P's perturbations, made as they are read"),
-    _live("imagenet-shift", "photographs under shifts"),
+    _live("imagenet-shift", "photographs under shifts; --protocol chooses them"),
     DatasetEntry(
         "imagenet-c",
         "ImageNet-C as released, or corruptions in its layout",

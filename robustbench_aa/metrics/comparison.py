@@ -30,6 +30,7 @@ from robustbench_aa.metrics.bootstrap import (
     resampled_sums,
 )
 from robustbench_aa.metrics.estimates import Sample, values_by_image
+from robustbench_aa.metrics.metric import find_metric
 from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind
 from robustbench_aa.types import CLEAN, Distortion, format_cells
 
@@ -187,12 +188,31 @@ VERBS = {
     "mean_flip_probability_subset": ("changes its mind", "comparisons of frames of the subset"),
 }
 """The verb for the events that a metric counts, and the unit in which they occur."""
+VERBS_OF_SHIFTS = {
+    "accuracy_worst": "is right at every shift",
+    "fooled": "is fooled by one step",
+}
+"""The verb for a metric of shifts, whose unit is an image under a protocol."""
+
+
+def _verb(column: str) -> tuple[str, str] | None:
+    """Return the verb and the unit of a metric; None if it has none.
+
+    >>> _verb("fooled_neighbours")
+    ('is fooled by one step', 'images under neighbours')
+    """
+    metric = find_metric(column)
+    if metric is None or metric.name not in VERBS_OF_SHIFTS:
+        return VERBS.get(column)
+    return VERBS_OF_SHIFTS[metric.name], f"images under {column.removeprefix(metric.name + '_')}"
 
 
 def _summarise_means(table: pd.DataFrame, a: str, b: str) -> Iterator[str]:
-    summarised = (table["distortion"] == "") & table["metric"].isin(VERBS) & table["p"].notna()
-    for row in table[summarised].to_dict("records"):
-        verb, unit = VERBS[row["metric"]]
+    for row in table[(table["distortion"] == "") & table["p"].notna()].to_dict("records"):
+        words = _verb(row["metric"])
+        if words is None:
+            continue
+        verb, unit = words
         significant = row["p"] < LEVEL
         if significant:
             how = "more" if row["low"] > 0 else "less"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_aa.report.plots import Plot, new_figure
+from robustbench_aa.report.drawing import Plot, new_figure
 
 INCHES = 1.3
 """Height and width of a map."""

@@ -15,9 +15,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from robustbench_aa.metrics.baselines import BASELINES
-from robustbench_aa.report.columns import value_columns
+from robustbench_aa.report.columns import STATISTICS, value_columns
+from robustbench_aa.report.drawing import INK, Plot
 from robustbench_aa.report.leaderboard import ranking_column
-from robustbench_aa.report.plots import INK, Plot
 from robustbench_aa.report.rounding import format_full, format_rounded
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.store.thumbnails import Samples
@@ -232,6 +232,7 @@ def _grids(tables: Tables) -> Iterator[dict[str, Any]]:
             if "mean_error_subset" in tables.leaderboard
             else "Top-1 error. The mean error counts the 15 corruptions of ImageNet-C, without "
             "its hold-outs (speckle_noise, gaussian_blur, spatter, saturate) or others.",
+            "choose": "Model",
             "tables": [
                 _matrix(rows, "corruption", "severity", "error", name=str(model))
                 for model, rows in corruptions.groupby("model", sort=False)
@@ -251,10 +252,17 @@ def _grids(tables: Tables) -> Iterator[dict[str, Any]]:
         yield {
             "anchor": "consistency",
             "heading": "Consistency under shifts",
-            "note": "Probability that two shifts of an image get the same top-1 class, over all "
-            "images and over those that were classified correctly at least once.",
-            "tables": [_consistency(tables.consistency)],
-            "plots": ["consistency", "diagonal"],
+            "note": "What changes if an image moves, by protocol: the accuracy over all shifts; "
+            "the consistency, or probability that two shifts get the same top-1 class; the share "
+            "of images that are correct at every shift, and of those that a single step fools; "
+            "the accuracy that shifts cost; and the mean change of the probability of the class "
+            "that is predicted without a shift.",
+            "choose": "Protocol",
+            "tables": [
+                _shift_metrics(rows, str(protocol))
+                for protocol, rows in tables.consistency.groupby("protocol", sort=False)
+            ],
+            "plots": ["worst_case", "consistency", "diagonal"],
         }
     if not tables.calibration.empty:
         yield {
@@ -266,11 +274,21 @@ def _grids(tables: Tables) -> Iterator[dict[str, Any]]:
         }
 
 
-def _consistency(table: pd.DataFrame) -> dict[str, Any]:
-    metrics = ["accuracy", "consistency", "consistency_among_correct"]
-    long = table.melt(["model", "protocol"], metrics, "metric", "value")
-    long["metric"] += " (" + long["protocol"] + ")"
-    return _matrix(long, "model", "metric", "value", shaded=False)
+def _shift_metrics(table: pd.DataFrame, protocol: str) -> dict[str, Any]:
+    """Return the metrics of a shift protocol as columns, those that it has."""
+    columns = table.dropna(axis="columns", how="all")
+    metrics = [name for name in value_columns(columns) if name not in SHIFT_KEYS] or ["accuracy"]
+    long = [
+        {"model": row["model"], "metric": metric, "value": row[metric]}
+        | {f"value_{end}": row.get(f"{metric}_{end}", float("nan")) for end in STATISTICS}
+        for row in _records(table)
+        for metric in metrics
+    ]
+    return _matrix(pd.DataFrame(long), "model", "metric", "value", protocol, shaded=False)
+
+
+SHIFT_KEYS = ("model", "dataset", "protocol", "images")
+"""Columns of `consistency.csv` without metrics."""
 
 
 def _matrix(

@@ -264,7 +264,7 @@ def test_wrong_usage_is_one_line_with_status_2(
 
 def test_wrong_usage_ends_the_program_as_it_ends_main(tmp_path: Path) -> None:
     for words in (["benchmark", "lost.toml"], ["report", "nowhere"], ["bench"]):
-        apart, here = (of(*words, cwd=tmp_path) for of in (run_apart, run))
+        apart, here = (start(*words, cwd=tmp_path) for start in (run_apart, run))
         assert (apart.returncode, apart.stdout, apart.stderr) == (2, here.stdout, here.stderr)
 
 
@@ -294,10 +294,28 @@ def test_a_converted_network_can_be_written_and_evaluated(tmp_path: Path) -> Non
     torch.testing.assert_close(smooth.module(x), antialias(plain, filter_size=3).module(x))
 
 
+def test_every_option_of_a_conversion_is_in_its_file(tmp_path: Path) -> None:
+    options = "--method", "aps", "--padding-mode", "circular", "--filter-size", 2
+    plain = "digits:resnet@baseline-seed0"
+    result = run("antialias", plain, *options, "-o", "aps.safetensors", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "component of 5.residual.0" in result.stdout
+    assert "most conversions cost accuracy until the model is fine-tuned" in result.stdout
+    again = load(f"digits:resnet@{tmp_path}/aps.safetensors").module
+    x = torch.randn(2, 3, 32, 32)
+    expected = load("digits:resnet@baseline+aps2-circular-seed0").module(x)
+    assert torch.equal(again(x), expected)
+    torch.testing.assert_close(again(x.roll((3, 5), (2, 3))), expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--filter-size", "9", "-o", "a.safetensors"], "filter size 9 does not exist"),
+        (
+            ["--method", "flc", "--filter-size", "3", "-o", "a.safetensors"],
+            "flc has no filter; omit the filter size",
+        ),
         (["-o", "a.pth"], "a.pth does not end in .safetensors"),
         (["-o", "no/a.safetensors"], "cannot write no/a.safetensors"),
     ],

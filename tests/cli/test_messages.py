@@ -172,7 +172,7 @@ def test_wrong_usage_is_explained(
         (f"{EVALUATE} --output-dir s3://bucket/run", "upath", "objects"),
     ],
 )
-def test_what_an_extra_provides_names_the_extra(
+def test_a_missing_extra_is_named(
     call: str,
     package: str,
     extra: str,

@@ -58,7 +58,8 @@ def test_digits_c_has_every_corruption_at_every_severity_and_clean() -> None:
 
 def test_digits_shift_shows_every_shift_of_four_pixels() -> None:
     dataset = open_dataset("digits-shift", Request(limit=2))
-    (shifts,) = dataset.distortions
+    shifts, *others = dataset.distortions
+    assert all(one.held_out for one in others)
     (batch,) = dataset.read(shifts, Shard(0, 2), 1000, CPU)
     assert batch.frames.shape == (2, 81, 3, 32, 32)
     assert torch.equal(batch.frames[0, 40], load_split("test")[0][0])

@@ -87,7 +87,7 @@ def test_two_kinds_of_the_same_images_share_a_leaderboard_and_other_images_do_no
         ({"images": IMAGES[..., :30, :30], "distortions": "imagenet-p"}, "for 30-px images"),
     ],
 )
-def test_what_is_no_data_set_is_refused(given: dict[str, Any], message: str) -> None:
+def test_invalid_arrays_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
         rb.ImageArrays(**({"images": IMAGES, "labels": LABELS, "name": "mine"} | given))
     assert "\n" not in str(error.value)

@@ -44,11 +44,13 @@ def test_a_folder_is_the_named_data_set(
     assert (opened.classes, opened.images) == (5, 1)
 
 
-def test_its_folder_wins_over_that_of_the_run(folder: Path, tmp_path: Path) -> None:
+def test_its_own_folder_takes_precedence_over_the_folder_of_the_run(
+    folder: Path, tmp_path: Path
+) -> None:
     assert rb.ImageFolder(folder, classes=5).open(Request(data_dir=str(tmp_path))).images == 2
 
 
-def test_what_does_not_exist_is_refused_at_once(folder: Path) -> None:
+def test_missing_folders_and_distortions_are_refused_at_once(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no folder .*gone; check data_dir"):
         rb.ImageFolder(folder / "gone")
     with pytest.raises(

@@ -21,7 +21,7 @@ from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference, Predictor
 from robustbench_aa.evaluation.loop import evaluate
 from robustbench_aa.evaluation.session import prepare
-from robustbench_aa.store.predictions import SCHEMA
+from robustbench_aa.store.predictions import SCHEMA, UNSHIFTED_PROBABILITY
 from robustbench_aa.suite import Suite
 from robustbench_aa.support.stage_times import STAGES
 from robustbench_aa.types import CLEAN, Batch, Classifier, Shard
@@ -249,3 +249,40 @@ def test_wrong_switches_are_refused_before_anything_is_written(
     assert isinstance(found.exception, UsageError)
     assert message in str(found.exception)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "still"), [("circular", 40), ("diagonal", 2), ("neighbours", 0), ("halfpixel", 0)]
+)
+def test_the_probability_of_the_unshifted_class_is_stored(protocol: str, still: int) -> None:
+    dataset = open_dataset("digits-shift", Request(limit=6))
+    shift = next(one for one in dataset.distortions if one.name == protocol)
+    (batch,) = dataset.read(shift, Shard(0, 6), 1000, CPU)
+    (clean,) = open_dataset("digits", Request(limit=6)).read(CLEAN, Shard(0, 6), 6, CPU)
+    classifier = make_classifier("a", seed=3)
+    found = Predictor(classifier, Inference(batch_size=7)).predict(batch)
+    frames = batch.frames.shape[1]
+    if protocol in ("circular", "halfpixel"):  # the others are crops of the enlarged digit
+        assert torch.equal(batch.frames[:, still], clean.frames[:, 0])
+    logits = classifier.module(batch.frames.flatten(0, 1).float() / 255).detach().double()
+    probabilities = logits.softmax(dim=1).view(6, frames, 10)
+    for image in range(6):
+        expected = int(probabilities[image, still].argmax())
+        np.testing.assert_allclose(
+            found[UNSHIFTED_PROBABILITY].reshape(6, frames)[image],
+            probabilities[image, :, expected],
+            atol=1e-5,
+        )
+    assert (
+        found[UNSHIFTED_PROBABILITY].reshape(6, frames)[:, still]
+        == found["top1_probability"].reshape(6, frames)[:, still]
+    ).all()
+
+
+@pytest.mark.parametrize("protocol", ["crops", "circular32"])
+def test_shifts_at_random_have_no_unshifted_class(protocol: str) -> None:
+    dataset = open_dataset("digits-shift", Request(limit=2))
+    shift = next(one for one in dataset.distortions if one.name == protocol)
+    (batch,) = dataset.read(shift, Shard(0, 2), 1000, CPU)
+    found = Predictor(make_classifier("a"), Inference()).predict(batch)
+    assert UNSHIFTED_PROBABILITY not in found

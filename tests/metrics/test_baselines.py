@@ -37,7 +37,7 @@ RUN = {
     "corruption": Outcomes(
         {cell: np.zeros(1) for cell in (*CORRUPTED, Distortion("corruption", "odd", 1))}
     ),
-    "perturbation": Outcomes(SEQUENCES, {}, SEQUENCES, SEQUENCES),
+    "perturbation": Outcomes(SEQUENCES, flips=SEQUENCES, top5_distance=SEQUENCES),
 }
 
 

@@ -60,8 +60,14 @@ def models(shift: float, images: int = 400, seed: int = 0) -> tuple[OutcomesByKi
         b[cell] = (hard + random.normal(0, 0.05, images) < 0.3 + shift).astype(float)
     flips = {TILT: random.random(images)}
     return (
-        {"corruption": Outcomes(a), "perturbation": Outcomes(flips, {}, flips, flips)},
-        {"corruption": Outcomes(b), "perturbation": Outcomes(flips, {}, flips, flips)},
+        {
+            "corruption": Outcomes(a),
+            "perturbation": Outcomes(flips, flips=flips, top5_distance=flips),
+        },
+        {
+            "corruption": Outcomes(b),
+            "perturbation": Outcomes(flips, flips=flips, top5_distance=flips),
+        },
     )
 
 
@@ -169,7 +175,7 @@ def outcomes(draw: st.DrawFn) -> tuple[OutcomesByKind, OutcomesByKind]:
         for values in (a, b)
     ]
     return tuple(  # type: ignore[return-value]
-        {"corruption": Outcomes(wrong), "perturbation": Outcomes({}, {}, {TILT: values})}
+        {"corruption": Outcomes(wrong), "perturbation": Outcomes({}, {TILT: values})}
         for wrong, values in zip(tables, (a, b), strict=True)
     )
 
@@ -244,3 +250,23 @@ def test_a_missing_cell_has_no_row_and_its_aggregates_no_interval() -> None:
     assert set(table.loc["error"].index) == set(COUNTED_CORRUPTIONS) - {"fog"}
     words = summarise(compare({"clean": Outcomes({CLEAN: wrong[CLEAN]})}, {}), "a", "b")
     assert words == "a and b have no complete metric in common."
+
+
+def test_what_shifts_do_is_told_by_protocol() -> None:
+    neighbours = Distortion("shift", "neighbours")
+    often, seldom = np.arange(100) < 60, np.arange(100) < 20
+    a, b = (
+        {
+            "shift": Outcomes(
+                {neighbours: np.zeros(100)},
+                fooled={neighbours: fooled * 1.0},
+                accuracy_worst={neighbours: np.ones(100)},
+            )
+        }
+        for fooled in (often, seldom)
+    )
+    words = summarise(compare(a, b), "a", "b")
+    fooled = "a is fooled by one step more often than b (images under neighbours): +40.0 points"
+    assert fooled in words
+    same = "These images cannot tell whether a or b is right at every shift more often"
+    assert f"{same} (images under neighbours): 0.0 points" in words

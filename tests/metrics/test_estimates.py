@@ -32,8 +32,8 @@ def sample(error: float, images: int = 60, seed: int = 0, flipping: float = 0.2)
     return Sample(
         {
             "corruption": Outcomes(wrong),
-            "perturbation": Outcomes({}, {}, flips, {TILT: 18 * flips[TILT]}),
-            "shift": Outcomes({}, {CROPS: 1 - flips[TILT]}),
+            "perturbation": Outcomes({}, flips, {TILT: 18 * flips[TILT]}),
+            "shift": Outcomes({}, consistency={CROPS: 1 - flips[TILT]}),
         }
     )
 
@@ -104,7 +104,7 @@ def test_intervals_relative_to_a_model() -> None:
 
 def test_relative_to_constants_it_is_the_interval_of_a_mean() -> None:
     ours = sample(0.3)
-    constants = {"perturbation": CellMeans({}, {}, {TILT: np.array(0.4)}, {TILT: np.array(6.0)})}
+    constants = {"perturbation": CellMeans({}, {TILT: np.array(0.4)}, {TILT: np.array(6.0)})}
     found = normalised_intervals(ours, constants, normalised_aggregates)
     values = ours.outcomes["perturbation"].flips[TILT]
     low, high = mean_interval(values)

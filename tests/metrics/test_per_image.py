@@ -90,7 +90,9 @@ def test_the_clean_error_does_not_depend_on_the_order_of_the_commands(turned: bo
 
 def test_a_mean_flip_rate_counts_no_hold_out_perturbation() -> None:
     flips = {TILT: np.array([0.1, 0.3]), SHEAR: np.ones(2)}
-    found = aggregates(average({"perturbation": Outcomes(flips, {}, flips, flips)}), {})
+    found = aggregates(
+        average({"perturbation": Outcomes(flips, flips=flips, top5_distance=flips)}), {}
+    )
     assert found == {"mean_flip_probability": pytest.approx(0.2)}
 
 

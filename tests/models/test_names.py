@@ -14,6 +14,7 @@ import robustbench_aa as rb
 from robustbench_aa.cli.main import commands
 from robustbench_aa.errors import RunError, SuiteError, UsageError
 from robustbench_aa.evaluation.session import Session, prepare
+from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
 from robustbench_aa.models import expand, load_all, split_name
 from robustbench_aa.suite import Suite, read_suite
 from tests.conftest import make_classifier
@@ -111,14 +112,15 @@ def test_a_run_shows_short_names_and_keeps_specifications(tmp_path: Path) -> Non
     assert entries(folder) == (["aa", "plain"], known)
     assert {*run.leaderboard()["model"]} == {*known}
     assert run.tables().baseline == "plain"
-    assert run.compare("aa", "plain")["metric"].tolist() == ["consistency_circular"]
+    compared = run.compare("aa", "plain")["metric"].tolist()
+    assert compared == [f"{metric}_circular" for metric in METRICS_OF_SHIFTS]
     written = [file for file in (folder / "report").rglob("*") if file.suffix in (".csv", ".tex")]
     for file in written:
         if file.name != "provenance.csv":
             assert "digits:resnet" not in file.read_text(), file
     provenance = pd.read_csv(folder / "report" / "provenance.csv")
-    told = provenance[provenance["property"] == "specification"]
-    assert dict(zip(told["subject"], told["value"], strict=True)) == known
+    specifications = provenance[provenance["property"] == "specification"]
+    assert dict(zip(specifications["subject"], specifications["value"], strict=True)) == known
     assert ">aa<" in (folder / "report" / "index.html").read_text()
     (folders,) = [{p.name for p in (folder / "predictions").iterdir()}]
     assert folders == {*known}

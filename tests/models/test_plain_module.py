@@ -84,7 +84,7 @@ def wrapped(module: nn.Module, input_size: int = 32, classes: int = 10) -> Class
         (3, "3 is no model; give a specification such as"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(model: object, message: str) -> None:
+def test_an_unsuitable_model_is_refused(model: object, message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
         as_classifier(model)
     assert "\n" not in str(error.value)

@@ -111,6 +111,11 @@ def test_the_leaderboard_agrees_with_the_predictions(folder: Path) -> None:
         shifts = predictions(folder, str(name), "shift/circular")["top1"].to_numpy()
         shifts = shifts.reshape(IMAGES, 81)
         expected["consistency_circular"] = (shifts[:, :, None] == shifts[:, None, :]).mean()
+        label = predictions(folder, str(name), "shift/circular")["label"].to_numpy()
+        expected["accuracy_worst_circular"] = (shifts == label.reshape(shifts.shape)).all(1).mean()
+        by_step = shifts.reshape(IMAGES, 9, 9)
+        one_step = by_step[:, 3:6, 3:6] != by_step[:, 4:5, 4:5]
+        expected["fooled_circular"] = one_step.any(axis=(1, 2)).mean()
         rates = np.array([flips(folder, str(name), perturbation) for perturbation in PERTURBED])
         base_rates = np.array([flips(folder, "base", perturbation) for perturbation in PERTURBED])
         expected["mean_flip_probability"] = rates[:, 0].mean()
@@ -131,11 +136,12 @@ def test_the_leaderboard_agrees_with_the_predictions(folder: Path) -> None:
 
 def test_the_columns_of_the_contract_come_first_and_in_its_order(folder: Path) -> None:
     board = pd.read_csv(folder / "report" / "leaderboard.csv")
-    assert list(board)[:18] == [
+    assert list(board)[:20] == [
         *("rank", "model", "params_m", "images", "clean_error", "mean_error", "mean_error_low"),
         *("mean_error_high", "mce_base", "relative_mce_base", "holdout_error"),
         *("mean_flip_probability", "mfr_base", "mt5d_base"),
-        *("consistency_circular", "ece", "complete", "rank_group"),
+        *("consistency_circular", "accuracy_worst_circular", "fooled_circular"),
+        *("ece", "complete", "rank_group"),
     ]
     assert board["rank"].tolist() == [1, 2, 3]
     assert board["mean_error"].is_monotonic_increasing
@@ -308,6 +314,6 @@ def test_photographs_are_measured_by_crops_and_their_classes_are_counted(tmp_pat
     top1 = crops.sort_values(["image", "frame"])["top1"].to_numpy().reshape(3, 5, 2)
     assert row["consistency_crops"] == pytest.approx((top1[..., 0] == top1[..., 1]).mean())
     assert row["complete"]
-    assert set(tables.consistency["protocol"]) == {"crops", "circular"}
+    assert set(tables.consistency["protocol"]) == {"crops", "circular", "diagonal"}
     assert tables.diagonal["offset"].tolist() == list(range(33))
     assert tables.diagonal["label_probability"].between(0, 1).all()

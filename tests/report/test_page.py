@@ -32,7 +32,12 @@ LARGEST = 5 * 2**20
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     models = [make_classifier(name, seed=seed) for seed, name in enumerate(MODELS)]
     suite = Suite(
-        models, ["digits-c", "digits-p", "digits-shift"], baseline="base", limit=12, shard_size=6
+        models,
+        ["digits-c", "digits-p", "digits-shift"],
+        baseline="base",
+        limit=12,
+        shard_size=6,
+        protocols=["circular", "crops", "neighbours"],
     )
     made = prepare(suite, tmp_path_factory.mktemp("run"), "cpu").run()
     made.report()
@@ -177,6 +182,24 @@ def test_the_errors_of_a_chosen_model_are_shown(browser: Browser, run: Run) -> N
     row = shown.locator("tr", has=opened.page.locator("th", has_text=re.compile("^fog$")))
     cells = row.locator("td[data-order]:not([data-order=''])").all()
     assert [cell.get_attribute("data-order") for cell in cells] == list(fog["error"])
+
+
+def test_a_protocol_shows_the_metrics_that_it_has(browser: Browser, run: Run) -> None:
+    opened = Opened(browser, run)
+    table = pd.read_csv(run.directory / "report" / "consistency.csv", dtype=str)
+    for protocol in ("neighbours", "crops"):
+        opened.page.select_option("#model-consistency", protocol)
+        shown = opened.page.locator("#consistency table:visible")
+        assert shown.count() == 1
+        rows = table[table["protocol"] == protocol].dropna(axis="columns", how="all")
+        metrics = shown.locator("thead th").all_inner_texts()[1:]
+        assert ("fooled" in metrics) == (protocol == "neighbours")
+        assert set(metrics) <= set(rows)
+        for index, row in enumerate(rows.to_dict("records")):
+            cells = shown.locator("tbody tr").nth(index).locator("td").all()
+            found = [cell.get_attribute("data-order") for cell in cells]
+            assert found == [row[metric] for metric in metrics]
+    assert opened.page.locator("#consistency img").count() == 2
 
 
 def test_a_hostile_name_stays_text(browser: Browser, run: Run) -> None:

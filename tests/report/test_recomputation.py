@@ -41,6 +41,18 @@ PERTURBED = [
     *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "brightness"),
     *("translate", "rotate", "tilt", "scale"),
 ]
+PROTOCOLS = ["crops", "circular", "diagonal", "circular32", "halfpixel", "neighbours"]
+SHIFTED = {
+    "consistency": (1.0, 0.0),
+    "accuracy_worst": (1.0, 0.0),
+    "fooled": (1.0, 0.0),
+    "accuracy_drop": (1.0, -1.0),
+    "probability_change": (1.0, 0.0),
+}
+"""The largest and the smallest value of what is measured under shifts."""
+STATISTICS = ("low", "high", "std")
+NOT_RANKED = ("accuracy_drop", "probability_change")
+"""What the leaderboard leaves out, of what is measured under shifts."""
 MODELS = {model: [f"{model}-seed0", f"{model}-seed1"] for model in ("one", "two")}
 PUBLISHED = Path(robustbench_aa.__file__).parent / "metrics" / "published"
 
@@ -119,15 +131,39 @@ def outcomes_of(folder: Path, network: str, datasets: Mapping[str, str]) -> Outc
             found[outcome, file.name] = values
     for file in (folder / "predictions" / network / datasets["shift"] / "shift").iterdir():
         rows = frames(folder, network, datasets["shift"], f"shift/{file.name}")
+        found["wrong", file.name] = wrong(rows)
+        for of, values in under_shifts(rows, file.name).items():
+            found[of, file.name] = values
         if file.name == "diagonal":
             found["diagonal", ""] = by_image(rows, "label_probability").mean(axis=0)
-            continue
-        top, found["wrong", file.name] = by_image(rows, "top1"), wrong(rows)
-        if file.name == "crops":
-            found["agreement", file.name] = (top[:, 0::2] == top[:, 1::2]).mean(axis=1)
-        else:
-            found["agreement", file.name] = (top[:, :, None] == top[:, None, :]).mean(axis=(1, 2))
     return found
+
+
+def under_shifts(rows: pd.DataFrame, protocol: str) -> dict[str, np.ndarray]:
+    """Consistency and, where a frame is not shifted, what a shift from there changes."""
+    top, found = by_image(rows, "top1"), {}
+    if protocol in ("crops", "circular32"):
+        return {"consistency": (top[:, 0::2] == top[:, 1::2]).mean(axis=1)}
+    middle = protocol in ("circular", "diagonal")
+    still = top.shape[1] // 2 if middle else 0
+    moved = [frame for frame in range(top.shape[1]) if frame != still]
+    near = moved
+    if protocol == "circular":
+        found["consistency"] = (top[:, :, None] == top[:, None, :]).mean(axis=(1, 2))
+        near = [30, 31, 32, 39, 41, 48, 49, 50]  # around 40, in rows of nine
+    elif protocol == "diagonal":
+        near = [still - 1, still + 1]
+    else:
+        found["consistency"] = (top[:, moved] == top[:, [still]]).mean(axis=1)
+    right = top == by_image(rows, "label")
+    certain = by_image(rows, "unshifted_probability")
+    change = np.abs(certain[:, moved] - certain[:, [still]])
+    return found | {
+        "accuracy_worst": right.all(axis=1) * 1.0,
+        "fooled": (top[:, near] != top[:, [still]]).any(axis=1) * 1.0,
+        "accuracy_drop": right[:, still] - right[:, moved].mean(axis=1),
+        "probability_change": change.mean(axis=1),
+    }
 
 
 # values computed from means over images
@@ -161,9 +197,10 @@ def aggregates(own: Means, baselines: Mapping[str, Means], perturbed: list[str])
     found = {"clean_error": own["wrong", "clean"], "mean_error": mean_over(COUNTED)}
     found |= {"holdout_error": mean_over(HELD_OUT)}
     found["mean_flip_probability"] = np.mean([own["flips", name] for name in perturbed], axis=0)
-    found |= {
-        f"consistency_{name}": own[outcome, name] for outcome, name in own if outcome == "agreement"
-    }
+    for metric in SHIFTED:
+        for protocol in PROTOCOLS:
+            if (metric, protocol) in own:
+                found[f"{metric}_{protocol}"] = own[metric, protocol]
     for name, base in baselines.items():
         each = with_aggregates(parts(own, base, perturbed))
         found |= {f"{aggregate}_{name}": each[aggregate, ""] for aggregate in AGGREGATES}
@@ -323,12 +360,14 @@ class Report:
             for model in MODELS
         ]
 
-    def estimate(self, metric: str, cell: Cell, model: str, largest: float = 1.0) -> Row:
+    def estimate(
+        self, metric: str, cell: Cell, model: str, largest: float = 1.0, smallest: float = 0.0
+    ) -> Row:
         """Return a mean with its interval over images and its spread over training seeds."""
         values = self.models[model][cell]
         spread = np.std([self.seeds[network][cell].mean() for network in MODELS[model]], ddof=1)
         row = {metric: values.mean(), f"{metric}_std": spread}
-        return row | bounds(wilson(values, largest), metric)
+        return row | bounds(wilson(values, largest, smallest), metric)
 
     def ece(self, outcomes: Outcomes, severity: int | None = None) -> float:
         severities = [severity] if severity else SEVERITIES
@@ -337,6 +376,7 @@ class Report:
 
     def row(self, network: str, outcomes: Outcomes) -> Row:
         found = aggregates(means(outcomes, np.mean), self.baselines, self.perturbed)
+        found = {metric: of for metric, of in found.items() if not metric.startswith(NOT_RANKED)}
         known = {"images": len(outcomes["wrong", "clean"]), "params_m": self.parameters(network)}
         return found | known | {"ece": self.ece(outcomes), "complete": True}
 
@@ -403,7 +443,9 @@ class Report:
         found: Table = {}
         for model in self.models:
             for metric, values in self.by_image(model).items():
-                found[model, metric] = {"value": values.mean()} | bounds(wilson(values))
+                smallest = -1.0 if metric.startswith("accuracy_drop") else 0.0
+                interval = wilson(values, smallest=smallest)
+                found[model, metric] = {"value": values.mean()} | bounds(interval)
             for baseline in self.baselines:
                 for aggregate in AGGREGATES:
                     ratio = self.ratios[model, baseline][aggregate, ""]
@@ -469,15 +511,20 @@ class Report:
     def consistency(self) -> Table:
         found = {}
         for model, outcomes, seeds in self.each():
-            for protocol in (name for outcome, name in outcomes if outcome == "agreement"):
-                among = [
-                    seed["agreement", protocol][seed["wrong", protocol] < 1].mean()
-                    for seed in seeds
-                ]
+            for protocol in (name for name in PROTOCOLS if ("wrong", name) in outcomes):
                 error = outcomes["wrong", protocol]
                 row = {"dataset": self.datasets["shift"], "images": len(error)}
-                row |= {"accuracy": 1 - error.mean(), "consistency_among_correct": np.mean(among)}
-                row |= self.estimate("consistency", ("agreement", protocol), model)
+                row |= {"accuracy": 1 - error.mean()}
+                for of, ends in SHIFTED.items():
+                    empty = dict.fromkeys((of, *(f"{of}_{end}" for end in STATISTICS)), np.nan)
+                    measured = (of, protocol) in outcomes
+                    row |= self.estimate(of, (of, protocol), model, *ends) if measured else empty
+                among = [
+                    seed["consistency", protocol][seed["wrong", protocol] < 1].mean()
+                    for seed in seeds
+                    if protocol != "diagonal"
+                ]
+                row["consistency_among_correct"] = np.mean(among) if among else np.nan
                 found[model, protocol] = row
         return found
 
@@ -549,6 +596,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         limit=30,
         shard_size=20,
         keep_ranking=True,
+        protocols=PROTOCOLS,
     )
     prepare(suite, folder, "cpu").run().report()
     kinds = {"corruption": "digits-c", "perturbation": "digits-p"}
