@@ -33,6 +33,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 import robustbench_aa
+from robustbench_aa import suite as suites
 from robustbench_aa.cli import main as cli
 from robustbench_aa.datasets import DATASETS, archives
 from robustbench_aa.datasets.labels import wnids
@@ -280,7 +281,7 @@ def run_blocks(document: Path, folder: Path) -> None:
         patch.setattr(archives, "fetch", fetched)
         limited = functools.partial(robustbench_aa.benchmark, limit=LIMIT)
         patch.setattr(robustbench_aa, "benchmark", limited)
-        patch.setattr("robustbench_aa.suite.read_suite", without_downloads)
+        patch.setattr(suites, "read_suite", without_downloads)
         for block in blocks(document):
             if block.language == "sh":
                 for words in lines(block.text):
