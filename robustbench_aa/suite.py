@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args, get_origin, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import (
     ConfigDict,
@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
 from robustbench_aa.errors import SuiteError, UnknownName
+from robustbench_aa.support.fields import explain
 from robustbench_aa.support.files import read_text
 
 if TYPE_CHECKING:
@@ -223,20 +224,6 @@ FIELDS: Mapping[str, FieldInfo] = vars(Suite)["__pydantic_fields__"]
 """The fields of a suite by name, with their default, type and description."""
 
 
-def is_list(field: FieldInfo) -> bool:
-    """Return whether a field of a suite holds several values."""
-    return get_origin(field.annotation) is Sequence
-
-
-def value_type(field: FieldInfo) -> type:
-    """Return the type of a field's value or, for a list, of its entries: `str`, `int` or `bool`."""
-    annotation: Any = field.annotation
-    while arguments := get_args(annotation):
-        annotation = arguments[0]
-    found: type = annotation
-    return found
-
-
 def shipped_suites() -> list[str]:
     """Return the names of the suites that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
@@ -301,16 +288,6 @@ def _check_keys(table: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> No
             raise _unknown_key(key, fields)
 
 
-_EXPECTED = {
-    (str, False): "a string",
-    (str, True): "a list of strings",
-    (int, False): "a whole number",
-    (int, True): "a list of whole numbers",
-    (bool, False): "true or false",
-}
-"""In words, the values of a field by their type and whether there are several."""
-
-
 def _first_of(
     errors: list[ErrorDetails], whole: str, fields: Mapping[str, FieldInfo]
 ) -> SuiteError:
@@ -323,7 +300,7 @@ def _first_of(
     key = place if isinstance(place, str) else [*fields][place]
     if key not in fields:
         return _unknown_key(key, fields)
-    return SuiteError(_explain(key, fields[key], error), key)
+    return SuiteError(explain(key, fields[key], error), key)
 
 
 def _unknown_key(key: str, fields: Mapping[str, FieldInfo]) -> SuiteError:
@@ -331,37 +308,6 @@ def _unknown_key(key: str, fields: Mapping[str, FieldInfo]) -> SuiteError:
         text = f"{key} is for the whole suite; write it above the tables of data sets"
         return SuiteError(text, key)
     return SuiteError(str(UnknownName("key", key, fields)), key)
-
-
-def _explain(key: str, field: FieldInfo, error: ErrorDetails) -> str:
-    context = error.get("ctx", {})
-    if "error" in context:  # the message of a validator above
-        return str(context["error"])
-    if error["type"] == "multiple_argument_values":
-        return f"{key} is given twice; give it once"
-    if context.get("ge") == 1:
-        return f"{key} {_shown(error['input'])} leaves nothing to measure; use at least 1"
-    expected = _EXPECTED[value_type(field), is_list(field)]
-    if error["type"] in ("greater_than_equal", "less_than"):
-        return f"{key} must be {expected} of 64 bits"
-    if type(error["input"]).__module__ != "builtins":
-        expected += {"models": " or robustbench_aa.Classifier", "datasets": " or data sets"}.get(
-            key, ""
-        )
-    relation = "not" if len(error["loc"]) == 1 else "but contains"
-    single = relation == "not" and is_list(FIELDS[key]) and isinstance(error["input"], str | int)
-    advice = f"; give [{_shown(error['input'])}]" if single else ""
-    return f"{key} must be {expected}, {relation} {_shown(error['input'])}{advice}"
-
-
-def _shown(value: Any) -> str:
-    if type(value).__module__ != "builtins":
-        return f"an object of type {type(value).__name__}"
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # Python refuses to print numbers of thousands of digits
-        return f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _line(text: str, key: str | int, *within: str | int) -> int:

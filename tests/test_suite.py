@@ -23,11 +23,10 @@ from robustbench_aa.suite import (
     SELECTION_FIELDS,
     Selection,
     Suite,
-    is_list,
     read_suite,
     shipped_suites,
-    value_type,
 )
+from robustbench_aa.support.fields import is_list, value_type
 from robustbench_aa.types import Classifier
 from tests.conftest import PLAIN, make_classifier
 

@@ -59,7 +59,8 @@ def _suite_options(overriding: bool) -> tuple[click.Option, ...]:
 
 
 def _each_suite_option(overriding: bool) -> Iterator[click.Option]:
-    from robustbench_aa.suite import FIELDS, is_list, value_type
+    from robustbench_aa.suite import FIELDS
+    from robustbench_aa.support.fields import is_list, value_type
 
     for name, field in FIELDS.items():
         if name == "name" or (overriding and field.is_required()):
