@@ -35,6 +35,8 @@ from robustbench_aa.antialiasing import (
     convert,
 )
 from robustbench_aa.antialiasing.layers import PaddingMode
+from robustbench_aa.models.crop_selected import CropSelection
+from robustbench_aa.models.plain_module import PREPROCESSING
 from robustbench_aa.support.devices import choose_device
 
 OUTPUT = Path("results/performance/antialias_cost.csv")
@@ -162,8 +164,10 @@ def method_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str,
     for name in METHOD_NETWORKS:
         plain = torchvision.models.get_model(name, weights=None).eval()
         converted = {short: convert(plain, Conversion.parse(short)) for short in METHOD_FORMS}
+        selected = CropSelection(plain, 224, PREPROCESSING).eval()
         x = torch.randn(batch, 3, 224, 224, device=device)
-        yield from _against("plain", {"plain": plain, **converted}, x, repetitions, name)
+        candidates = {"plain": plain, "crop-selected": selected, **converted}
+        yield from _against("plain", candidates, x, repetitions, name)
 
 
 def _against(
