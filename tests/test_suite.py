@@ -86,6 +86,7 @@ def test_the_shipped_suites_name_models_that_exist_and_a_baseline_among_them() -
         assert suite.baseline in suite.models
         for model in suite.models:
             assert isinstance(model, str)
+            model = model.removeprefix("crop-selected:")
             source, _, rest = model.partition(":")
             known = known_models(source)
             assert model in known or (source == "digits" and f"{model}-seed0" in known), rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,15 @@ class Manifest:
             limits=earlier.limits | self.limits,
             specifications=earlier.specifications | self.specifications,
         )
+
+    def restricted(self, datasets: Iterable[str]) -> Manifest:
+        """Return the manifest with some of its data sets alone."""
+        kept = set(datasets)
+        parts: dict[str, Any] = {
+            name: {key: value for key, value in getattr(self, name).items() if key in kept}
+            for name in ("datasets", "decoded", "selected", "limits")
+        }
+        return dataclasses.replace(self, **parts)
 
     def check_names(self, earlier: Manifest, directory: Path) -> None:
         """Check that a new name is not one of a model that an earlier manifest has already.

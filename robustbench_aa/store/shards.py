@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,8 +93,7 @@ class Store:
             return
         # a data set without predictions may change, for example when its bad files were removed
         held = Store(self.directory, earlier)
-        datasets = {name: one for name, one in earlier.datasets.items() if held.holds(name)}
-        earlier = replace(earlier, datasets=datasets)
+        earlier = earlier.restricted([name for name in earlier.datasets if held.holds(name)])
         self.manifest.check_names(earlier, self.directory)
         self.manifest = self.manifest.joined(earlier, self.directory)
 

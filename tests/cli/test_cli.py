@@ -211,7 +211,7 @@ def test_compare_prints_the_differences_between_two_models(tmp_path: Path) -> No
 def test_models_and_datasets_are_listed(tmp_path: Path) -> None:
     models = run("models", "digits:*", cwd=tmp_path).stdout.split()
     assert "digits:resnet@baseline-seed0" in models
-    assert len(models) == 21
+    assert len(models) == 27
     everything = run("models", cwd=tmp_path).stdout.split()
     assert {"torchvision:resnet50@IMAGENET1K_V1", *models} <= set(everything)
     assert_refused(run("models", "torchvison:*", cwd=tmp_path), "unknown model 'torchvison:*'")

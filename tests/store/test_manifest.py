@@ -225,3 +225,11 @@ def test_a_temporary_read_error_of_run_json_is_reported(
     ) as message:
         Manifest.read(tmp_path)
     assert "delete" not in str(message.value)
+
+
+def test_a_data_set_without_predictions_leaves_nothing_behind(tmp_path: Path) -> None:
+    earlier = manifest(selected={"digits": []}, limits={"digits": 2}, decoded={"digits": "0" * 64})
+    rest = earlier.restricted([])
+    assert (rest.datasets, rest.selected, rest.limits, rest.decoded) == ({}, {}, {}, {})
+    assert rest.models == earlier.models
+    assert earlier.restricted(["digits"]) == earlier
