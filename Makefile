@@ -4,6 +4,7 @@ VENV ?= .venv
 SUITE ?= digits
 OUTPUT_DIR ?= results/$(notdir $(basename $(SUITE)))
 DEVICE ?=
+DATA_DIR ?=
 JOBS ?= 2
 COVERAGE ?=
 OPTIONS ?=
@@ -22,7 +23,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-comp
 	$(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup benchmark test test-matrix wheel constraints lint docs bench gpu train-digits clean
+.PHONY: help install setup benchmark test test-matrix wheel constraints lint docs bench gpu train-cifar10 train-digits clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +93,9 @@ bench: $(READY) ## measure speed and write results/performance/
 
 gpu: $(READY) ## test and measure on a GPU for at most 20 minutes and write results/gpu/
 	$(BIN)/python -m benchmarks.gpu
+
+train-cifar10: $(READY) ## train ResNet-20 with each downsampling on the CIFAR-10 of DATA_DIR; resumes
+	$(BIN)/python -m data_prep.train_cifar10 --data-dir '$(DATA_DIR)'
 
 train-digits: $(READY) ## train the embedded models again
 	$(BIN)/python -m data_prep.train_digits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustbench_aa.errors import CheckpointError, UnknownName
+from robustbench_aa.errors import CheckpointError, UnknownName, UsageError
 from robustbench_aa.models.checkpoint import fit, is_path, read_metadata, read_state_dict
 from robustbench_aa.models.cifar10_networks import DOWNSAMPLINGS, ResNet20
 from robustbench_aa.models.untrained import untrained
@@ -39,6 +39,7 @@ def load(name: str, weights: str | None) -> Classifier:
 
     Raises:
         UnknownName: there is no such network, or no such weights are shipped.
+        UsageError: no weights are shipped.
         CheckpointError: the file cannot be read, or is not of this network.
     """
     if name != NETWORK:
@@ -67,6 +68,11 @@ def _module(weights: str) -> ResNet20:
         path = Path(weights)
     else:
         shipped = [name.partition("@")[2] for name in names()]
+        if not shipped:
+            raise UsageError(
+                f"the package has no weights of cifar10:{NETWORK} yet; train them by python -m "
+                f"data_prep.train_cifar10 and give their path, as cifar10:{NETWORK}@PATH"
+            )
         if weights not in shipped:
             raise UnknownName(f"weights of cifar10:{NETWORK}", weights, shipped)
         downsampling, _, seed = weights.partition("-seed")

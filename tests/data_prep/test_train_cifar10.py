@@ -14,7 +14,7 @@ from data_prep import train_cifar10
 from data_prep.train_cifar10 import augmented, read_split
 from robustbench_aa.datasets.cifar import NAMES
 from robustbench_aa.errors import CheckpointError, UsageError
-from robustbench_aa.models import load
+from robustbench_aa.models import cifar10, load
 from robustbench_aa.models.digits import WEIGHTS_FOLDER
 
 
@@ -116,6 +116,14 @@ def test_crops_and_mirrors_are_parts_of_the_padded_picture() -> None:
 def test_folders_without_cifar10_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither cifar-10-batches-py nor train"):
         read_split(tmp_path, "train")
+
+
+def test_where_no_weights_are_shipped_the_way_to_them_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cifar10, "WEIGHTS_FOLDER", tmp_path)
+    with pytest.raises(UsageError, match=r"python -m data_prep\.train_cifar10"):
+        load("cifar10:resnet20@plain")
 
 
 def test_weights_of_another_network_are_refused() -> None:
