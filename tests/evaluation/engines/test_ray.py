@@ -340,7 +340,9 @@ def test_what_a_user_registers_is_sent_to_workers_that_have_no_such_file(
     monkeypatch.delitem(sys.modules, "things_for_ray")
     scripts.import_script(str(tmp_path / "things_for_ray.py"))
     (tmp_path / "things_for_ray.py").unlink()
-    suite = Suite([make_classifier("a")], ["digits-c"], limit=2, corruptions=["dimmed_by_ray"])
+    # a class of the tests could not be imported by the other process
+    models = ["digits:resnet@lpf3-seed0"]
+    suite = Suite(models, ["digits-c"], limit=2, corruptions=["dimmed_by_ray"])
     session = prepare(suite, tmp_path / "run", "cpu")
     # the serialisation of Ray without its processes
     stand_in = SimpleNamespace(cloudpickle=ray.cloudpickle, put=ray.cloudpickle.dumps)
