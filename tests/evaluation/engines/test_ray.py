@@ -29,7 +29,6 @@ from robustbench_aa.store.shards import Cell
 from robustbench_aa.suite import Suite
 from robustbench_aa.support import scripts
 from robustbench_aa.types import Distortion, Shard
-from tests.conftest import make_classifier
 
 BASE = [sys.executable, "-m", "robustbench_aa"]
 SUITE = """
