@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from robustbench_aa.datasets.cifar import NAMES, SIZE, read_batch
+from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.pictures import Geometry, find_pictures
 from robustbench_aa.errors import UsageError
 from robustbench_aa.models.cifar10 import DOWNSAMPLING, PREPROCESSING, SEEDS, weights_path
@@ -57,18 +57,13 @@ def read_split(root: Path, split: str, limit: int | None = None) -> tuple[Tensor
     if (root / "cifar-10-batches-py").is_dir():
         parts = [read_batch(root / "cifar-10-batches-py" / name) for name in BATCHES[split]]
         images, labels = (torch.cat(values) for values in zip(*parts, strict=True))
-        chosen = _evenly(len(images), limit)
+        chosen = spread(len(images), limit)
         return images[chosen], labels[chosen]
     if not (root / split).is_dir():
         raise UsageError(f"{root} has neither cifar-10-batches-py nor {split}; check --data-dir")
     pictures = replace(find_pictures(root / split, NAMES), geometry=Geometry(SIZE))
-    images, labels, _ = pictures.read(_evenly(len(pictures.files), limit))
+    images, labels, _ = pictures.read(spread(len(pictures.files), limit))
     return images, labels
-
-
-def _evenly(count: int, limit: int | None) -> np.ndarray:
-    chosen = min(count, limit or count)
-    return np.arange(chosen) * count // chosen
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,6 @@ This module does not import torch when it is loaded, so that reports do not need
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,9 +16,6 @@ from robustbench_aa.support.weights import weights_sha256, without_addresses
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
-
-_TRAINING_SEED = re.compile(r"^(?P<model>.+)-seed(?P<seed>\d+)$")
-
 
 COUNTED_CORRUPTIONS = (
     *("gaussian_noise", "shot_noise", "impulse_noise"),
@@ -247,13 +243,19 @@ class Preprocessing:
 
     def normalised(self, frames: Tensor) -> Tensor:
         """Return 8-bit frames [N, 3, H, W] as a network's input, float32."""
+        mean, std = self._by_channel(frames)
+        return frames.float().div_(255.0).sub_(mean).div_(std)
+
+    def pixels(self, inputs: Tensor) -> Tensor:
+        """Return the 8-bit pixels of a network's input [N, 3, H, W], as float32."""
+        mean, std = self._by_channel(inputs)
+        return inputs.float().mul(std).add_(mean).mul_(255.0).round_()
+
+    def _by_channel(self, images: Tensor) -> list[Tensor]:
         import torch
 
-        mean, std = (
-            torch.tensor(values, device=frames.device).view(3, 1, 1)
-            for values in (self.mean, self.std)
-        )
-        return frames.float().div_(255.0).sub_(mean).div_(std)
+        values = (self.mean, self.std)
+        return [torch.tensor(each, device=images.device).view(3, 1, 1) for each in values]
 
 
 @dataclass(frozen=True)
@@ -321,30 +323,3 @@ class Classifier:
     def architecture(self) -> str:
         """Return the module's printed form without memory addresses."""
         return without_addresses(self.module)
-
-
-def training_seed(name: str) -> tuple[str, int | None]:
-    """Split a classifier's name into its model and its training seed.
-
-    >>> training_seed("digits:resnet@lpf3-seed2")
-    ('digits:resnet@lpf3', 2)
-    >>> training_seed("mine")
-    ('mine', None)
-    """
-    match = _TRAINING_SEED.match(name)
-    return (match["model"], int(match["seed"])) if match else (name, None)
-
-
-def groups(names: Iterable[str]) -> dict[str, list[str]]:
-    """Group classifiers by model: the training seeds of a model, or a classifier by itself.
-
-    >>> groups(["a-seed0", "b-seed0", "a-seed1"])
-    {'a': ['a-seed0', 'a-seed1'], 'b-seed0': ['b-seed0']}
-    """
-    names = list(names)
-    models = [training_seed(name)[0] for name in names]
-    members: dict[str, list[str]] = {}
-    for name, model in zip(names, models, strict=True):
-        trained_again = models.count(model) > 1 and model not in names
-        members.setdefault(model if trained_again else name, []).append(name)
-    return members

@@ -13,7 +13,8 @@ from robustbench_aa.distortions.perturbations import perturb
 from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
 from robustbench_aa.models import known_models, load
-from robustbench_aa.types import Distortion, Shard, training_seed
+from robustbench_aa.support.training_seeds import training_seed
+from robustbench_aa.types import Distortion, Shard
 from tests.conftest import threads
 
 # their tables trade one parameter against another, or one draw decides how much one image changes

@@ -11,15 +11,8 @@ from torch import nn
 
 import robustbench_aa as rb
 from robustbench_aa.errors import UsageError
-from robustbench_aa.types import (
-    CLEAN,
-    Classifier,
-    Distortion,
-    Preprocessing,
-    groups,
-    kind,
-    shards,
-)
+from robustbench_aa.support.training_seeds import groups
+from robustbench_aa.types import CLEAN, Classifier, Distortion, Preprocessing, kind, shards
 from tests.conftest import PLAIN, make_classifier
 
 

@@ -68,13 +68,13 @@ def share_components(
             if site is not leader:
                 leaders[site.where] = leader.where
                 _follow(graph, site, leader)
-    told = [
+    listed = [
         dataclasses.replace(one, now=f"{_without_choice(one.now)}component of {leaders[one.where]}")
         if one.where in leaders and not one.now.startswith(LEFT_ALONE)
         else one
         for one in replacements
     ]
-    return told + phases.conflicts
+    return listed + phases.conflicts
 
 
 def _without_choice(now: str) -> str:

@@ -54,7 +54,8 @@ from robustbench_aa.antialiasing.windows import (
 )
 from robustbench_aa.errors import ConversionError
 from robustbench_aa.support.checks import NO_CLASSIFIER, check_type
-from robustbench_aa.types import Classifier, training_seed
+from robustbench_aa.support.training_seeds import training_seed, with_seed
+from robustbench_aa.types import Classifier
 
 NO_RULE = f"{LEFT_ALONE}: no rule for it"
 
@@ -98,7 +99,7 @@ def antialias(
     return dataclasses.replace(
         classifier,
         module=convert(classifier.module, conversion, classifier.input_size),
-        name=f"{model}+{conversion}{'' if seed is None else f'-seed{seed}'}",
+        name=with_seed(f"{model}+{conversion}", seed),
         weights_sha256="",
     )
 

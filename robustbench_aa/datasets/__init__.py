@@ -112,8 +112,8 @@ def register_dataset(
             made = function(entry.folder(request)) if entry.variable else function()
             return _renamed(open_dataset(made, request), entry.name)
 
-        told = summary or (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        entry = DatasetEntry(name, told, opened, form=REGISTERED, variable=variable)
+        shown = summary or (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        entry = DatasetEntry(name, shown, opened, form=REGISTERED, variable=variable)
         DATASETS.register(name, entry, replace=True)
         return function
 

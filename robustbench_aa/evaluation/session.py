@@ -33,7 +33,8 @@ from robustbench_aa.suite import Selection, Suite
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, thread_count
 from robustbench_aa.support.stage_times import profiled
-from robustbench_aa.types import Classifier, Distortion, Shard, groups
+from robustbench_aa.support.training_seeds import groups
+from robustbench_aa.types import Classifier, Distortion, Shard
 
 PLAIN = Inference()
 Progress = Callable[[Cell, int], None]

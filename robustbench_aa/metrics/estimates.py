@@ -29,6 +29,7 @@ from robustbench_aa.metrics.bootstrap import (
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST
 from robustbench_aa.metrics.metric import METRICS
 from robustbench_aa.metrics.per_image import OutcomesByKind
+from robustbench_aa.metrics.shifts import EXTREMES
 from robustbench_aa.types import CLEAN
 
 Key = TypeVar("Key", str, tuple[str, str])
@@ -101,16 +102,6 @@ class Sample:
             kind: replace(part, wrong={**part.wrong, **_clean(self.means[kind])})
             for kind, part in means.items()
         }
-
-
-EXTREMES = {
-    "consistency": (1.0, 0.0),
-    "accuracy_worst": (1.0, 0.0),
-    "fooled": (0.0, 1.0),
-    "accuracy_drop": (-1.0, 1.0),
-    "probability_change": (0.0, 1.0),
-}
-"""The best and the worst value of each metric of shifts."""
 
 
 def _clean(means: CellMeans) -> Cells:

@@ -21,7 +21,8 @@ from robustbench_aa.metrics.flip_rate import (
 from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS, measure_shift, metrics_of
 from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
 from robustbench_aa.store.shards import Store
-from robustbench_aa.types import CLEAN, Distortion, counted, groups, unshifted
+from robustbench_aa.support.training_seeds import groups
+from robustbench_aa.types import CLEAN, Distortion, counted, unshifted
 
 
 def subset_of(
@@ -173,12 +174,7 @@ def _drop_unused_shifts(networks: Sequence[dict[str, Outcomes]]) -> None:
     unused = [
         cell
         for cell in (shifted[0].wrong if shifted else {})
-        if cell.held_out
-        and not any(
-            (part.selected is not None and cell in part.selected)
-            or not np.isnan(part.wrong[cell]).all()
-            for part in shifted
-        )
+        if cell.held_out and not any(part.shown(cell) for part in shifted)
     ]
     for outcomes, part in zip(networks, shifted, strict=True):
         tables = {name: dict(getattr(part, name)) for name in TABLES}

@@ -72,10 +72,15 @@ PROTOCOLS: Mapping[str, Protocol] = {
 """Shift protocols by name."""
 OTHER = Protocol(circular_consistency)
 """A protocol of somebody else's data set, whose frames are alike."""
-METRICS_OF_SHIFTS = (
-    *("consistency", "accuracy_worst", "fooled"),
-    *("accuracy_drop", "probability_change"),
-)
+EXTREMES = {
+    "consistency": (1.0, 0.0),
+    "accuracy_worst": (1.0, 0.0),
+    "fooled": (0.0, 1.0),
+    "accuracy_drop": (-1.0, 1.0),
+    "probability_change": (0.0, 1.0),
+}
+"""The best and the worst value of each metric of shifts."""
+METRICS_OF_SHIFTS = tuple(EXTREMES)
 
 
 def metrics_of(shift: Distortion, frames: int) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ from importlib import import_module
 from typing import Any
 
 from robustbench_aa.errors import SuiteError, UsageError, near_matches
-from robustbench_aa.models.converted import check_short, converted, joined, split
+from robustbench_aa.models.converted import check_short, converted, split
 from robustbench_aa.support.checks import check_type
 from robustbench_aa.support.registry import Registry
-from robustbench_aa.types import Classifier, training_seed
+from robustbench_aa.support.training_seeds import training_seed, with_seed
+from robustbench_aa.types import Classifier
 
 __all__ = ["SOURCES", "Source", "expand", "known_models", "load", "load_all", "load_model"]
 
@@ -149,12 +150,12 @@ def expand(specification: str) -> list[str]:
     found = _with_seeds(plain)
     if conversion is not None:
         seeds = map(training_seed, found)
-        found = [joined(f"{model}+{conversion}", seed) for model, seed in seeds]
+        found = [with_seed(f"{model}+{conversion}", seed) for model, seed in seeds]
     if found == [rest]:
         return [specification]
     if short is None:
         return found
-    return [f"{joined(short, training_seed(one)[1])}={one}" for one in found]
+    return [f"{with_seed(short, training_seed(one)[1])}={one}" for one in found]
 
 
 def _split_conversion(specification: str) -> tuple[str, str | None]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from robustbench_aa.types import Classifier, training_seed
+from robustbench_aa.support.training_seeds import training_seed, with_seed
+from robustbench_aa.types import Classifier
 
 _SHORT = re.compile(r"(?P<plain>.+)\+(?P<short>[^+/.:@]+)")
 """A specification ends in `+` and the short form of a conversion, which is never part of a path."""
@@ -26,12 +27,7 @@ def split(specification: str) -> tuple[str, str | None]:
     match = _SHORT.fullmatch(model)
     if match is None:
         return specification, None
-    return joined(match["plain"], seed), match["short"]
-
-
-def joined(model: str, seed: int | None) -> str:
-    """Return the name of a model with its training seed, if it has one."""
-    return model if seed is None else f"{model}-seed{seed}"
+    return with_seed(match["plain"], seed), match["short"]
 
 
 def check_short(short: str) -> None:

@@ -96,14 +96,9 @@ class CropSelection(nn.Module):
 
     def _scores(self, x: Tensor) -> Tensor:
         """Return the score of each candidate, by its corner or, if circular, by its middle."""
-        mean, std = (
-            torch.tensor(values, device=x.device).view(3, 1, 1)
-            for values in (self.preprocessing.mean, self.preprocessing.std)
-        )
         weights = torch.tensor(BRIGHTNESS, device=x.device).view(3, 1, 1)
         with torch.autocast(x.device.type, enabled=False):
-            pixels = x.float().mul(std).add_(mean).mul_(255.0).round_()
-            brightness = (pixels * weights).sum(dim=1, keepdim=True)
+            brightness = (self.preprocessing.pixels(x) * weights).sum(dim=1, keepdim=True)
             if self.circular:
                 around = F.pad(brightness, (1, 1, 1, 1), mode="circular")
             else:

@@ -11,10 +11,9 @@ import pandas as pd
 
 from robustbench_aa.metrics.bootstrap import mean_interval
 from robustbench_aa.metrics.consistency import consistency_among_correct
-from robustbench_aa.metrics.estimates import EXTREMES
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST, ZIPF_LARGEST
 from robustbench_aa.metrics.per_image import Model
-from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
+from robustbench_aa.metrics.shifts import EXTREMES
 from robustbench_aa.types import CLEAN, Distortion
 
 
@@ -95,10 +94,10 @@ def consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
             wrong = mean.wrong[shift]
             row: dict[str, Any] = {"model": model.name, "dataset": dataset, "protocol": shift.name}
             row |= {"images": mean.images, "accuracy": 1.0 - wrong.mean()}
-            for metric in METRICS_OF_SHIFTS:
+            for metric, bounds in EXTREMES.items():
                 cells = getattr(mean, metric)
                 if shift in cells:
-                    smallest, largest = sorted(EXTREMES[metric])
+                    smallest, largest = sorted(bounds)
                     by_seed = [getattr(seed, metric)[shift] for seed in seeds]
                     row |= _estimate(metric, cells[shift], by_seed, largest, smallest)
             if shift in mean.consistency:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from robustbench_aa.report.drawing import PlotSpec, Styles, has, inches, legend
 from robustbench_aa.report.leaderboard import RANKED_BY
 from robustbench_aa.report.tables import Tables
-from robustbench_aa.types import training_seed
+from robustbench_aa.support.training_seeds import training_seed
 
 
 def _draw_consistency(figure: Figure, tables: Tables, styles: Styles) -> None:
