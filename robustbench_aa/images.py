@@ -13,7 +13,7 @@ from robustbench_aa.distortions.perturbations import TABLES, table_of
 from robustbench_aa.distortions.severities import check_severity
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.support.checks import whole_number
-from robustbench_aa.support.pixels import as_batch
+from robustbench_aa.support.pixels import as_batch, square_size
 from robustbench_aa.types import Distortion
 
 Images = TypeVar("Images", Tensor, np.ndarray)
@@ -65,17 +65,15 @@ def corrupt(
             size, or another argument is wrong.
     """
     batch = as_batch(images)
-    height, width = batch.shape[2:]
-    if height != width:
-        raise UsageError(f"images are {height} × {width} px; crop them to squares")
-    cells = {(cell.name, cell.severity): cell for cell in corruptions_at(width)}
+    size = square_size(batch, "images")
+    cells = {(cell.name, cell.severity): cell for cell in corruptions_at(size)}
     severity = whole_number("severity", severity)
     check_severity(severity)
     if (corruption, severity) not in cells:
         raise UnknownName("corruption", corruption, dict.fromkeys(name for name, _ in cells))
     how = cells[corruption, severity]
     places, seed = _places(index, len(batch)), whole_number("seed", seed)
-    frames = distort(batch, how, places, seed, width, stored_jpeg=stored_jpeg)
+    frames = distort(batch, how, places, seed, size, stored_jpeg=stored_jpeg)
     return _like(images, frames[:, 0])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +18,15 @@ from robustbench_aa.datasets.content import of_pixels
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.labels import Labels
-from robustbench_aa.datasets.live import Clean, LiveDataset, spread
+from robustbench_aa.datasets.live import DISTORTIONS, Clean, LiveDataset, spread
 from robustbench_aa.datasets.pictures import Geometry, find_pictures
 from robustbench_aa.datasets.stored import StoredDataset, as_stored
-from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
+from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.errors import DatasetError, UsageError, cause
 from robustbench_aa.support.download import Download
 from robustbench_aa.support.files import file_sha256, plain
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.types import Distortion
 
 SIZE = 32
 NAMES = (
@@ -35,12 +34,12 @@ NAMES = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 BATCH = Path("cifar-10-batches-py") / "test_batch"
-LIVE: Mapping[str, Callable[[], list[Distortion]]] = {
-    "cifar10-c-live": lambda: [CLEAN, *corruptions_at(SIZE)],
-    "cifar10-p-live": lambda: perturbations_at(SIZE),
-    "cifar10-shift": lambda: shifts_by("circular"),
+LIVE = {
+    "cifar10-c-live": "imagenet-c",
+    "cifar10-p-live": "imagenet-p",
+    "cifar10-shift": "shift",
 }
-"""The distortions of each data set, listed when it is opened."""
+"""The distortions of each live data set, as `live.DISTORTIONS` names them."""
 
 
 def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
@@ -83,7 +82,7 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
         labels=how,
         collection="cifar10",
         size=SIZE,
-        distortions=tuple(LIVE[entry.name]()),
+        distortions=tuple(DISTORTIONS[LIVE[entry.name]](SIZE)),
         geometry=str(geometry),
         index=spread(count, request.limit),
         clean=clean,

@@ -8,7 +8,6 @@ the last 797 the test split; images are numbered within their split.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,13 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aa import distortions
 from robustbench_aa.datasets.content import of_pixels
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry
 from robustbench_aa.datasets.labels import Labels
-from robustbench_aa.datasets.live import LiveDataset, spread
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
 
 ARCHIVE = Path(__file__).with_name("digits.npz")
 SIZE = 32
@@ -31,13 +28,13 @@ TRAINING_IMAGES = 1000
 SEQUENCES = 100
 """Test digits of `digits-p`, evenly spread; each becomes three hundred frames."""
 
-DISTORTIONS: Mapping[str, Callable[[], list[Distortion]]] = {
-    "digits": lambda: [CLEAN],
-    "digits-c": lambda: [CLEAN, *distortions.corruptions_at(SIZE)],
-    "digits-shift": lambda: distortions.shifts_by("circular"),
-    "digits-p": lambda: distortions.perturbations_at(SIZE),
+NAMES = {
+    "digits": "clean",
+    "digits-c": "imagenet-c",
+    "digits-shift": "shift",
+    "digits-p": "imagenet-p",
 }
-"""The distortions of each data set, listed when it is opened."""
+"""The distortions of each data set, as `live.DISTORTIONS` names them."""
 
 
 def open_digits(entry: DatasetEntry, request: Request) -> LiveDataset:
@@ -53,7 +50,7 @@ def open_digits(entry: DatasetEntry, request: Request) -> LiveDataset:
         labels=Labels("stored", CLASSES),
         collection="digits",
         size=SIZE,
-        distortions=tuple(DISTORTIONS[entry.name]()),
+        distortions=tuple(DISTORTIONS[NAMES[entry.name]](SIZE)),
         index=spread(len(images), limit),
         clean=lambda index: (images[index], labels[index], sources[index]),
         clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +14,11 @@ from torch import Tensor
 from robustbench_aa.datasets.content import of_pixels
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.labels import Labels
-from robustbench_aa.datasets.live import LiveDataset, spread
-from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
+from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.support.checks import whole_number
-from robustbench_aa.support.pixels import as_batch
-from robustbench_aa.types import CLEAN, Distortion
-
-DISTORTIONS: Mapping[str, Callable[[int], list[Distortion]]] = {
-    "clean": lambda _size: [CLEAN],
-    "imagenet-c": lambda size: [CLEAN, *corruptions_at(size)],
-    "imagenet-p": perturbations_at,
-    "shift": lambda _size: shifts_by("circular"),
-}
-"""The distortions of images of a size, by the name of the distortions."""
+from robustbench_aa.support.pixels import as_batch, square_size
+from robustbench_aa.types import Distortion
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,11 +60,7 @@ class ImageArrays:
         if not isinstance(self.name, str) or not self.name.strip():
             raise UsageError(f"the name of a data set is {self.name!r}; give a word")
         images = as_batch(self.images)
-        height, width = images.shape[2:]
-        if height != width:
-            raise UsageError(
-                f"images of {self.name} are {height} × {width} px; crop them to squares"
-            )
+        square_size(images, f"images of {self.name}")
         labels = _labels(self.labels, len(images), self.name)
         largest = int(labels.max())
         classes = largest + 1

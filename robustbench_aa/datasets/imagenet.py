@@ -18,11 +18,11 @@ from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
-from robustbench_aa.datasets.live import LiveDataset, spread
+from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
 from robustbench_aa.datasets.pictures import AS_MADE, STORED, SUFFIXES, decode, find_pictures
 from robustbench_aa.datasets.stored import StoredDataset
 from robustbench_aa.datasets.verify import verify_class_folders
-from robustbench_aa.distortions import corruptions_at, perturbations_at, shifts_by
+from robustbench_aa.distortions import corruptions_at, shifts_by
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.distortions.shifts import margin
 from robustbench_aa.errors import UsageError
@@ -31,9 +31,9 @@ from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, PHOTOGRAPHS, Distor
 KEPT = 2**31
 """Bytes of decoded photographs that are kept in memory: 14,000 of 224 px."""
 LIVE: dict[str, Callable[[int], list[Distortion]]] = {
-    "image-folder": lambda _size: [CLEAN],
-    "imagenet-c-live": lambda size: [CLEAN, *corruptions_at(size)],
-    "imagenet-p-live": perturbations_at,
+    "image-folder": DISTORTIONS["clean"],
+    "imagenet-c-live": DISTORTIONS["imagenet-c"],
+    "imagenet-p-live": DISTORTIONS["imagenet-p"],
     "imagenet-shift": lambda _size: shifts_by("crops", "circular", "diagonal"),
 }
 

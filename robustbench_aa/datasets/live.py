@@ -19,10 +19,19 @@ from robustbench_aa.datasets.labels import Labels
 from robustbench_aa.datasets.pictures import read_naming_all
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.support.stage_times import stage
-from robustbench_aa.types import Batch, Distortion, Shard
+from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
 
 Clean = tuple[Tensor | list[Tensor], Tensor, np.ndarray]
 """Images [B, 3, H, W] uint8 or [3, H, W] each, labels [B] int64, and sources [B] uint64."""
+
+
+DISTORTIONS: Mapping[str, Callable[[int], list[Distortion]]] = {
+    "clean": lambda _size: [CLEAN],
+    "imagenet-c": lambda size: [CLEAN, *distortions.corruptions_at(size)],
+    "imagenet-p": distortions.perturbations_at,
+    "shift": lambda _size: distortions.shifts_by("circular"),
+}
+"""The distortions of images of a size, by the benchmark that defined them."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,22 @@ TO_GIVE = (
 )
 
 
+def square_size(images: Tensor, noun: str) -> int:
+    """Return the height and width of square images [N, 3, H, W].
+
+    Args:
+        images: the images.
+        noun: what they are, for messages.
+
+    Raises:
+        UsageError: they are not square.
+    """
+    height, width = images.shape[2:]
+    if height != width:
+        raise UsageError(f"{noun} are {height} × {width} px; crop them to squares")
+    return width
+
+
 def as_batch(images: Tensor | np.ndarray) -> Tensor:
     """Return images as a tensor [N, 3, H, W], uint8, which shares no memory with an array.
 
