@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from data_prep.training import destination, seed_option, to_option
 from robustbench_aa.datasets.cifar import NAMES, SIZE, read_batch
 from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.pictures import Geometry, find_pictures
@@ -202,20 +203,11 @@ def half_precision(module: nn.Module) -> dict[str, Tensor]:
     type=click.Choice(list(DOWNSAMPLINGS)),
     help="Train only these weights (repeatable).",
 )
-@click.option(
-    "--seed",
-    "-s",
-    "seeds",
-    multiple=True,
-    type=click.Choice([str(s) for s in SEEDS]),
-    help="Train only with this seed (repeatable).",
-)
+@seed_option(SEEDS)
 @click.option("--epochs", default=EPOCHS, show_default=True, help="Passes over the images.")
 @click.option("--limit", type=int, help="Use at most this many images of each split.")
 @click.option("--device", help="Device to train on; a GPU by default where there is one.")
-@click.option(
-    "--to", type=click.Path(path_type=Path), help="Folder of the weights; the package's by default."
-)
+@to_option
 @click.option(
     "--log-dir",
     type=click.Path(path_type=Path),
@@ -239,8 +231,7 @@ def main(
     splits = {split: read_split(data_dir, split, limit) for split in BATCHES}
     for seed in map(int, seeds or map(str, SEEDS)):
         for weights in names or DOWNSAMPLINGS:
-            path = weights_path(weights, seed)
-            path = to / path.name if to else path
+            path = destination(weights_path(weights, seed), to)
             if not path.exists():
                 training = Training(weights, seed, epochs, len(splits["train"][0]), device)
                 _train(training, splits["train"], epochs, log_dir / path.stem)

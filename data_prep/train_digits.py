@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import fx, nn
 
+from data_prep.training import destination, seed_option, to_option
 from robustbench_aa.antialiasing import Conversion, convert
 from robustbench_aa.datasets.digits import load_split
 from robustbench_aa.models.checkpoint import write_converted
@@ -84,17 +85,8 @@ def accuracy(model: nn.Module, split: str) -> float:
 @click.option(
     "--weights", "-w", multiple=True, help="Train only these weights, such as lpf3 (repeatable)."
 )
-@click.option(
-    "--seed",
-    "-s",
-    "seeds",
-    multiple=True,
-    type=click.Choice([str(s) for s in SEEDS]),
-    help="Train only with this seed (repeatable).",
-)
-@click.option(
-    "--to", type=click.Path(path_type=Path), help="Folder to write to; the package's by default."
-)
+@seed_option(SEEDS)
+@to_option
 def main(
     names: tuple[str, ...], weights: tuple[str, ...], seeds: tuple[str, ...], to: Path | None
 ) -> None:
@@ -103,11 +95,11 @@ def main(
         for known in trained(name):
             for seed in map(int, seeds or map(str, SEEDS)):
                 if known in (weights or (known,)):
-                    _write(train(name, known, seed), weights_path(name, known, seed), to)
+                    path = destination(weights_path(name, known, seed), to)
+                    _write(train(name, known, seed), path)
 
 
-def _write(model: nn.Module, path: Path, to: Path | None) -> None:
-    path = to / path.name if to else path
+def _write(model: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(model, fx.GraphModule):
         write_converted(model, path, fine_tuned=True)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -52,8 +53,10 @@ def rates(network: str, policy: str, processes: int, seconds: float) -> list[flo
         environment[VARIABLE] = policy.upper()
     command = [sys.executable, "-m", __spec__.name, "--work", "--network", network]
     command += ["--seconds", str(seconds)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
-    started = [subprocess.Popen(command, **pipes) for _ in range(processes)]  # type: ignore[call-overload]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started: list[Any] = [
+        subprocess.Popen(command, env=environment, **pipes) for _ in range(processes)
+    ]
     for process in started:
         if process.stdout.readline() != "ready\n":
             raise click.ClickException(f"{' '.join(command)} did not start")

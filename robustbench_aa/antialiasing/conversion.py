@@ -15,6 +15,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -141,13 +142,13 @@ class Conversion:
         names = {method.short: name for name, method in METHODS.items()}
         if match is None or match[1] not in names or match[1] + match[2] not in short_forms():
             raise UnknownName("anti-aliasing", short, short_forms())
-        options: dict[str, object] = {}
+        options: dict[str, Any] = {}
         for part in match[3].split("-")[1:]:
             if part not in _PARTS:
                 raise UnknownName(f"option of +{match[1]}{match[2]}", part, _PARTS)
             options |= _PARTS[part]
         size = int(match[2]) if match[2] else None
-        return dataclasses.replace(cls(size, method=names[match[1]]), **options)  # type: ignore[arg-type]
+        return dataclasses.replace(cls(size, method=names[match[1]]), **options)
 
     def __str__(self) -> str:
         """Return the short form, which holds every option that differs from its default."""

@@ -98,8 +98,8 @@ def _make_plain(module: nn.Module) -> None:
         plain = nn.Conv2d(
             child.in_channels,
             child.out_channels,
-            child.kernel_size,  # type: ignore[arg-type]
-            tuple(child.stride),  # type: ignore[arg-type]
+            (child.kernel_size[0], child.kernel_size[1]),
+            (child.stride[0], child.stride[1]),  # the package makes it a list
             groups=child.groups,
             bias=child.bias is not None,
         )

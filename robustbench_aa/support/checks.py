@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from robustbench_aa.errors import UsageError
 
@@ -34,7 +34,7 @@ def check_type(noun: str, value: object, expected: type, advice: str) -> None:
         raise UsageError(f"{noun} is {shown}; {advice}")
 
 
-def whole_number(noun: str, value: object, least: int | None = None) -> int:
+def whole_number(noun: str, value: Any, least: int | None = None) -> int:
     """Return a whole number as Python's `int`.
 
     Args:
@@ -46,7 +46,7 @@ def whole_number(noun: str, value: object, least: int | None = None) -> int:
         UsageError: the value is no whole number, or is smaller than the smallest possible one.
     """
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or (least is not None and number < least):
