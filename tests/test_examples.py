@@ -49,11 +49,6 @@ def test_every_example_is_tested() -> None:
 def test_an_example_runs(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    if name == "timm_model.py":
-        pytest.importorskip("timm")
-    if name == "onnx_model.py":
-        pytest.importorskip("onnx")
-        pytest.importorskip("onnxruntime")
     monkeypatch.setattr(sys, "argv", [name, *ARGUMENTS[name]])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     assert capsys.readouterr().out

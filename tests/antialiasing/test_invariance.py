@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import random
+from importlib import import_module
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def network(name: str, size: int = SIZE) -> nn.Module:
     """An untrained network whose norms have the statistics of random images, so that it sees."""
     torch.manual_seed(0)
     if name.startswith("timm:"):
-        timm = pytest.importorskip("timm")
+        timm = import_module("timm")
         model: nn.Module = timm.create_model(name.removeprefix("timm:"), pretrained=False)
     else:
         extra = {"init_weights": False} if name == "googlenet" else {}

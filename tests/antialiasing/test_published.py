@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("described", FORMS)
 def test_the_peer_computes_the_same(described: str) -> None:
     """The published state dict loads, and the logits agree."""
-    peer = pytest.importorskip("antialiased_cnns")
+    peer = import_module("antialiased_cnns")
     name, chosen = form(described)
     torch.manual_seed(1)
     for filter_size in (2, 5) if "resnet18" in name else (4,):

@@ -117,6 +117,5 @@ def test_all_training_seeds_are_converted() -> None:
 
 
 def test_other_libraries_are_converted_too() -> None:
-    pytest.importorskip("timm")
     for name in ("timm:resnet18@random+lpf4", "torchvision:resnet18@random+aps-circular"):
         assert load(name).name == name

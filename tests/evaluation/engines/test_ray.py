@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -99,7 +100,6 @@ def finished(place: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("ray")
     folder = tmp_path_factory.mktemp("ray")
     (folder / "suite.toml").write_text(SUITE)
     subprocess.run(command("local"), cwd=folder, check=True, capture_output=True)
@@ -332,7 +332,7 @@ print(rb.corrupt(grey, "dimmed_by_ray", 5).unique().tolist(), *session.datasets)
 def test_what_a_user_registers_is_sent_to_workers_that_have_no_such_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ray = pytest.importorskip("ray")
+    ray = import_module("ray")
     monkeypatch.setattr(scripts, "_imported", {})
     (tmp_path / "things_for_ray.py").write_text(REGISTERED)
     monkeypatch.setitem(sys.modules, "things_for_ray", None)  # restored afterwards
