@@ -1,1 +1,1 @@
-"""Tools of the repository: make the embedded digits and models; other names of commands."""
+"""Make the embedded digits and models; run the commands `download` and `make` by older names."""

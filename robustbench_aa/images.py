@@ -1,4 +1,4 @@
-"""Images in memory, distorted by the function that makes what the models of a run see."""
+"""Distort images in memory, with the same pixels as a run."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class Suite:
     corruption_backend: str = "torch"
     """Implementation that corrupts clean images: torch or imagecorruptions."""
     stored_jpeg: bool = True
-    """Encode corrupted photographs as JPEG of quality 85, as those of ImageNet-C are."""
+    """Encode corrupted photographs as JPEG of quality 85, like ImageNet-C."""
     own_preprocessing: bool = False
     """Resize and crop photographs as the models specify, instead of to 256 and then 224 px."""
     keep_ranking: bool = False

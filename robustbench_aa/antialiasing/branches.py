@@ -49,8 +49,8 @@ def share_components(
         replacements: The conversions of the sites.
 
     Returns:
-        The replacements; those of sites that follow another one say so. Branches that meet after a
-        different number of subsamplings are listed as left alone.
+        The replacements. If a site follows another one, its replacement says so. Branches that
+        meet after a different number of subsamplings are listed as left alone.
 
     Raises:
         ConversionError: A choice depends on the branch that would have to follow it.

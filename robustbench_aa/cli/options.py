@@ -38,7 +38,7 @@ class SuiteCommand(click.Command):
     overriding: ClassVar[bool] = False
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters with those of the suite before the others."""
+        """Return the parameters: first the options of a suite, then the others."""
         return [*_suite_options(self.overriding), *super().get_params(ctx)]
 
 

@@ -1,4 +1,4 @@
-"""Wrong usage of the command line, in the words of the other errors: what, where and what to do."""
+"""Messages for wrong usage of the command line: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 

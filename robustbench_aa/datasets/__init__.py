@@ -81,7 +81,7 @@ def register_dataset(
 ) -> Callable[[Function], Function]:
     """Return a decorator that registers a function under the name of a data set.
 
-    The data set can then be named wherever those of the package can. The function returns a data
+    The name then works like the names of the package's data sets. The function returns a data
     set as an object, such as an `ImageFolder` or an `ImageArrays`, which gets the name.
 
     >>> import robustbench_aa as rb

@@ -56,7 +56,7 @@ def benchmark(
 
     Args:
         models: Specifications such as `digits:resnet@lpf3`, classifiers, or modules with a
-            `default_cfg`, as those of timm. A suite takes the place of models, data sets and all
+            `default_cfg`, like timm's. A suite takes the place of models, data sets and all
             arguments up to `data_dir`.
         datasets: Names of data sets, data sets as objects, or selections of their distortions
             and images.
