@@ -28,6 +28,10 @@ HOLDOUT_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four corruptions of ImageNet-C that published means leave out."""
 PHOTOGRAPHS = "photographs"
 """The collection of photographs of ImageNet's size, for which most values were published."""
+NO_LABELS = "none"
+"""The rule of labels for images that have none."""
+NO_LABEL = -1
+"""The label of an image that has none."""
 KINDS = ("clean", "corruption", "perturbation", "shift")
 """The kinds of distortions: no change, a changed image, a sequence of frames, shifted crops."""
 ROLES = ("counted", "holdout", "other")
@@ -174,7 +178,7 @@ class Batch:
     Attributes:
         distortion: the distortion of all images.
         index: [B], int64, each image's position in the whole data set.
-        label: [B], int64, the true classes.
+        label: [B], int64, the true classes, or `NO_LABEL`.
         frames: [B, F, 3, H, W], uint8. A still image has F = 1.
         sources: [B], uint64, digests of the bytes that each image was read from; None if only the
             frames can be compared.

@@ -19,7 +19,14 @@ from torch import Tensor
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, SUFFIXES, decode, find_pictures
+from robustbench_aa.datasets.pictures import (
+    AS_MADE,
+    STORED,
+    SUFFIXES,
+    decode,
+    find_pictures,
+    find_unlabelled,
+)
 from robustbench_aa.datasets.stored import StoredDataset
 from robustbench_aa.datasets.verify import verify_class_folders
 from robustbench_aa.distortions import corruptions_at, shifts_by
@@ -37,6 +44,9 @@ LIVE: dict[str, Callable[[int], list[Distortion]]] = {
     "imagenet-shift": lambda _size: shifts_by("crops", "circular", "diagonal"),
 }
 
+WITHOUT_LABELS = ("imagenet-p-live", "imagenet-shift")
+"""The data sets of which most metrics need no labels."""
+
 
 def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
     """Return clean photographs in class folders, under the distortions of a data set.
@@ -47,18 +57,23 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
 
     Raises:
         UsageError: the folder is not named, does not exist, or has no pictures; or the distortions
-            were not published for the request's size.
+            were not published for the request's size, or what they measure needs labels.
     """
     name, root = entry.name, entry.folder(request)
+    if request.unlabelled and name not in WITHOUT_LABELS:
+        raise UsageError(
+            f"data set {name} measures errors, which need labels; use {' or '.join(WITHOUT_LABELS)}"
+        )
     geometry = request.geometry or AS_MADE
     size = geometry.size
     if name == "imagenet-shift":
         if request.geometry:
             raise UsageError(f"{name} has a published geometry; leave out --own-preprocessing")
         geometry = dataclasses.replace(AS_MADE, size=size + margin(size))
-    pictures = dataclasses.replace(
-        find_pictures(root, classes=request.classes), geometry=geometry, workers=request.workers
+    found = (
+        find_unlabelled if request.unlabelled else partial(find_pictures, classes=request.classes)
     )
+    pictures = dataclasses.replace(found(root), geometry=geometry, workers=request.workers)
     return LiveDataset(
         name=name,
         classes=pictures.classes,

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from robustbench_aa.errors import UsageError
+from robustbench_aa.types import NO_LABELS
 
 WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
 
@@ -24,13 +25,17 @@ class Labels:
 
     Attributes:
         rule: the origin of a label: `ImageNet wnids` or `known names` if it is the position of a
-            folder's name among known classes, `numbered folders`, `sorted folders`, or `stored`
-            if the labels are kept beside the images.
+            folder's name among known classes, `numbered folders`, `sorted folders`, `stored` if
+            the labels are kept beside the images, or `none` if the images have no labels.
         present: how many classes have images.
     """
 
     rule: str
     present: int
+
+
+UNLABELLED = Labels(NO_LABELS, 0)
+"""The labels of images that have none; each image then has the label `NO_LABEL`."""
 
 
 def label_folders(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustbench_aa.errors import DatasetError, ModelError, UnknownName, UsageError
 from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
-from robustbench_aa.types import Batch, Classifier, unshifted
+from robustbench_aa.types import NO_LABEL, Batch, Classifier, unshifted
 
 CPU_PIXELS = 2**21
 """Pixels that go through a model at once on a CPU, about 41 frames of 224 × 224."""
@@ -157,6 +157,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _check_labels(batch: Batch, classes: int) -> None:
     """Refuse labels without a logit; on a GPU, reading their probability would end the process."""
+    if (batch.label == NO_LABEL).all():
+        return
     for label in (batch.label.min(), batch.label.max()):
         if not 0 <= label < classes:
             raise DatasetError(
@@ -169,8 +171,9 @@ def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.n
     label = np.repeat(batch.label, frames)
     probabilities = logits.softmax(dim=1)
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    places = torch.column_stack((top[:, 0], torch.from_numpy(label).to(logits.device)))
+    places = torch.column_stack((top[:, 0], torch.from_numpy(label).clamp(min=0).to(logits.device)))
     certain = probabilities.gather(1, places).cpu().numpy()
+    certain[label == NO_LABEL, 1] = np.nan
     top5 = np.full((len(logits), 5), -1)
     top5[:, : top.shape[1]] = top.cpu().numpy()
     columns = {

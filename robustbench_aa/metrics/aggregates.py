@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -44,7 +45,8 @@ class CellMeans:
     @property
     def subset(self) -> list[Distortion] | None:
         """The distortions of a subset, as `subset_of` returns them; None for a whole data set."""
-        return subset_of(self.wrong, self.selected)
+        others = chain(self.flips, *self.shifts.values())  # images may have no labels
+        return subset_of(self.wrong or dict.fromkeys(others), self.selected)
 
     def selects(self, cell: Distortion) -> bool:
         """Return whether the run asked for a distortion."""

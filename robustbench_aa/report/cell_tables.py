@@ -90,17 +90,18 @@ def consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     rows = []
     for model in models if dataset else ():
         mean, seeds = model.mean["shift"], model.seed_outcomes("shift")
-        for shift in filter(mean.shown, mean.wrong):
-            wrong = mean.wrong[shift]
+        for shift in filter(mean.shown, mean.cells):
             row: dict[str, Any] = {"model": model.name, "dataset": dataset, "protocol": shift.name}
-            row |= {"images": mean.images, "accuracy": 1.0 - wrong.mean()}
+            row |= {"images": mean.images}
+            if shift in mean.wrong:
+                row["accuracy"] = 1.0 - mean.wrong[shift].mean()
             for metric, bounds in EXTREMES.items():
                 cells = getattr(mean, metric)
                 if shift in cells:
                     smallest, largest = sorted(bounds)
                     by_seed = [getattr(seed, metric)[shift] for seed in seeds]
                     row |= _estimate(metric, cells[shift], by_seed, largest, smallest)
-            if shift in mean.consistency:
+            if shift in mean.consistency and shift in mean.wrong:
                 row["consistency_among_correct"] = np.mean(
                     [
                         consistency_among_correct(seed.consistency[shift], seed.wrong[shift])

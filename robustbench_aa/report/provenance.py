@@ -209,6 +209,15 @@ def _cells(rows: pd.DataFrame) -> str:
     return format_cells(Distortion("", name, int(severity) or None) for name, severity in pairs)
 
 
+def label_notes(store: Store) -> list[str]:
+    """Return a note for every data set without labels."""
+    return [
+        f"{name} has no labels, so that errors and accuracies are left out"
+        for name in store.manifest.datasets
+        if not store.is_labelled(name)
+    ]
+
+
 def limit_notes(store: Store) -> list[str]:
     """Return a note with the data sets of which the run uses a limited number of images."""
     limits = [f"{limit} images of {name}" for name, limit in store.manifest.limits.items()]

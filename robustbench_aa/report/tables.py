@@ -16,6 +16,7 @@ from robustbench_aa.report.provenance import (
     check_sources,
     conversion,
     converted,
+    label_notes,
     limit_notes,
     missing,
     mixtures,
@@ -153,7 +154,7 @@ def make_tables(
         missing=missing(store, models.values()),
         subset=subset,
         partial=store.manifest.subset,
-        notes=[*subset_notes(subset), *limit_notes(store)],
+        notes=[*subset_notes(subset), *limit_notes(store), *label_notes(store)],
         warnings=[
             *partial,
             *converted(store.manifest.models),

@@ -31,7 +31,7 @@ from robustbench_aa.store.predictions import (
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
 from robustbench_aa.store.storage import each, patiently, readable, unwritable, write_whole
-from robustbench_aa.types import Distortion, Shard, is_default, kind, shards, unshifted
+from robustbench_aa.types import NO_LABELS, Distortion, Shard, is_default, kind, shards, unshifted
 
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
@@ -296,6 +296,11 @@ class Store:
         layout = self._layout(model, cell, shard)
         return read_predictions(source, path, layout, self._identity(model, cell, shard))
 
+    def is_labelled(self, dataset: str) -> bool:
+        """Return whether the images of a data set have labels."""
+        rule: str = self.manifest.datasets[dataset]["labels"]["rule"]
+        return rule != NO_LABELS
+
     def empty_columns(self, model: str, cell: Cell, shard: Shard) -> dict[str, np.ndarray]:
         """Return uninitialised columns for the predictions of a shard."""
         return empty_columns(self._layout(model, cell, shard))
@@ -304,7 +309,8 @@ class Store:
         classes = self.manifest.models[model]["classes"]
         images = shard.stop - shard.start
         shifted = unshifted(cell.distortion, cell.frames) is not None
-        return Layout(images, cell.frames, classes, self.manifest.keep_ranking, shifted)
+        ranked, labelled = self.manifest.keep_ranking, self.is_labelled(cell.dataset)
+        return Layout(images, cell.frames, classes, ranked, shifted, labelled)
 
     def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
         described = self.manifest.models[model].items()
