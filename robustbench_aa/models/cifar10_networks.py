@@ -72,9 +72,9 @@ class CircularPadding(torch.autograd.Function):
 class CircularConv2d(nn.Conv2d):
     """A 3×3 convolution with circular padding."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Map [N, inputs, H, W] to [N, outputs, H, W]."""
-        padded: Tensor = CircularPadding.apply(input)
+        padded: Tensor = CircularPadding.apply(x)
         return nn.functional.conv2d(padded, self.weight, self.bias, self.stride)
 
 
