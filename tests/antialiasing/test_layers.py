@@ -195,7 +195,8 @@ def test_training_in_bfloat16_computes_in_float32(autocast: bool) -> None:
     expected = layer(exact)
     expected.backward(gradient.float())
     assert torch.equal(found, expected.bfloat16())
-    assert x.grad is not None and exact.grad is not None
+    assert x.grad is not None
+    assert exact.grad is not None
     assert torch.equal(x.grad, exact.grad.bfloat16())
 
 
