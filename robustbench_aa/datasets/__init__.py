@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from robustbench_aa.datasets import cifar, digits, imagenet, imagenet_p
+from robustbench_aa.datasets import cifar, digits, imagenet, imagenet_p, tiny_imagenet
 from robustbench_aa.datasets.dataset import Dataset, Openable, Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict
 from robustbench_aa.datasets.live import LiveDataset
@@ -39,6 +39,7 @@ for _entry in (
     *imagenet.ENTRIES,
     *imagenet_p.ENTRIES,
     *cifar.ENTRIES,
+    *tiny_imagenet.ENTRIES,
 ):
     DATASETS.register(_entry.name, _entry)
 

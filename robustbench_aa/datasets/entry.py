@@ -20,6 +20,8 @@ SUBFOLDERS = {
     "IMAGENET_DIR": "imagenet/val",
     "IMAGENET_C_DIR": "imagenet-c",
     "IMAGENET_P_DIR": "imagenet-p",
+    "TINY_IMAGENET_DIR": "tiny-imagenet",
+    "TINY_IMAGENET_C_DIR": "tiny-imagenet-c",
 }
 """By environment variable, the folder of a data set in a parent folder of several data sets."""
 Verdict = tuple[pd.DataFrame, list[str]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,14 @@ from torch import Tensor
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
-from robustbench_aa.datasets.pictures import AS_MADE, STORED, SUFFIXES, decode, find_pictures
+from robustbench_aa.datasets.pictures import (
+    AS_MADE,
+    STORED,
+    SUFFIXES,
+    Geometry,
+    decode,
+    find_pictures,
+)
 from robustbench_aa.datasets.stored import StoredDataset
 from robustbench_aa.datasets.verify import verify_class_folders
 from robustbench_aa.distortions import corruptions_at, shifts_by
@@ -90,16 +97,39 @@ def open_stored(entry: DatasetEntry, request: Request) -> StoredDataset:
         UsageError: the folder is not named, does not exist, or has no corruptions; or the
             corruptions have different classes.
     """
-    root = entry.folder(request)
-    folders = find_cells(root)
+    return open_cells(entry, request, find_cells(entry.folder(request)), STORED, PHOTOGRAPHS)
+
+
+def open_cells(
+    entry: DatasetEntry,
+    request: Request,
+    folders: Mapping[Distortion, Path],
+    geometry: Geometry,
+    collection: str,
+    known: Sequence[str] | None = None,
+) -> StoredDataset:
+    """Return a set of corruptions in the layout of ImageNet-C.
+
+    Args:
+        entry, request: as in `open_stored`.
+        folders: the folder of each corruption and severity, as `find_cells` returns them.
+        geometry: the square of a file that models see.
+        collection: as in `Dataset`.
+        known: the classes, in the order of their labels; None for ImageNet's wnids.
+
+    Raises:
+        UsageError: the corruptions have different classes.
+    """
     present = [cell for cell, folder in folders.items() if folder.is_dir()]
     first = folders[present[0]]
     _check_classes(first, [folders[cell] for cell in present])
     pictures = dataclasses.replace(
-        find_pictures(first, classes=request.classes), workers=request.workers
+        find_pictures(first, known, classes=request.classes),
+        geometry=geometry,
+        workers=request.workers,
     )
     names = [str(file.relative_to(first)) for file in pictures.files]
-    decode(pictures.files[0], STORED.square)  # raises if the pictures have another size
+    decode(pictures.files[0], geometry.square)  # raises if the pictures have another size
 
     def files(cell: Distortion, index: np.ndarray) -> list[str]:
         folder = f"{folders[cell]}{os.sep}"
@@ -116,20 +146,24 @@ def open_stored(entry: DatasetEntry, request: Request) -> StoredDataset:
         name=entry.name,
         classes=pictures.classes,
         labels=pictures.labels,
-        collection=PHOTOGRAPHS,
-        size=STORED.size,
+        collection=collection,
+        size=geometry.size,
         distortions=tuple(folders),
         missing={cell: folders[cell] for cell in folders if cell not in present},
-        geometry=str(STORED),
-        files_sha256=f"{pictures.sha256(root)} {cells}",
+        geometry=str(geometry),
+        files_sha256=f"{pictures.sha256(entry.folder(request))} {cells}",
         index=spread(len(pictures.files), request.limit),
         stored=stored,
         files=files,
     )
 
 
-def find_cells(root: Path) -> dict[Distortion, Path]:
+def find_cells(root: Path, size: int = STORED.size) -> dict[Distortion, Path]:
     """Return the folder of each corruption and severity, present or expected, in published order.
+
+    Args:
+        root: the folder.
+        size: height and width of the pictures, in pixels.
 
     Raises:
         UsageError: there is none.
@@ -142,7 +176,7 @@ def find_cells(root: Path) -> dict[Distortion, Path]:
     }
     if not found:
         raise UsageError(f"no <corruption>/<severity> folders in {root}; check --data-dir")
-    groups = {cell.name: cell.group for cell in corruptions_at(STORED.size)}
+    groups = {cell.name: cell.group for cell in corruptions_at(size)}
     names = []
     if found.keys() & groups.keys():
         names = [name for name in groups if name in found or name in COUNTED_CORRUPTIONS]
@@ -182,16 +216,18 @@ def verify_clean(root: Path, sample: int | None, track: Track) -> Verdict:
     return verify_class_folders({CLEAN: root}, SUFFIXES, readable, None, sample, track)
 
 
-def verify_stored(root: Path, sample: int | None, track: Track) -> Verdict:
-    """Check the files of ImageNet-C: each has 224 × 224 px, and all cells have the same files."""
+def verify_cells(
+    root: Path, sample: int | None, track: Track, *, size: int = STORED.size
+) -> Verdict:
+    """Check files in the layout of ImageNet-C: all have one size, and all cells the same files."""
 
-    def size(file: Path) -> str:
-        decode(file, STORED.square)
+    def lengths(file: Path) -> str:
+        decode(file, Geometry(size).square)
         with Image.open(file) as picture:
             return f"{picture.size[0]}×{picture.size[1]} px"
 
-    expected = f"{STORED.size}×{STORED.size} px"
-    return verify_class_folders(find_cells(root), SUFFIXES, size, expected, sample, track)
+    folders = find_cells(root, size)
+    return verify_class_folders(folders, SUFFIXES, lengths, f"{size}×{size} px", sample, track)
 
 
 _live = partial(
@@ -212,7 +248,7 @@ ENTRIES = (
         open_stored,
         form="pictures",
         variable="IMAGENET_C_DIR",
-        verifier=verify_stored,
+        verifier=verify_cells,
         archives={
             "noise": zenodo(2235448, "noise", "e80562d7f6c3f8834afb1ecf27252745"),
             "blur": zenodo(2235448, "blur", "2d8e81fdd8e07fef67b9334fa635e45c"),

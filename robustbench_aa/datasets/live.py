@@ -48,6 +48,8 @@ class LiveDataset:
         seed: the seed of the distortions.
         backend: as in `Request`.
         stored_jpeg: as in `Request`.
+        original: like `clean`, but images as they were before they were resized, for perturbations
+            that act on those; None if nothing was resized.
         files: index → the files that images are read from; None if they have none.
         keep: bytes of clean images to keep in memory, so that a shard is decoded once for all
             distortions.
@@ -67,6 +69,7 @@ class LiveDataset:
     stored_jpeg: bool = False
     geometry: str = "as they are"
     missing: Mapping[Distortion, Path] = field(default_factory=dict)
+    original: Callable[[np.ndarray], Clean] | None = None
     files: Callable[[np.ndarray], Sequence[Path]] | None = None
     keep: int = 0
     _kept: dict[int, tuple[Tensor, int, int]] = field(
@@ -113,11 +116,13 @@ class LiveDataset:
         """
         step = max(1, batch_size // self.frames(distortion))
         self._forget_all_but(shard)
+        original = distortions.acts_on_original(distortion, self.size) and self.original
+        clean = original or self._clean
         for start in range(shard.start, shard.stop, step):
             index = self.index[start : min(start + step, shard.stop)]
             with stage("decode"):
                 later = self.index[start + step : shard.stop]
-                images, labels, sources = read_naming_all(self._clean, index, later)
+                images, labels, sources = read_naming_all(clean, index, later)
             with stage("copy"):
                 there = _on(images, device)
             with stage("distort"):
