@@ -18,6 +18,7 @@ from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
+from robustbench_aa.datasets.labels import PLAIN, Scoring
 from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
 from robustbench_aa.datasets.pictures import (
     AS_MADE,
@@ -37,6 +38,17 @@ from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, PHOTOGRAPHS, Distor
 
 KEPT = 2**31
 """Bytes of decoded photographs that are kept in memory: 14,000 of 224 px."""
+C_BAR = (
+    *("blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout"),
+    *("cocentric_sine_waves", "inverse_sparkles", "perlin_noise", "plasma_noise"),
+    *("single_frequency_greyscale", "sparkles"),
+)
+"""The corruptions of ImageNet-C-bar (Mintun, Kirillov and Xie, NeurIPS 2021)."""
+COMMON_3D = (
+    *("near_focus", "far_focus", "bit_error", "color_quant", "flash", "fog_3d"),
+    *("h265_abr", "h265_crf", "iso_noise", "low_light", "xy_motion_blur", "z_motion_blur"),
+)
+"""The corruptions of ImageNet-3DCC (Kar et al., "3D Common Corruptions", CVPR 2022)."""
 LIVE: dict[str, Callable[[int], list[Distortion]]] = {
     "image-folder": DISTORTIONS["clean"],
     "imagenet-c-live": DISTORTIONS["imagenet-c"],
@@ -100,6 +112,37 @@ def open_stored(entry: DatasetEntry, request: Request) -> StoredDataset:
     return open_cells(entry, request, find_cells(entry.folder(request)), STORED, PHOTOGRAPHS)
 
 
+def open_named(entry: DatasetEntry, request: Request, names: Sequence[str]) -> StoredDataset:
+    """Return other corruptions in the layout of ImageNet-C, whose metrics have their own columns.
+
+    Args:
+        entry, request: as in `open_stored`.
+        names: all corruptions of the data set.
+
+    Raises:
+        UsageError: as `open_stored`, or the folder has a corruption of another data set.
+    """
+    root = entry.folder(request)
+    found = {
+        (cell.name, cell.severity): folder
+        for cell, folder in find_cells(root).items()
+        if folder.is_dir()
+    }
+    other = sorted({name for name, _ in found} - {*names})
+    if other:
+        raise UsageError(
+            f"{root} has a corruption {other[0]}, which {entry.name} does not; check --data-dir"
+        )
+    folders = {
+        Distortion("corruption", name, severity, group="other"): (
+            found.get((name, severity), root / name / str(severity))
+        )
+        for name in names
+        for severity in SEVERITIES
+    }
+    return open_cells(entry, request, folders, STORED, PHOTOGRAPHS)
+
+
 def open_cells(
     entry: DatasetEntry,
     request: Request,
@@ -155,7 +198,14 @@ def open_cells(
         index=spread(len(pictures.files), request.limit),
         stored=stored,
         files=files,
+        scoring=named_scoring(entry, pictures.classes),
     )
+
+
+def named_scoring(entry: DatasetEntry, classes: int) -> Scoring:
+    """Return the class rule of corruptions whose metrics may have columns of their own."""
+    rule = f"one label among {classes:,} classes"
+    return Scoring(entry.column, rule) if entry.column else PLAIN
 
 
 def find_cells(root: Path, size: int = STORED.size) -> dict[Distortion, Path]:
@@ -256,5 +306,28 @@ ENTRIES = (
             "digital": zenodo(2235448, "digital", "89157860d7b10d5797849337ca2e5c03"),
             "extra": zenodo(2235448, "extra", "d492dfba5fc162d8ec2c3cd8ee672984"),
         },
+    ),
+    DatasetEntry(
+        "imagenet-c-bar",
+        "ImageNet-C-bar as released",
+        partial(open_named, names=C_BAR),
+        form="pictures",
+        variable="IMAGENET_C_BAR_DIR",
+        verifier=verify_cells,
+        obtain="its archive has no published checksum: fetch "
+        "https://dl.fbaipublicfiles.com/inc_bar/imagenet_c_bar.tar.gz and unpack it, or make it by "
+        "the scripts of https://github.com/facebookresearch/augmentation-corruption",
+        column="imagenet_c_bar",
+    ),
+    DatasetEntry(
+        "imagenet-3dcc",
+        "ImageNet-3DCC as released",
+        partial(open_named, names=COMMON_3D),
+        form="pictures",
+        variable="IMAGENET_3DCC_DIR",
+        verifier=verify_cells,
+        obtain="its archives have no published checksums: fetch them by the tool that "
+        "https://github.com/EPFL-VILAB/3DCommonCorruptions describes",
+        column="imagenet_3dcc",
     ),
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 from robustbench_aa import distortions
 from robustbench_aa.datasets.content import sources_of, stamp
 from robustbench_aa.datasets.dataset import copied
-from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.labels import PLAIN, Labels, Scoring
 from robustbench_aa.datasets.pictures import read_naming_all
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.support.stage_times import stage
@@ -53,6 +53,7 @@ class LiveDataset:
         files: index → the files that images are read from; None if they have none.
         keep: bytes of clean images to keep in memory, so that a shard is decoded once for all
             distortions.
+        scoring: as in `Dataset`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class LiveDataset:
     original: Callable[[np.ndarray], Clean] | None = None
     files: Callable[[np.ndarray], Sequence[Path]] | None = None
     keep: int = 0
+    scoring: Scoring = PLAIN
     _kept: dict[int, tuple[Tensor, int, int]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -128,7 +130,16 @@ class LiveDataset:
             with stage("distort"):
                 how = (self.seed, self.size, self.backend, self.stored_jpeg)
                 frames = distortions.distort(there, distortion, index, *how)
-            yield Batch(distortion, index, labels.numpy(), frames, sources)
+            accepted = self.scoring.accepted
+            yield Batch(
+                distortion,
+                index,
+                labels.numpy(),
+                frames,
+                sources,
+                among=self.scoring.among,
+                accepted=None if accepted is None else accepted[index],
+            )
 
     def stamp(self, distortion: Distortion, shard: Shard) -> str:
         """Return the SHA-256 of the sizes and times of a shard's files."""
