@@ -156,6 +156,16 @@ def kind(distortions: Iterable[Distortion]) -> str:
     return next((one.kind for one in distortions if one.kind != "clean"), "clean")
 
 
+def kind_of(key: str) -> str:
+    """Return the kind in the key of a data set, such as `clean` of `clean:imagenet_a_200`."""
+    return key.partition(":")[0]
+
+
+def column_of(key: str) -> str:
+    """Return the end of a data set's columns, such as `imagenet_a_200`; empty if it has none."""
+    return key.partition(":")[2]
+
+
 class Shard(NamedTuple):
     """A range of images of a data set: the unit of work, of resuming and of distribution."""
 
@@ -182,6 +192,9 @@ class Batch:
         frames: [B, F, 3, H, W], uint8. A still image has F = 1.
         sources: [B], uint64, digests of the bytes that each image was read from; None if only the
             frames can be compared.
+        among: [C], int64, the classes whose logits are compared; None for all.
+        accepted: [B, K], int64, all labels of each image, padded with −1; None if each image has
+            one label.
     """
 
     distortion: Distortion
@@ -189,6 +202,8 @@ class Batch:
     label: np.ndarray
     frames: Tensor
     sources: np.ndarray | None = None
+    among: np.ndarray | None = None
+    accepted: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

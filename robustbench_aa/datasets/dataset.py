@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.labels import Labels, Scoring
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.types import Batch, Distortion, Shard
 
@@ -70,6 +70,10 @@ class Dataset(Protocol):
     @property
     def labels(self) -> Labels:
         """How the images are labelled."""
+
+    @property
+    def scoring(self) -> Scoring:
+        """The class rule, and the columns of the metrics. A data set may lack it."""
 
     @property
     def collection(self) -> str:

@@ -107,7 +107,7 @@ class Predictor:
             DatasetError: A label is not one of the classes.
         """
         _check_labels(batch, self.classifier.classes)
-        logits = self._logits(batch.frames.flatten(0, 1))
+        logits = _among(self._logits(batch.frames.flatten(0, 1)), batch)
         return _columns(logits, batch, keep_ranking)
 
     def _logits(self, frames: Tensor) -> Tensor:
@@ -166,12 +166,41 @@ def _check_labels(batch: Batch, classes: int) -> None:
             )
 
 
+def _among(logits: Tensor, batch: Batch) -> Tensor:
+    """Return logits [N, classes] that are −∞ for classes that the data set does not compare."""
+    if batch.among is None:
+        return logits
+    compared = torch.full_like(logits, -torch.inf)
+    classes = torch.from_numpy(batch.among).to(logits.device)
+    compared[:, classes] = logits[:, classes]
+    return compared
+
+
+def _labels(batch: Batch, top1: np.ndarray) -> np.ndarray:
+    """Return the label of each frame, [N] int64.
+
+    Where an image has several labels, it is the predicted class if that is one of them, and
+    otherwise the label in the batch. A prediction is thus right if it equals its label.
+
+    Args:
+        batch: Images and labels.
+        top1: Most likely class of each frame, [N].
+    """
+    frames = batch.frames.shape[1]
+    label = np.repeat(batch.label, frames)
+    if batch.accepted is None:
+        return label
+    accepted = np.repeat(batch.accepted, frames, axis=0)
+    return np.where((accepted == top1[:, None]).any(axis=1), top1, label)
+
+
 def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.ndarray]:
     images, frames = batch.frames.shape[:2]
-    label = np.repeat(batch.label, frames)
     probabilities = logits.softmax(dim=1)
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    places = torch.column_stack((top[:, 0], torch.from_numpy(label).clamp(min=0).to(logits.device)))
+    label = _labels(batch, top[:, 0].cpu().numpy())
+    known = torch.from_numpy(label).clamp(min=0).to(logits.device)
+    places = torch.column_stack((top[:, 0], known))
     certain = probabilities.gather(1, places).cpu().numpy()
     certain[label == NO_LABEL, 1] = np.nan
     top5 = np.full((len(logits), 5), -1)

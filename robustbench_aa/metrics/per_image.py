@@ -142,7 +142,10 @@ NEED_LABELS = ("wrong", "ece", "accuracy_worst", "accuracy_drop", "diagonal")
 POOLED = ("ece", "diagonal")
 """Outcomes over all images together."""
 OutcomesByKind = Mapping[str, Outcomes]
-"""Outcomes by kind of data set: `corruption`, `perturbation`, `shift` or `clean`."""
+"""Outcomes by kind of data set: `corruption`, `perturbation`, `shift` or `clean`.
+
+A data set whose metrics have columns of their own has a key such as `clean:imagenet_r_200`.
+"""
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,17 @@ class DistortionEntry(_Entry):
     frames: int = Field(ge=1, lt=2**15)
 
 
+class ScoringEntry(_Entry):
+    """The class rule of a data set whose metrics have columns of their own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    column: Annotated[str, Field(pattern="^[a-z0-9_]*$", max_length=LONGEST_NAME)]
+    rule: Text
+    classes: Count | None
+    left_out: int = Field(ge=0, lt=BEYOND)
+
+
 class DatasetDescription(_Entry):
     """A data set with all distortions that it defines."""
 
@@ -165,6 +176,7 @@ class DatasetDescription(_Entry):
     pixels: Text
     size: int = Field(ge=1, le=2**16)
     geometry: Text
+    scoring: ScoringEntry | None = None
     distortions: list[DistortionEntry] = Field(min_length=1, max_length=CELLS)
 
 

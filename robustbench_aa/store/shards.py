@@ -31,7 +31,16 @@ from robustbench_aa.store.predictions import (
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
 from robustbench_aa.store.storage import each, patiently, readable, unwritable, write_whole
-from robustbench_aa.types import NO_LABELS, Distortion, Shard, is_default, kind, shards, unshifted
+from robustbench_aa.types import (
+    NO_LABELS,
+    Distortion,
+    Shard,
+    column_of,
+    is_default,
+    kind,
+    shards,
+    unshifted,
+)
 
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
@@ -132,17 +141,25 @@ class Store:
         return frozenset(known[name] for name in self.manifest.selected.get(dataset, default))
 
     def kinds(self) -> dict[str, str]:
-        """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`."""
-        return {
-            kind(cell.distortion for cell in self.cells(dataset)): dataset
-            for dataset in self.manifest.datasets
-        }
+        """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`.
+
+        A data set whose metrics have columns of their own has those in its key, such as
+        `clean:imagenet_r_200`.
+        """
+        return {self._key(dataset): dataset for dataset in self.manifest.datasets}
+
+    def _key(self, dataset: str) -> str:
+        measured = kind(cell.distortion for cell in self.cells(dataset))
+        scoring = self.manifest.datasets[dataset].get("scoring") or {}
+        column = scoring.get("column", "")
+        return f"{measured}:{column}" if column else measured
 
     def check_kinds(self) -> None:
         """Check that one leaderboard can show all data sets of the run.
 
         A leaderboard has one column for a metric and ranks models on the same images, so a run
-        has one data set of each kind, all with the same images.
+        has one data set of each kind, all with the same images. Data sets whose metrics have
+        columns of their own come in addition.
 
         Raises:
             SuiteError: two data sets are of one kind, or have different images; names both.
@@ -154,10 +171,10 @@ class Store:
         }
         first = next(iter(images))
         for name in images:
-            measured = kind(cell.distortion for cell in self.cells(name))
-            if kinds[measured] != name:
+            key = self._key(name)
+            if kinds[key] != name:
                 raise SuiteError(
-                    f"{name} and {kinds[measured]} both measure {measured}; give them an "
+                    f"{name} and {kinds[key]} both measure {column_of(key) or key}; give them an "
                     "--output-dir each"
                 )
             if images[name] != images[first]:
