@@ -26,7 +26,7 @@ from robustbench_aa.types import Classifier, Preprocessing
 VOLATILE = ("transformers_version", "_name_or_path", "dtype", "architectures")
 """Entries of a configuration that do not change the function of a network."""
 TOLERANCE = 1e-3
-"""The largest difference between a processor's values and those of the preprocessing that is read."""
+"""The largest difference between values of a processor and of the preprocessing read from it."""
 LEVELS = 1.0
 """The same for resized pictures, in levels of 8 bits on average: resizing rounds differently."""
 
