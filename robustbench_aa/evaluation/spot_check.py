@@ -165,7 +165,7 @@ def _compared(store: Store, again: Store, place: Place) -> tuple[pd.DataFrame, l
     digests = [one.get("sources_sha256", "") for one in made_from]
     if all(digests) and digests[0] != digests[1]:
         problems.append(f"{where}: the predictions were made from other pictures")
-    if not _column(here, "label").tolist() == _column(there, "label").tolist():
+    if _column(here, "label").tolist() != _column(there, "label").tolist():
         problems.append(f"{where}: the labels differ")
     other = int((_column(here, "top1") != _column(there, "top1")).sum())
     probabilities = [_column(table, "top1_probability") for table in (here, there)]
@@ -177,7 +177,7 @@ def _compared(store: Store, again: Store, place: Place) -> tuple[pd.DataFrame, l
     row = {
         "model": place.model,
         "cell": str(place.cell),
-        "images": str(place.shard),
+        "shard": str(place.shard),
         "predictions": len(here),
         "other_class": other,
         "probability_difference": difference,

@@ -13,6 +13,7 @@ import pandas as pd
 
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.metrics.metric import find_metric
+from robustbench_aa.report.columns import value_columns
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 
@@ -59,29 +60,31 @@ def model_index(run: Run, models: Sequence[str] = (), baseline: str | None = Non
             raise UsageError(
                 f"{row['model']} lacks predictions; evaluate them, or name other models by --model"
             )
+    metrics = [name for name in value_columns(board) if find_metric(name)]
     entries = [
-        {"name": model, "results": _results(store, intervals[intervals["model"] == model], row)}
-        for model, row in zip(rows["model"], rows.to_dict("records"), strict=True)
+        {"name": row["model"], "results": _results(store, metrics, intervals, row)}
+        for row in rows.to_dict("records")
     ]
     text: str = yaml.safe_dump({"model-index": entries}, sort_keys=False, allow_unicode=True)
     return text
 
 
-def _results(store: Store, intervals: pd.DataFrame, row: Mapping[Any, Any]) -> list[dict[str, Any]]:
+def _results(
+    store: Store, metrics: Sequence[str], intervals: pd.DataFrame, row: Mapping[Any, Any]
+) -> list[dict[str, Any]]:
     """Return a model's metrics on the leaderboard, grouped by data set."""
+    own = intervals[intervals["model"] == row["model"]]
+    known = {one["metric"]: one for one in own.to_dict("records")}
     by_dataset: dict[str, list[dict[str, Any]]] = {}
-    for found in intervals.to_dict("records"):
-        column = str(found["metric"])
-        if column not in row or pd.isna(found["value"]):
+    for column in metrics:
+        if pd.isna(row[column]):
             continue
-        bounds = {end: round(found[end], 6) for end in ("low", "high") if not pd.isna(found[end])}
-        metric = {
-            "type": column,
-            "name": _title(column),
-            # to six decimals, as in the CSV files
-            "value": round(found["value"], 6),
-            **({"args": bounds} if bounds else {}),
-        }
+        found = known.get(column, {})
+        bounds = {end: found.get(end, float("nan")) for end in ("low", "high")}
+        # to six decimals, as in the CSV files
+        args = {end: round(value, 6) for end, value in bounds.items() if not pd.isna(value)}
+        metric = {"type": column, "name": _title(column), "value": round(row[column], 6)}
+        metric |= {"args": args} if args else {}
         by_dataset.setdefault(_dataset(store, column), []).append(metric)
     return [
         {

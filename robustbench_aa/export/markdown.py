@@ -16,10 +16,10 @@ def markdown_table(leaderboard: pd.DataFrame) -> str:
     `±` is followed by the standard deviation over training seeds. A missing value is a dash.
     """
     columns = value_columns(leaderboard)
-    floats = {str(name) for name in leaderboard.select_dtypes("float")}
+    numbers = {str(name) for name in leaderboard.select_dtypes("number")}
     lines = [
         [_escaped(name) for name in columns],
-        ["---:" if name in floats or name == "rank" else "---" for name in columns],
+        ["---:" if name in numbers else "---" for name in columns],
         *([_cell(row, name) for name in columns] for row in leaderboard.to_dict("records")),
     ]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

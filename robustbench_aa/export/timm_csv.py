@@ -83,16 +83,16 @@ def _row(store: Store, model: str, cell: Cell) -> dict[str, object]:
         )
     hits = rows[TOP].eq(rows["label"], axis="index")
     top1, top5 = 100 * hits["top1"].mean(), 100 * hits.any(axis="columns").mean()
-    identity = store.manifest.models[model]
-    geometry = GEOMETRY.fullmatch(store.manifest.datasets[cell.dataset]["geometry"])
+    described = store.manifest.datasets[cell.dataset]
+    geometry = GEOMETRY.fullmatch(described["geometry"])
     return {
         "model": model.removeprefix("timm:"),
-        "img_size": identity["input_size"],
+        "img_size": described["size"],
         "top1": top1,
         "top1_err": 100 - top1,
         "top5": top5,
         "top5_err": 100 - top5,
-        "param_count": identity["parameters"] / 1e6,
+        "param_count": store.manifest.models[model]["parameters"] / 1e6,
         "crop_pct": int(geometry["size"]) / int(geometry["side"]) if geometry else None,
         "interpolation": geometry["interpolation"] if geometry else None,
     }
