@@ -240,7 +240,7 @@ class Preprocessing:
     Attributes:
         mean, std: for red, green and blue, on the scale of 0 to 1.
         resize: the length of the shorter side before the centre crop, in pixels; None if pictures
-            are not resized.
+            are not resized, or not with their shape.
         interpolation: the interpolation of the resizing, such as `bilinear` or `bicubic`.
 
     Raises:

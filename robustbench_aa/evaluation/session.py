@@ -241,8 +241,8 @@ def _own_geometry(classifiers: Iterable[Classifier]) -> Geometry:
         preprocessing = classifier.preprocessing
         if preprocessing.resize is None:
             raise UsageError(
-                f"model {classifier.name} does not say how its pictures are resized; "
-                "leave out --own-preprocessing"
+                f"model {classifier.name} does not say how its pictures are resized, or does "
+                "not keep their shape; leave out --own-preprocessing"
             )
         geometry = Geometry(
             classifier.input_size, preprocessing.resize, preprocessing.interpolation

@@ -43,7 +43,7 @@ def compare_sources(
     store = Store.of_run(open_directory(directory))
     if name not in store.manifest.datasets:
         raise UnknownName("data set of the run", name, store.manifest.datasets)
-    dataset = open_dataset(name, _request(store.manifest, name, data_dir))
+    dataset = open_dataset(name, request_of(store.manifest, name, data_dir))
     images = store.manifest.datasets[name]["images"]
     if dataset.images != images:
         raise UsageError(
@@ -61,12 +61,13 @@ def compare_sources(
     return pd.DataFrame(rows), problems
 
 
-def _request(manifest: Manifest, name: str, data_dir: str) -> Request:
-    """Return a request for the images that a run measured; labels do not matter here."""
+def request_of(manifest: Manifest, name: str, data_dir: str | None) -> Request:
+    """Return a request for the images that a run measured, with its seed."""
     described = manifest.datasets[name]
     rule = described["labels"]["rule"]
     return Request(
         limit=described["images"],
+        seed=manifest.seed,
         data_dir=data_dir,
         # the numbers of class folders may begin at 1
         classes=described["classes"] + 1 if rule == "numbered folders" else None,
