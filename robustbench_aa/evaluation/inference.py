@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +21,11 @@ from robustbench_aa.types import NO_LABEL, Batch, Classifier, unshifted
 
 CPU_PIXELS = 2**21
 """Pixels that go through a model at once on a CPU, about 41 frames of 224 × 224."""
+SMALL = 64
+"""Largest height and width of small frames, in pixels. On a CPU they go through a model in parts,
+each on one core: all cores together are hardly faster than one on layers of so little work."""
+LEAST = 16
+"""Fewest frames for which a core of its own is worthwhile."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _log = logging.getLogger(__name__)
 
@@ -75,10 +83,16 @@ class Predictor:
         classifier: The model. Its module is moved to the device and set to evaluation mode.
         inference: How frames go through it.
         device: A torch device.
+        cores: Threads that compute on one core each (`support.process.one_core_each`), for small
+            frames. None computes everything in the thread that calls.
     """
 
     def __init__(
-        self, classifier: Classifier, inference: Inference, device: torch.device | str = "cpu"
+        self,
+        classifier: Classifier,
+        inference: Inference,
+        device: torch.device | str = "cpu",
+        cores: Executor | None = None,
     ) -> None:
         self._inference = inference
         self._device = torch.device(device)
@@ -93,6 +107,10 @@ class Predictor:
         if self._device.type == "cpu":  # larger batches would not stay in its cache
             frame = classifier.input_size**2
             self._batch_size = min(self._batch_size, max(1, CPU_PIXELS // frame))
+        self._cores = cores
+        self._replicas: Sequence[Any] = [module]
+        if cores is not None and classifier.input_size <= SMALL and not inference.compiled:
+            self._replicas = _replicated(module, torch.get_num_threads())
 
     @torch.inference_mode()
     def predict(self, batch: Batch, keep_ranking: bool = False) -> dict[str, np.ndarray]:
@@ -114,18 +132,33 @@ class Predictor:
         """Return logits [N, classes], float32, for frames [N, 3, H, W], uint8."""
         while True:
             try:
-                return torch.cat([self._part(part) for part in frames.split(self._batch_size)])
+                whole = [self._whole(part) for part in frames.split(self._batch_size)]
+                return torch.cat(whole)
             except (RuntimeError, MemoryError) as error:
                 if self._batch_size == 1 or not is_out_of_memory(error):
                     raise
             self._batch_size = halved(self._batch_size, self.classifier.name)
 
-    def _part(self, frames: Tensor) -> Tensor:
+    def _whole(self, frames: Tensor) -> Tensor:
+        """Return the logits of frames that go through the model at once."""
+        parts = min(len(self._replicas), max(1, len(frames) // LEAST))
+        if self._cores is None or parts == 1:
+            return self._part(self._replicas[0], frames)
+        split = frames.tensor_split(parts)
+        compute = torch.inference_mode()(self._part)  # the mode belongs to a thread
+        running = [
+            self._cores.submit(compute, *each)
+            for each in zip(self._replicas, split, strict=False)
+        ]
+        wait(running)  # after an error, too, no other thread may be using a replica
+        return torch.cat([part.result() for part in running])
+
+    def _part(self, module: Any, frames: Tensor) -> Tensor:
         classifier, dtype = self.classifier, self._inference.amp_dtype
         pixels = classifier.preprocessing.normalised(frames).contiguous(memory_format=self._layout)
         lower = torch.autocast(self._device.type, AMP_DTYPES[dtype]) if dtype else nullcontext()
         with lower:
-            logits = classifier.module(pixels)
+            logits = module(pixels)
         expected = (len(frames), classifier.classes)
         if not isinstance(logits, Tensor) or logits.shape != expected:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -133,6 +166,17 @@ class Predictor:
         if not logits.isfinite().all():
             raise ModelError("returned logits that are not finite")
         return logits.float()
+
+
+def _replicated(module: Any, copies: int) -> list[Any]:
+    """Return a module and copies of it, since a module may not be called by two threads at once.
+
+    A module that cannot be copied stands alone.
+    """
+    try:
+        return [module, *(copy.deepcopy(module) for _ in range(copies - 1))]
+    except Exception:  # a model may be the user's code
+        return [module]
 
 
 def halved(batch_size: int, subject: str) -> int:
