@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,15 @@ if TYPE_CHECKING:
     PerImage = Mapping[Distortion, np.ndarray]
     """Values per image [images], by distortion."""
 
-EXTRAS = {"objects": "s3fs", "onnx": "onnxruntime", "ray": "ray", "timm": "timm", "video": "av"}
-"""Package that each extra installs."""
+EXTRAS = {
+    "lite": "efficientnet-lite-pytorch",
+    "objects": "s3fs",
+    "onnx": "onnxruntime",
+    "ray": "ray",
+    "timm": "timm",
+    "video": "av",
+}
+"""Package that each extra installs; its module is named like it, with underscores."""
 
 MODEL = "digits:resnet@lpf3-seed0"
 LIMIT = 50
@@ -183,7 +191,8 @@ def _folder(variable: str) -> str:
 
 def _version(package: str) -> str:
     try:
-        return f"{package} {import_module(package).__version__}"
+        import_module(package.replace("-", "_"))
+        return f"{package} {version(package)}"
     except ImportError as error:
         return f"cannot be imported ({cause(error)})"
 
