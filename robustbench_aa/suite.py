@@ -67,7 +67,8 @@ CONFIG = ConfigDict(
 class Selection:
     """A data set of a suite, with values for this data set alone.
 
-    A value that is left out is the suite's. In Python, a dictionary serves as well.
+    A value that is left out is the suite's. In Python, a dictionary serves as well, and its `name`
+    may be a data set as an object.
 
     Raises:
         SuiteError: a value has a wrong type or makes no sense.
@@ -85,6 +86,8 @@ class Selection:
     """Shift protocols to evaluate, such as crops or circular."""
     limit: Count | None = None
     """Largest number of images, evenly spread over the data set."""
+    dataset: DatasetObject | None = None
+    """The data set itself, if it is given in Python instead of a name."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -97,8 +100,12 @@ class Selection:
             ) from None
 
 
-SELECTION_FIELDS: Mapping[str, FieldInfo] = vars(Selection)["__pydantic_fields__"]
-"""The fields of a selection by name, with their default, type and description."""
+SELECTION_FIELDS: Mapping[str, FieldInfo] = {
+    name: field
+    for name, field in vars(Selection)["__pydantic_fields__"].items()
+    if name != "dataset"
+}
+"""The keys of a selection by name, with their default, type and description."""
 SELECTING = tuple(name for name in SELECTION_FIELDS if name != "name")
 """The fields that a suite and the selections in it share."""
 
@@ -176,7 +183,7 @@ class Suite:
             return entries
         place = count()
         return [
-            _selection(entry, next(place)) if isinstance(entry, Mapping) else entry
+            _selection(dict(entry), next(place)) if isinstance(entry, Mapping) else entry
             for entry in entries
         ]
 
@@ -267,7 +274,7 @@ def read_suite(name: str) -> Suite:
         raise SuiteError(f"{place}: {error}") from None
 
 
-def _selection(table: Mapping[str, Any], place: int) -> Selection:
+def _selection(table: dict[str, Any], place: int) -> Selection:
     """Return a table among the data sets as a selection.
 
     Args:
@@ -276,6 +283,9 @@ def _selection(table: Mapping[str, Any], place: int) -> Selection:
     """
     try:
         _check_keys(table, SELECTION_FIELDS)
+        dataset = table.get("name")
+        if isinstance(dataset, DatasetObject):
+            return Selection(**table | {"name": dataset.name, "dataset": dataset})
         return Selection(**table)
     except SuiteError as error:
         name = table.get("name")

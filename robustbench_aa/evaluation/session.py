@@ -185,7 +185,7 @@ def _open_datasets(suite: Suite, request: Request) -> dict[str, Dataset]:
     """Open a suite's data sets, each with its own limit, and return them by name."""
     opened = [
         open_dataset(
-            one.name if isinstance(entry, Selection) else entry,
+            entry.dataset or entry.name if isinstance(entry, Selection) else entry,
             dataclasses.replace(request, limit=one.limit or suite.limit),
         )
         for entry, one in zip(suite.datasets, suite.selections(), strict=True)
