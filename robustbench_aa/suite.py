@@ -85,6 +85,8 @@ class Selection:
     """Shift protocols to evaluate, such as crops or circular."""
     limit: Count | None = None
     """Largest number of images, evenly spread over the data set."""
+    images: str | None = None
+    """File that lists the images to evaluate, as CLASS/NAME on each line."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -133,6 +135,8 @@ class Suite:
     """Seed of the distortions' randomness."""
     limit: Count | None = None
     """Evaluate at most this many images of each data set, evenly spread."""
+    images: str | None = None
+    """File that lists the images to evaluate, as CLASS/NAME on each line."""
     shard_size: Count = 1000
     """Images per prediction file; an interruption costs at most the file in progress."""
     corruptions: Annotated[Sequence[str], "--corruption"] = ()
@@ -211,7 +215,7 @@ class Suite:
     def with_values(self, values: Mapping[str, Any]) -> Suite:
         """Return the suite with other values, which also replace those of single data sets."""
         replaced: dict[str, Any] = {
-            name: () if name != "limit" else None for name in SELECTING if name in values
+            name: SELECTION_FIELDS[name].default for name in SELECTING if name in values
         }
         datasets = [
             dataclasses.replace(entry, **replaced) if isinstance(entry, Selection) else entry

@@ -44,10 +44,10 @@ def datasets() -> None:
     "data/DATASET.",
 )
 def download(dataset: str, families: tuple[str, ...], to: Path | None) -> None:
-    """Download a DATASET and unpack it.
+    """Download a DATASET and unpack it, or a list of images such as robustbench-5k.
 
-    imagenet-c, imagenet-p, cifar10-c and cifar100-c are published. The same command resumes an
-    interrupted download and skips archives that are unpacked.
+    For a data set that is not public, the command says where to request it. The same command
+    resumes an interrupted download and skips archives that are unpacked.
     """
     from robustbench_aa.datasets.archives import default_folder, download_dataset
 
@@ -135,7 +135,10 @@ def make_imagenet_p(to: Path, **options: Any) -> None:
 @click.option(
     "--deep", metavar="RUN", help="Compare all images with those that a run was made from."
 )
-def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) -> int:
+@click.option("--images", metavar="FILE", help="List of the images that the run measured.")
+def verify(
+    dataset: str, data_dir: str, sample: int | None, deep: str | None, images: str | None
+) -> int:
     """Check that the files of a data set are complete and readable."""
     from rich.progress import Progress
 
@@ -145,6 +148,8 @@ def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) ->
 
     if deep is not None and sample is not None:
         raise UsageError("--deep reads all pictures; leave out --sample")
+    if images is not None and deep is None:
+        raise UsageError("--images names the images of a run; give the run by --deep")
     display = console(stderr=True)
     with Progress(console=display, disable=not display.is_terminal) as bar:
         if deep is None:
@@ -153,7 +158,7 @@ def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) ->
             )
         else:
             table, problems = compare_sources(
-                deep, dataset, data_dir, lambda cells: bar.track(cells, description="")
+                deep, dataset, data_dir, lambda cells: bar.track(cells, description=""), images
             )
     console().print(render_table(table, f"{dataset} in {data_dir}"))
     for problem in problems:

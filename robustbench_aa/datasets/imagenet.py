@@ -19,7 +19,7 @@ from torch import Tensor
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.labels import PLAIN, Scoring
-from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
+from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset
 from robustbench_aa.datasets.pictures import (
     AS_MADE,
     STORED,
@@ -86,7 +86,8 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
         size=size,
         distortions=tuple(LIVE[name](size)),
         geometry=str(geometry),
-        index=spread(len(pictures.files), request.limit),
+        index=request.selected(entry.name, pictures.files),
+        listed=request.listed,
         clean=pictures.read_whole if name == "imagenet-p-live" else pictures.read,
         clean_sha256=pictures.sha256(root),
         seed=request.seed,
@@ -195,7 +196,8 @@ def open_cells(
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=str(geometry),
         files_sha256=f"{pictures.sha256(entry.folder(request))} {cells}",
-        index=spread(len(pictures.files), request.limit),
+        index=request.selected(entry.name, pictures.files),
+        listed=request.listed,
         stored=stored,
         files=files,
         scoring=named_scoring(entry, pictures.classes),

@@ -26,7 +26,7 @@ from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict
 from robustbench_aa.datasets.imagenet import KEPT, verify_clean
 from robustbench_aa.datasets.labels import PLAIN, Scoring, wnids
-from robustbench_aa.datasets.live import LiveDataset, spread
+from robustbench_aa.datasets.live import LiveDataset
 from robustbench_aa.datasets.pictures import AS_MADE, Pictures, find_pictures
 from robustbench_aa.datasets.real_labels import REAL_LABELS, any_label
 from robustbench_aa.errors import UsageError
@@ -92,8 +92,12 @@ def open_photographs(
     pictures, scoring = score(found, root)
     geometry = request.geometry or AS_MADE
     pictures = dataclasses.replace(pictures, geometry=geometry, workers=request.workers)
+    index = request.selected(entry.name, pictures.files, others=found.files)
     if scoring is not PLAIN:
         scoring = dataclasses.replace(scoring, column=_column(entry.name, scoring))
+    if request.images and scoring.left_out:
+        kept = request.images.positions(entry.name, pictures.files, others=found.files)
+        scoring = dataclasses.replace(scoring, left_out=len(request.images.names) - len(kept))
     return LiveDataset(
         name=entry.name,
         classes=pictures.classes,
@@ -102,7 +106,8 @@ def open_photographs(
         size=geometry.size,
         distortions=(CLEAN,),
         geometry=str(geometry),
-        index=spread(len(pictures.files), request.limit),
+        index=index,
+        listed=request.listed,
         clean=pictures.read,
         clean_sha256=f"{pictures.sha256(root)} {scoring.sha256}",
         seed=request.seed,

@@ -228,9 +228,15 @@ def scoring_notes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def limit_notes(store: Store) -> list[str]:
-    """Return a note with the data sets of which the run uses a limited number of images."""
+    """Return notes on data sets of which the run uses a limited number or a list of images."""
     limits = [f"{limit} images of {name}" for name, limit in store.manifest.limits.items()]
-    return [f"limit: {', '.join(limits)}"] if limits else []
+    lists = [
+        f"{entry['images']} images of {name} by the list {entry['image_list_sha256'][:12]}"
+        for name, entry in store.manifest.datasets.items()
+        if entry.get("image_list_sha256")
+    ]
+    notes = {"limit": limits, "image lists": lists}
+    return [f"{name}: {', '.join(texts)}" for name, texts in notes.items() if texts]
 
 
 def mixtures(origins: pd.DataFrame) -> list[str]:
