@@ -38,6 +38,11 @@ from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, PHOTOGRAPHS, Distor
 
 KEPT = 2**31
 """Bytes of decoded photographs that are kept in memory: 14,000 of 224 px."""
+REQUEST = (
+    "ImageNet is given on request: ask for ILSVRC2012_img_val.tar at "
+    "https://image-net.org/download and sort its pictures into a folder for each wnid"
+)
+"""How to get ImageNet's validation set."""
 C_BAR = (
     *("blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout"),
     *("cocentric_sine_waves", "inverse_sparkles", "perlin_noise", "plasma_noise"),
@@ -288,6 +293,7 @@ _live = partial(
     form="pictures",
     variable="IMAGENET_DIR",
     verifier=verify_clean,
+    obtain=REQUEST,
 )
 ENTRIES = (
     _live("image-folder", "photographs in class folders, clean"),

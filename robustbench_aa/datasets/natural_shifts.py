@@ -24,7 +24,7 @@ import numpy as np
 
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict
-from robustbench_aa.datasets.imagenet import KEPT, verify_clean
+from robustbench_aa.datasets.imagenet import KEPT, REQUEST, verify_clean
 from robustbench_aa.datasets.labels import PLAIN, Scoring, wnids
 from robustbench_aa.datasets.live import LiveDataset
 from robustbench_aa.datasets.pictures import AS_MADE, Pictures, find_pictures
@@ -55,10 +55,6 @@ IMAGENET_R = """
     787 805 812 815 820 824 833 847 852 866 875 883 889 895 907 928 931 932 933 934 936 937
     943 945 947 948 949 951 953 954 957 963 965 967 980 981 983 988
 """
-REQUEST_IMAGENET = (
-    "ImageNet is given on request: ask for ILSVRC2012_img_val.tar at "
-    "https://image-net.org/download and sort its pictures into a folder for each wnid"
-)
 
 
 Score = Callable[[Pictures, Path], tuple[Pictures, Scoring]]
@@ -206,7 +202,7 @@ ENTRIES = (
         "ImageNet's validation set, clean",
         validation_set,
         variable="IMAGENET_DIR",
-        obtain=REQUEST_IMAGENET,
+        obtain=REQUEST,
     ),
     _natural(
         "imagenet-a",
