@@ -126,7 +126,7 @@ class Suite:
     models: Annotated[Sequence[str | Classifier], "--model", "-m"]
     """Models to evaluate, as [SHORT=]SOURCE:NAME[@WEIGHTS]."""
     datasets: Annotated[Sequence[str | InstanceOf[Selection] | DatasetObject], "--dataset", "-d"]
-    """Data sets to evaluate on, at most one of each kind."""
+    """Data sets to evaluate on, at most one of each kind and those with columns of their own."""
     name: str | None = None
     """Name of the suite and of its run's folder; by default the name of its file."""
     baseline: str | None = None
