@@ -135,8 +135,6 @@ class Suite:
     """Seed of the distortions' randomness."""
     limit: Count | None = None
     """Evaluate at most this many images of each data set, evenly spread."""
-    images: str | None = None
-    """File that lists the images to evaluate, as CLASS/NAME on each line."""
     shard_size: Count = 1000
     """Images per prediction file; an interruption costs at most the file in progress."""
     corruptions: Annotated[Sequence[str], "--corruption"] = ()
@@ -159,6 +157,8 @@ class Suite:
     """Resize and crop photographs as the models specify, instead of to 256 and then 224 px."""
     keep_ranking: bool = False
     """Store the order of all classes with each prediction, for the Zipf distance."""
+    images: str | None = None
+    """File that lists the images to evaluate, as CLASS/NAME on each line."""
 
     @model_validator(mode="wrap")
     @classmethod

@@ -58,19 +58,26 @@ class ImageList:
             others: files that may be listed but are left out, because they have no label.
 
         Raises:
-            UsageError: a listed image is missing or ambiguous, or all are left out.
+            UsageError: a listed image is missing or ambiguous, two names stand for one image, or
+                all are left out.
         """
         places: dict[str, list[int]] = {}
         for place, file in enumerate(files):
             for name in _names(file):
                 places.setdefault(name, []).append(place)
         left_out = {name for file in others for name in _names(file)}
-        found: list[int] = []
+        found: dict[int, str] = {}
         missing = []
         for listed in self.names:
             for name in (listed, _without_suffix(listed)):
                 if name in places:
-                    found.append(_only(places[name], listed, self.path, dataset))
+                    place = _only(places[name], listed, self.path, dataset)
+                    if place in found:
+                        raise UsageError(
+                            f"{found[place]} and {listed} in {self.path} stand for the same image "
+                            f"of {dataset}; leave one out"
+                        )
+                    found[place] = listed
                     break
                 if name in left_out:
                     break
@@ -84,7 +91,7 @@ class ImageList:
             )
         if not found:
             raise UsageError(f"no image of {self.path} has a label in {dataset}; use another list")
-        return np.unique(np.array(found, dtype=np.int64))
+        return np.array(sorted(found), dtype=np.int64)
 
 
 def _names(file: Path) -> Iterator[str]:

@@ -217,14 +217,14 @@ def _cells(rows: pd.DataFrame) -> str:
 
 
 def scoring_notes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a note on each data set with a class rule of its own."""
-    return [
-        f"{scoring['column']}: {scoring['rule']} ({name})"
-        + (f"; {scoring['left_out']:,} images without a label are left out" * bool(left_out))
-        for name, dataset in datasets.items()
-        if (scoring := dataset.get("scoring"))
-        for left_out in [scoring["left_out"]]
-    ]
+    """Return a note on each data set with columns of its own."""
+    notes = []
+    for name, dataset in datasets.items():
+        if scoring := dataset.get("scoring"):
+            count = scoring["left_out"]
+            left_out = f"; left out: {count:,} images without a label" if count else ""
+            notes.append(f"{scoring['column']}: {scoring['rule']} ({name}){left_out}")
+    return notes
 
 
 def limit_notes(store: Store) -> list[str]:

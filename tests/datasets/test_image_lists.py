@@ -146,6 +146,18 @@ def test_images_that_a_data_set_lacks_are_named_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_names_that_are_not_one_image_each_are_refused(tmp_path: Path) -> None:
+    files = [Path("n0/a.png"), Path("n0/b.png"), Path("n0/b.JPEG")]
+    one = read_image_list(listed(tmp_path / "one", "n0/a.png", "n0/a.JPEG"))
+    with pytest.raises(UsageError, match=r"n0/a\.JPEG and n0/a\.png in .* the same image of mine"):
+        one.positions("mine", files)
+    two = read_image_list(listed(tmp_path / "two", "n0/b.bmp"))
+    with pytest.raises(UsageError, match=r"n0/b\.bmp in .* stands for 2 images of mine"):
+        two.positions("mine", files)
+    exact = read_image_list(listed(tmp_path / "exact", "n0/b.JPEG"))
+    assert exact.positions("mine", files).tolist() == [2]
+
+
 def test_pictures_without_a_label_may_be_listed(folder: Path, tmp_path: Path) -> None:
     val = tmp_path / "val" / CLASSES[0]
     val.mkdir(parents=True)
