@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import robustbench_aa as rb
 from robustbench_aa.cli.main import commands
 from robustbench_aa.datasets.image_lists import PUBLISHED, read_image_list
 from robustbench_aa.datasets.labels import wnids
@@ -143,6 +144,8 @@ def test_images_that_a_data_set_lacks_are_named_before_anything_is_written(
         measure(folder, tmp_path / "run", "image-folder", images=images)
     with pytest.raises(UsageError, match="data set digits-c has no images by name"):
         measure(folder, tmp_path / "run", "digits-c", images=images)
+    with pytest.raises(UsageError, match="data set digits has no images by name"):
+        rb.benchmark(["digits:resnet@lpf3"], ["digits"], tmp_path / "run", images=Path(images))
     assert not (tmp_path / "run").exists()
 
 
