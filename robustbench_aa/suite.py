@@ -86,6 +86,8 @@ class Selection:
     """Shift protocols to evaluate, such as crops or circular."""
     limit: Count | None = None
     """Largest number of images, evenly spread over the data set."""
+    images: str | None = None
+    """File that lists the images to evaluate, as CLASS/NAME on each line."""
     dataset: DatasetObject | None = None
     """The data set itself, if it is given in Python instead of a name."""
 
@@ -131,7 +133,7 @@ class Suite:
     models: Annotated[Sequence[str | Classifier], "--model", "-m"]
     """Models to evaluate, as [SHORT=]SOURCE:NAME[@WEIGHTS]."""
     datasets: Annotated[Sequence[str | InstanceOf[Selection] | DatasetObject], "--dataset", "-d"]
-    """Data sets to evaluate on, at most one of each kind."""
+    """Data sets to evaluate on, at most one of each kind and those with columns of their own."""
     name: str | None = None
     """Name of the suite and of its run's folder; by default the name of its file."""
     baseline: str | None = None
@@ -164,6 +166,8 @@ class Suite:
     """Resize and crop photographs as the models specify, instead of to 256 and then 224 px."""
     keep_ranking: bool = False
     """Store the order of all classes with each prediction, for the Zipf distance."""
+    images: str | None = None
+    """File that lists the images to evaluate, as CLASS/NAME on each line."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -220,7 +224,7 @@ class Suite:
     def with_values(self, values: Mapping[str, Any]) -> Suite:
         """Return the suite with other values, which also replace those of single data sets."""
         replaced: dict[str, Any] = {
-            name: () if name != "limit" else None for name in SELECTING if name in values
+            name: SELECTION_FIELDS[name].default for name in SELECTING if name in values
         }
         datasets = [
             dataclasses.replace(entry, **replaced) if isinstance(entry, Selection) else entry
