@@ -239,9 +239,9 @@ def _are_equal(one: Any, other: Any) -> bool:
     if pd.isna(one) or pd.isna(other):
         return bool(pd.isna(one) and pd.isna(other))
     try:
-        return abs(float(str(one)) - float(str(other))) <= ROUNDING
+        return bool(abs(float(one) - float(other)) <= ROUNDING)
     except ValueError:
-        return one == other
+        return bool(one == other)
 
 
 def _leaderboard(run: Run, baseline: str | None) -> str:

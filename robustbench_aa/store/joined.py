@@ -143,7 +143,9 @@ class _Names:
             models={names[one]: identity for one, identity in manifest.models.items()},
             specifications={names[one]: text for one, text in manifest.specifications.items()},
             baseline=baseline,
+            # those of the single runs, which say nothing about all together
             command=None,
+            profile={},
         )
 
     def _group(self, networks: Sequence[str]) -> str | None:

@@ -181,6 +181,9 @@ def test_wrong_usage_is_explained(
     [
         ("evaluate -m timm:resnet18 -d digits", "timm", "timm"),
         ("models timm:*", "timm", "timm"),
+        ("evaluate -m hf:someone/model -d digits", "transformers", "hf"),
+        ("evaluate -m open-clip:RN50@openai -d digits", "open_clip", "open-clip"),
+        ("models open-clip:*", "open_clip", "open-clip"),
         ("evaluate -m onnx:file -d digits", "onnxruntime", "onnx"),
         (f"{EVALUATE} --output-dir s3://bucket/run", "upath", "objects"),
     ],
