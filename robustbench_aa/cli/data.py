@@ -129,7 +129,9 @@ def make_imagenet_p(to: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("submission", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument(
+    "submission", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option("--dataset", "-d", help="Data set whose files are checked.")
 @click.option("--data-dir", help="Folder of its files.")
 @click.option("--sample", type=int, help="Decode this many images of each cell; all by default.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robustbench_aa.cli.options import command_line, console, say
-from robustbench_aa.errors import one_line
+from robustbench_aa.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from robustbench_aa.report import Tables
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("directory", metavar="RUN")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    *("--output-dir", "-o"),
+    metavar="DIR",
+    help="Folder of the report; required for several RUNs, RUN/report by default.",
+)
 @click.option(
     "--baseline",
     help="Model that corruption errors are relative to: one of the run, or the published alexnet "
@@ -24,11 +29,19 @@ if TYPE_CHECKING:
 )
 @click.option("--with-published", is_flag=True, help="Append published ImageNet results.")
 @click.option("--latex", is_flag=True, help="Also write leaderboard.tex.")
-def report(directory: str, baseline: str | None, with_published: bool, latex: bool) -> int:
-    """Write the tables, plots and page of a RUN."""
-    from robustbench_aa.run import Run
+def report(runs: tuple[str, ...], output_dir: str | None, **options: Any) -> int:
+    """Write the tables, plots and page of a RUN, or of several RUNs together.
 
-    return print_report(Run(directory), baseline, with_published, latex)
+    Several runs must have been made from the same data and with the same settings. They are
+    compared in one leaderboard and not changed.
+    """
+    from robustbench_aa.run import JointRun, Run
+
+    if output_dir is not None:
+        return print_report(JointRun(runs, output_dir), **options)
+    if len(runs) > 1:
+        raise UsageError("a report on several runs needs a folder; name it by --output-dir")
+    return print_report(Run(runs[0]), **options)
 
 
 @click.command()
@@ -136,7 +149,7 @@ def print_report(
 
     tables = run.tables(baseline, with_published)
     written = run.write(tables, latex)
-    console().print(leaderboard_table(tables, run.directory / "report" / "leaderboard.csv"), "")
+    console().print(leaderboard_table(tables, run.report_folder / "leaderboard.csv"), "")
     print_notes(tables)
     print_warnings(tables)
     for path in written:
