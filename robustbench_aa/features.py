@@ -207,10 +207,10 @@ def _distance(unshifted: Tensor, shifted: Tensor, offset: Offset, size: int) -> 
         _coinciding(length, size, by) for length, by in zip(shifted.shape[-2:], offset, strict=True)
     ]
     (rows, columns) = (pair.to(shifted.device) for pair in pairs)
-    here = unshifted[:, :, rows[0]][..., columns[0]]
-    there = shifted[:, :, rows[1]][..., columns[1]]
+    here = unshifted.index_select(2, rows[0]).index_select(3, columns[0])
+    there = shifted.index_select(2, rows[1]).index_select(3, columns[1])
     # half the squared distance of unit vectors: the cosine distance, and 0 for equal ones
-    distance = (here - there).square().sum(dim=1) / 2
+    distance = here.sub_(there).square_().sum(dim=1) / 2
     weight = rows[2].unsqueeze(1) * columns[2]
     return (distance * weight).sum(dim=(1, 2)) / size**2
 

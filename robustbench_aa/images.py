@@ -35,6 +35,10 @@ def corrupt(
     `index`. (A run numbers images by their position in the whole data set, also if a limit leaves
     images out.) They do not depend on the other images of the batch.
 
+    Severities were published for 32 px (CIFAR-10-C), 64 px (Tiny-ImageNet-C), 224 px and 299 px
+    (ImageNet-C). Images of 17 to 45 px use those of 32 px, 46 to 119 px those of 64 px, 120 to
+    258 px those of 224 px, and 259 to 597 px those of 299 px.
+
     >>> import robustbench_aa as rb
     >>> import torch
     >>> images = torch.full((4, 3, 32, 32), 128, dtype=torch.uint8)
@@ -101,8 +105,10 @@ def perturb(
             use all of it, and others the middle.
         perturbation: Name of the perturbation, such as `tilt`.
         seed: Seed of the randomness.
-        size: Height and width of the frames, 32 or 224 px. None means 224 for images that are as
-            large, and otherwise the shorter side of the images.
+        size: Height and width of the frames, 32, 64 or 224 px, the sizes of CIFAR-10-P,
+            Tiny-ImageNet-P and ImageNet-P. None means 224 for images that are as large, and
+            otherwise the shorter side of the images. At 64 px, `motion_blur` blurs the whole image
+            and then shrinks it, as Tiny-ImageNet-P did.
         index: As in `corrupt`.
 
     Returns:

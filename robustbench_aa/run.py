@@ -14,6 +14,7 @@ from robustbench_aa.metrics.comparison import compare
 from robustbench_aa.metrics.per_image import Model, read_models
 from robustbench_aa.report import Tables, make_tables, write_report
 from robustbench_aa.report.columns import results_first
+from robustbench_aa.report.provenance import limit_notes
 from robustbench_aa.store.feature_maps import read_feature_maps
 from robustbench_aa.store.merge import merge
 from robustbench_aa.store.shards import Store
@@ -60,6 +61,10 @@ class Run:
     def profile(self) -> dict[str, float]:
         """Seconds by stage of the latest session that was profiled; empty if there is none."""
         return self._store.manifest.profile
+
+    def limits(self) -> list[str]:
+        """Return a note if the run uses a limited number of images."""
+        return limit_notes(self._store)
 
     def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
         """Return all tables; they are computed from the predictions once.

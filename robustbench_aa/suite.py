@@ -145,6 +145,8 @@ class Suite:
     """Evaluate only these shift protocols, instead of those that a data set has by default."""
     classes: Count | None = None
     """Number of classes, if class folders are named by label and some labels have no folder."""
+    unlabelled: bool = False
+    """Use photographs without labels, of any folder; errors and accuracies are then left out."""
     data_dir: str | None = None
     """Folder of the data sets' files, instead of the folder in their environment variable."""
     corruption_backend: str = "torch"

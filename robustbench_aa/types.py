@@ -28,6 +28,10 @@ HOLDOUT_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four corruptions of ImageNet-C that published means leave out."""
 PHOTOGRAPHS = "photographs"
 """The collection of photographs of ImageNet's size, for which most values were published."""
+NO_LABELS = "none"
+"""The rule of labels for images that have none."""
+NO_LABEL = -1
+"""The label of an image that has none."""
 KINDS = ("clean", "corruption", "perturbation", "shift")
 """The kinds of distortions: no change, a changed image, a sequence of frames, shifted crops."""
 ROLES = ("counted", "holdout", "other")
@@ -152,6 +156,16 @@ def kind(distortions: Iterable[Distortion]) -> str:
     return next((one.kind for one in distortions if one.kind != "clean"), "clean")
 
 
+def kind_of(key: str) -> str:
+    """Return the kind in the key of a data set, such as `clean` of `clean:imagenet_a_200`."""
+    return key.partition(":")[0]
+
+
+def column_of(key: str) -> str:
+    """Return the end of a data set's columns, such as `imagenet_a_200`; empty if it has none."""
+    return key.partition(":")[2]
+
+
 class Shard(NamedTuple):
     """A range of images of a data set: the unit of work, of resuming and of distribution."""
 
@@ -174,10 +188,13 @@ class Batch:
     Attributes:
         distortion: the distortion of all images.
         index: [B], int64, each image's position in the whole data set.
-        label: [B], int64, the true classes.
+        label: [B], int64, the true classes, or `NO_LABEL`.
         frames: [B, F, 3, H, W], uint8. A still image has F = 1.
         sources: [B], uint64, digests of the bytes that each image was read from; None if only the
             frames can be compared.
+        among: [C], int64, the classes whose logits are compared; None for all.
+        accepted: [B, K], int64, all labels of each image, padded with −1; None if each image has
+            one label.
     """
 
     distortion: Distortion
@@ -185,6 +202,8 @@ class Batch:
     label: np.ndarray
     frames: Tensor
     sources: np.ndarray | None = None
+    among: np.ndarray | None = None
+    accepted: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -221,7 +240,7 @@ class Preprocessing:
     Attributes:
         mean, std: for red, green and blue, on the scale of 0 to 1.
         resize: the length of the shorter side before the centre crop, in pixels; None if pictures
-            are not resized.
+            are not resized, or not with their shape.
         interpolation: the interpolation of the resizing, such as `bilinear` or `bicubic`.
 
     Raises:

@@ -27,14 +27,15 @@ ARROWS = {
     "evaluation": {"datasets", "distortions", "models", "run", "store", "suite"},
     "metrics": {"store"},
     "report": {"metrics", "store"},
+    "export": {"metrics", "report", "run", "store"},
     "run": {"metrics", "report", "store"},
     "suite": set(),
     "features": {"antialiasing", "datasets", "models", "report", "store"},
     "preview": {"datasets", "distortions"},
     "images": {"distortions"},
     "cli": {
-        *("antialiasing", "datasets", "distortions", "evaluation", "features", "metrics"),
-        *("models", "preview", "report", "run", "store", "suite"),
+        *("antialiasing", "datasets", "distortions", "evaluation", "export", "features"),
+        *("metrics", "models", "preview", "report", "run", "store", "suite"),
     },
     "__init__": {
         *("antialiasing", "datasets", "distortions", "evaluation", "images", "metrics"),
@@ -72,7 +73,8 @@ def test_every_part_is_in_the_plan() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["metrics.per_image", "report.plots", "run", "store.merge", "cli.main", "suite"]
+    "module",
+    ["metrics.per_image", "report.plots", "run", "store.merge", "cli.main", "suite", "export"],
 )
 def test_reports_need_no_torch(module: str) -> None:
     code = f"import sys, robustbench_aa.{module}; sys.exit('torch' in sys.modules)"

@@ -94,6 +94,7 @@ STAND_INS = {  # replacements of models that are not embedded; their sources mus
     "torchvision:resnet50@IMAGENET1K_V1": "python:stand_in:plain",
     "torchvision:mobilenet_v2@IMAGENET1K_V1": "python:stand_in:plain",
     "antialiased:resnet50@lpf5": "python:stand_in:smooth",
+    "hf:microsoft/resnet-50": "python:stand_in:plain",
     "/data/": "data/",
     "/shared/imagenet.toml": "imagenet.toml",
     "/shared/": "shared/",
@@ -327,7 +328,7 @@ def run_command(words: list[str], patch: pytest.MonkeyPatch) -> None:
     elif program == "make":
         subprocess.run([program, *rest], cwd=ROOT, check=True)
     elif program == "pip":  # check that the extras exist
-        named = re.findall(r"\[([\w,]+)\]", words[-1])
+        named = re.findall(r"\[([\w,-]+)\]", words[-1])
         assert set(",".join(named).split(",")) <= {"", *extras()}
     elif program == "robustbench-aa":
         invoke(cli.commands, rest)
@@ -348,7 +349,7 @@ def extras() -> list[str]:
 
 def test_the_tables_of_extras_are_complete() -> None:
     for document in (ROOT / "README.md", ROOT / "docs" / "installation.md"):
-        named = re.findall(r"^\| `(\w+)` \|", document.read_text(), re.MULTILINE)
+        named = re.findall(r"^\| `([\w-]+)` \|", document.read_text(), re.MULTILINE)
         assert set(extras()) <= set(named), document
 
 

@@ -6,12 +6,12 @@ omitted), on shapes of ResNet50. All candidates run in turn in one process, and 
 ratio of their medians.
 
 `--methods` measures all methods instead: networks against their plain form, and layers against the
-blur of antialiased-cnns.
+blur of antialiased-cnns. With `--conversion`, only the named conversions of networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
 from itertools import chain, product
@@ -60,6 +60,8 @@ METHOD_FORMS = (
     *("lpf4-firstconv", "aps", "aps-circular"),
 )
 """Conversions without a dense first convolution, which costs most, and with one."""
+SELECTED = "crop-selected"
+"""The name of crop selection among the conversions."""
 METHOD_LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "blur": lambda channels: BlurPool(channels, 4),
     "aps": PolyphaseDownsample,
@@ -161,12 +163,24 @@ def method_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str,
             layers["antialiased_cnns"] = peer.BlurPool(channels, filt_size=4, stride=2)
         operation, reference = f"layer {channels}x{size}x{size}", "antialiased_cnns"
         yield from _against(reference, layers, x, repetitions, operation)
-    for name in METHOD_NETWORKS:
+    conversions = (SELECTED, *METHOD_FORMS)
+    yield from conversion_rows(METHOD_NETWORKS, conversions, device, batch, repetitions)
+
+
+def conversion_rows(
+    networks: Iterable[str], conversions: Iterable[str], device: str, batch: int, repetitions: int
+) -> Iterator[dict[str, Any]]:
+    """Measure conversions of networks with random weights, and yield a row for each."""
+    for name in networks:
         plain = torchvision.models.get_model(name, weights=None).eval()
-        converted = {short: convert(plain, Conversion.parse(short)) for short in METHOD_FORMS}
-        selected = CropSelection(plain, 224, PREPROCESSING).eval()
+        candidates = {"plain": plain}
+        for conversion in conversions:
+            candidates[conversion] = (
+                CropSelection(plain, 224, PREPROCESSING).eval()
+                if conversion == SELECTED
+                else convert(plain, Conversion.parse(conversion))
+            )
         x = torch.randn(batch, 3, 224, 224, device=device)
-        candidates = {"plain": plain, "crop-selected": selected, **converted}
         yield from _against("plain", candidates, x, repetitions, name)
 
 
@@ -200,6 +214,8 @@ def _installed(name: str) -> Any:
 @click.option("--repetitions", default=7, show_default=True)
 @click.option("--layers-only", is_flag=True, help="Measure no networks.")
 @click.option("--methods", is_flag=True, help="Measure all methods instead of blurs.")
+@click.option("--conversion", "conversions", multiple=True, help="Measure only this conversion.")
+@click.option("--network", "networks", multiple=True, help="Convert only this network.")
 @click.option("--output", type=click.Path(path_type=Path), help=f"{OUTPUT} by default.")
 def main(
     device: str,
@@ -207,12 +223,18 @@ def main(
     repetitions: int,
     layers_only: bool,
     methods: bool,
+    conversions: tuple[str, ...],
+    networks: tuple[str, ...],
     output: Path | None,
 ) -> None:
     """Measure layers and networks, and write a row for each comparison."""
     output = output or (METHODS_OUTPUT if methods else OUTPUT)
-    measured = (method_rows if methods else layer_rows)(device, batch, repetitions)
-    if not layers_only and not methods:
+    if conversions:
+        chosen = networks or METHOD_NETWORKS
+        measured = conversion_rows(chosen, conversions, device, batch, repetitions)
+    else:
+        measured = (method_rows if methods else layer_rows)(device, batch, repetitions)
+    if not layers_only and not methods and not conversions:
         measured = chain(measured, network_rows(device, batch, max(3, repetitions // 2)))
     rows: list[dict[str, Any]] = []
     table = pd.DataFrame()

@@ -29,6 +29,7 @@ from robustbench_aa.antialiasing.windows import (
 )
 
 _PADS = (nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d)
+_CIRCULAR_PADS = (WindowPad, nn.CircularPad2d)
 _NAMES = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _AVERAGE_NAMES = ("kernel_size", "stride", "padding", "ceil_mode")
 
@@ -168,7 +169,7 @@ def _obstacle(graph: fx.GraphModule, node: fx.Node) -> Iterator[Replacement]:
     elif isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         # two paddings in a row would not continue the map but its copies
         alone = module.padding in (0, (0, 0), "valid")
-        pad = sources[0] if alone and _pads_only(graph, sources[0]) else node
+        pad = sources[0] if alone and is_padding(graph, sources[0]) else node
         if shape_of(pad.all_input_nodes[0])[2:] != after[2:]:
             yield _left(node, type(module).__name__, "it shrinks the map at its border")
     elif len(after) == 2 and after[1] == math.prod(before[1:]):
@@ -177,8 +178,9 @@ def _obstacle(graph: fx.GraphModule, node: fx.Node) -> Iterator[Replacement]:
             yield _left(node, "flattening of a map", "the classifier knows each place")
 
 
-def _pads_only(graph: fx.GraphModule, node: fx.Node) -> bool:
-    padding = isinstance(module_of(graph, node), WindowPad | nn.CircularPad2d)
+def is_padding(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a node only pads a map."""
+    padding = isinstance(module_of(graph, node), (*_PADS, *_CIRCULAR_PADS))
     return padding or node.target is F.pad
 
 

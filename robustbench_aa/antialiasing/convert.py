@@ -28,7 +28,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from robustbench_aa.antialiasing.branches import Site, share_components
-from robustbench_aa.antialiasing.circular import make_circular, obstacles
+from robustbench_aa.antialiasing.circular import is_padding, make_circular, obstacles
 from robustbench_aa.antialiasing.conversion import Conversion
 from robustbench_aa.antialiasing.graph import (
     LEFT_ALONE,
@@ -216,10 +216,10 @@ class _Converter:
         padding = (0, 0) if isinstance(conv.padding, str) else pair(conv.padding)
         dilation = pair(conv.dilation)
         reach = tuple(d * (k - 1) for d, k in zip(dilation, conv.kernel_size, strict=True))
-        if reach == (2 * padding[0], 2 * padding[1]):
+        source = node.all_input_nodes[0]
+        if reach == (2 * padding[0], 2 * padding[1]) or is_padding(self.graph, source):
             return
         window = Window(pair(conv.kernel_size), pair(conv.stride), padding, dilation)
-        source = node.all_input_nodes[0]
         pad = insert(self.graph, source, f"{node.target}_pad", WindowPad(window, "circular"))
         node.replace_input_with(source, pad)
         conv.padding = (0, 0)

@@ -53,6 +53,20 @@ def check_padding_mode(padding_mode: str) -> None:
         raise ValueError(f"padding mode {padding_mode!r} does not exist; choose from {known}")
 
 
+def slow_backward(x: Tensor) -> bool:
+    """Return whether float32 is the faster type for a depthwise convolution in training.
+
+    On a CPU, its backward pass takes about ten times longer in bfloat16 or float16
+    (`benchmarks/speed/antialias_cost.py`).
+    """
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.bfloat16, torch.float16)
+        and x.requires_grad
+        and torch.is_grad_enabled()
+    )
+
+
 class _BlurPool(nn.Module):
     """The base of the 1-D and the 2-D layer, which differ in `axes`."""
 
@@ -84,6 +98,12 @@ class _BlurPool(nn.Module):
                 padding.
         """
         self._check(x)
+        if slow_backward(x):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._blurred(x.float()).to(x.dtype)
+        return self._blurred(x)
+
+    def _blurred(self, x: Tensor) -> Tensor:
         convolve = F.conv1d if self.axes == 1 else F.conv2d
         filt, before, after = self.filt.to(x.dtype), *self._padding
         if self.padding_mode == "zero" and before == after:

@@ -129,14 +129,85 @@ def make_imagenet_p(to: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.option("--dataset", "-d", required=True, help="Data set whose files are checked.")
-@click.option("--data-dir", required=True, help="Folder of its files.")
+@click.argument("submission", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dataset", "-d", help="Data set whose files are checked.")
+@click.option("--data-dir", help="Folder of its files.")
 @click.option("--sample", type=int, help="Decode this many images of each cell; all by default.")
 @click.option(
     "--deep", metavar="RUN", help="Compare all images with those that a run was made from."
 )
-def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) -> int:
-    """Check that the files of a data set are complete and readable."""
+@click.option(
+    *("--model", "-m", "models"),
+    multiple=True,
+    help="Model of the SUBMISSION to evaluate again on a random shard (repeatable).",
+)
+@click.option("--seed", type=int, help="Seed of the random shard; another shard each time if not.")
+@click.option("--device", help="Torch device of the evaluation; a GPU by default, if there is one.")
+def verify(
+    submission: Path | None,
+    dataset: str | None,
+    data_dir: str | None,
+    sample: int | None,
+    deep: str | None,
+    **options: Any,
+) -> int:
+    """Check that a data set's files are complete and readable, or check a SUBMISSION.
+
+    The leaderboard of a submission is computed again from its predictions. With --model, a random
+    shard is evaluated again and compared; --dataset and --data-dir then name its data set.
+    """
+    if submission is not None:
+        if sample is not None or deep is not None:
+            raise UsageError("--sample and --deep are for data sets; leave them out")
+        return _verify_submission(submission, dataset=dataset, data_dir=data_dir, **options)
+    if dataset is None or data_dir is None:
+        raise UsageError("verify needs a SUBMISSION, or --dataset and --data-dir")
+    for name, value in options.items():
+        if value not in (None, ()):
+            raise UsageError(f"--{name.removesuffix('s')} is for a SUBMISSION; leave it out")
+    return _verify_dataset(dataset, data_dir, sample, deep)
+
+
+def _verify_submission(
+    file: Path,
+    *,
+    models: tuple[str, ...],
+    dataset: str | None,
+    data_dir: str | None,
+    **options: Any,
+) -> int:
+    """Check a submission, print the result and return the exit status."""
+    from robustbench_aa.evaluation.spot_check import spot_check
+    from robustbench_aa.export.submission import checked_submission
+    from robustbench_aa.report.terminal import render_table
+
+    if not models and (dataset or data_dir):
+        raise UsageError("--dataset and --data-dir are for an evaluation; name a --model as well")
+    with checked_submission(file) as checked:
+        problems = [*checked.problems]
+        click.echo(f"{file}: {checked.files} files checked, the leaderboard was computed again")
+        if models and checked.run is not None and not problems:
+            place = checked.run.directory
+            table, found = spot_check(place, models, dataset, data_dir, **options)
+            problems += [problem.replace(f"{place}/", "") for problem in found]
+            console().print(render_table(table, "evaluated again"))
+        elif models:
+            click.echo("nothing was evaluated again, because of the problems below")
+        else:
+            click.echo("nothing was evaluated again; name a model of it by --model")
+    return _print_problems(problems)
+
+
+def _print_problems(problems: list[str]) -> int:
+    for problem in problems:
+        click.echo(f"problem: {one_line(problem)}")
+    if not problems:
+        click.echo("no problems found")
+    return 1 if problems else 0
+
+
+def _verify_dataset(dataset: str, data_dir: str, sample: int | None, deep: str | None) -> int:
+    """Check the files of a data set, print the result and return the exit status."""
     from rich.progress import Progress
 
     from robustbench_aa.datasets import verify_dataset
@@ -156,11 +227,7 @@ def verify(dataset: str, data_dir: str, sample: int | None, deep: str | None) ->
                 deep, dataset, data_dir, lambda cells: bar.track(cells, description="")
             )
     console().print(render_table(table, f"{dataset} in {data_dir}"))
-    for problem in problems:
-        click.echo(f"problem: {one_line(problem)}")
-    if not problems:
-        click.echo("no problems found")
-    return 1 if problems else 0
+    return _print_problems(problems)
 
 
 @click.command()

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     PerImage = Mapping[Distortion, np.ndarray]
     """Values per image [images], by distortion."""
 
-EXTRAS = {"objects": "s3fs", "onnx": "onnxruntime", "ray": "ray", "timm": "timm", "video": "av"}
+EXTRAS = {
+    "hf": "transformers",
+    "objects": "s3fs",
+    "onnx": "onnxruntime",
+    "open-clip": "open_clip",
+    "ray": "ray",
+    "timm": "timm",
+    "video": "av",
+}
 """Package that each extra installs."""
 
 MODEL = "digits:resnet@lpf3-seed0"

@@ -35,7 +35,7 @@ def commands(scripts: tuple[str, ...]) -> None:
 
 for command in (
     *(run.benchmark, run.evaluate),
-    *(report.report, report.compare, report.merge),
+    *(report.report, report.compare, report.merge, report.export),
     *(data.datasets, data.download, data.make, data.verify, data.preview),
     *(models.models, models.antialias, models.features),
     doctor.doctor,

@@ -1,8 +1,9 @@
-"""The commands `report`, `compare` and `merge`."""
+"""The commands `report`, `compare`, `merge` and `export`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -84,6 +85,46 @@ def compare(directory: str, a: str, b: str, output_format: str) -> None:
         keys, first = ("metric", "distortion"), ("difference", "low", "high", "p", "p_holm")
         console().print(render_table(table, f"a: {a}, b: {b}", keys, first))
         say(summarise(table, a, b))
+
+
+@click.command()
+@click.argument("directory", metavar="RUN")
+@click.option(
+    *("--output", "-o"),
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write.",
+)
+@click.option(
+    "--format",
+    "name",
+    required=True,
+    type=click.Choice(["timm-csv", "hf-eval-results", "latex", "markdown", "submission"]),
+    help="Format of the file.",
+)
+@click.option(
+    *("--model", "-m", "models"),
+    multiple=True,
+    help="Model to include (repeatable); all by default. For timm-csv and hf-eval-results.",
+)
+@click.option("--dataset", "-d", help="Data set of timm-csv; the only possible one by default.")
+@click.option("--distortion", help="Distortion of timm-csv, such as fog/3; clean by default.")
+@click.option("--baseline", help="Baseline as in report. For all formats but timm-csv.")
+def export(directory: str, output: Path, name: str, **options: Any) -> None:
+    """Write the results of a RUN in the format of another tool, or as a submission.
+
+    timm-csv has the columns of timm's result files, hf-eval-results the YAML for a model card of
+    the Hugging Face Hub; latex and markdown are the leaderboard as a table. A submission is an
+    archive of predictions that `verify` checks.
+    """
+    from robustbench_aa.export import export as write
+    from robustbench_aa.run import Run
+
+    run = Run(directory)
+    write(run, output, name, **options)
+    for note in run.limits():
+        say(note)
+    click.echo(output)
 
 
 def print_report(

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from robustbench_aa.datasets import cifar, digits, imagenet, imagenet_p
+from robustbench_aa.datasets import (
+    cifar,
+    cifar10_p,
+    digits,
+    imagenet,
+    imagenet_p,
+    natural_shifts,
+    tiny_imagenet,
+)
 from robustbench_aa.datasets.dataset import Dataset, Openable, Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict
 from robustbench_aa.datasets.live import LiveDataset
@@ -38,7 +46,10 @@ for _entry in (
     *digits.ENTRIES,
     *imagenet.ENTRIES,
     *imagenet_p.ENTRIES,
+    *natural_shifts.ENTRIES,
     *cifar.ENTRIES,
+    *cifar10_p.ENTRIES,
+    *tiny_imagenet.ENTRIES,
 ):
     DATASETS.register(_entry.name, _entry)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from robustbench_aa.datasets.content import of_pixels
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
+from robustbench_aa.datasets.imagenet import named_scoring
 from robustbench_aa.datasets.labels import Labels
 from robustbench_aa.datasets.live import DISTORTIONS, Clean, LiveDataset, spread
 from robustbench_aa.datasets.pictures import Geometry, find_pictures
@@ -34,6 +36,12 @@ NAMES = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 BATCH = Path("cifar-10-batches-py") / "test_batch"
+C_BAR = (
+    *("blue_noise_sample", "brownish_noise", "checkerboard_cutout", "circular_motion_blur"),
+    *("inverse_sparkles", "lines", "pinch_and_twirl", "ripple", "sparkles"),
+    "transverse_chromatic_abberation",
+)
+"""The corruptions of CIFAR-10-C-bar (Mintun, Kirillov and Xie, NeurIPS 2021)."""
 LIVE = {
     "cifar10-c-live": "imagenet-c",
     "cifar10-p-live": "imagenet-p",
@@ -93,18 +101,26 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
     )
 
 
-def open_stored(entry: DatasetEntry, request: Request, classes: int) -> StoredDataset:
-    """Return CIFAR-10-C or CIFAR-100-C as released: one array per corruption.
+def open_stored(
+    entry: DatasetEntry, request: Request, classes: int, names: Sequence[str] = ()
+) -> StoredDataset:
+    """Return CIFAR-10-C or a set in its layout: one array per corruption.
 
     An array holds the images of severity 1, then those of severity 2, and so on.
+
+    Args:
+        entry: the data set.
+        request: the part to open, and its folder.
+        classes: number of classes.
+        names: all corruptions of the data set; empty for those of CIFAR-10-C.
 
     Raises:
         UsageError: the folder is not named, does not exist, or has no such arrays.
         DatasetError: an array cannot be read or has another shape.
     """
-    root = entry.folder(request)
+    root = inside(entry.folder(request), classes, names)
     labels = read_labels(root, classes)
-    arrays = find_arrays(root)
+    arrays = find_arrays(root, names)
     opened = {file: read_array(file, len(labels)) for file in set(arrays.values()) if file.exists()}
     images = len(labels) // len(SEVERITIES)
 
@@ -121,7 +137,7 @@ def open_stored(entry: DatasetEntry, request: Request, classes: int) -> StoredDa
         name=entry.name,
         classes=classes,
         labels=Labels("stored", len(np.unique(labels))),
-        collection=entry.name.removesuffix("-c"),
+        collection=f"cifar{classes}",
         size=SIZE,
         distortions=tuple(arrays),
         missing={cell: file for cell, file in arrays.items() if file not in opened},
@@ -130,23 +146,40 @@ def open_stored(entry: DatasetEntry, request: Request, classes: int) -> StoredDa
         index=spread(images, request.limit),
         stored=stored,
         files=lambda cell, _index: [arrays[cell]],
+        scoring=named_scoring(entry, classes),
     )
 
 
-def find_arrays(root: Path) -> dict[Distortion, Path]:
+def inside(root: Path, classes: int, names: Sequence[str]) -> Path:
+    """Return the folder of the published archive, in a folder into which it was unpacked."""
+    folder = root / f"CIFAR-{classes}-C{'-Bar' if names else ''}"
+    return folder if folder.is_dir() else root
+
+
+def find_arrays(root: Path, names: Sequence[str] = ()) -> dict[Distortion, Path]:
     """Return the file of each corruption and severity, present or expected, in published order.
+
+    Args:
+        root: the folder.
+        names: as in `open_stored`.
 
     Raises:
         UsageError: there is none.
     """
     cells = [as_stored(cell) for cell in corruptions_at(SIZE)]
+    if names:
+        cells = [
+            Distortion("corruption", name, severity, group="other")
+            for name in names
+            for severity in SEVERITIES
+        ]
     there = {cell.name for cell in cells if (root / f"{cell.name}.npy").exists()}
     if not there:
         raise UsageError(f"no <corruption>.npy in {root}; check --data-dir")
     return {
         cell: root / f"{cell.name}.npy"
         for cell in cells
-        if cell.name in there or cell.role == "counted"
+        if cell.name in there or cell.role != "holdout"
     }
 
 
@@ -157,7 +190,7 @@ def read_labels(root: Path, classes: int) -> np.ndarray:
         DatasetError: the file cannot be read, or does not hold such labels.
     """
     path = root / "labels.npy"
-    labels = _load(path)
+    labels = load_array(path)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % len(SEVERITIES):
         raise DatasetError(
             f"{path} is {labels.dtype} {labels.shape}, not whole numbers for five severities; "
@@ -174,7 +207,7 @@ def read_array(path: Path, rows: int) -> np.ndarray:
     Raises:
         DatasetError: the file cannot be read, or holds another shape or type.
     """
-    array = _load(path)
+    array = load_array(path)
     expected = (rows, SIZE, SIZE, 3)
     if array.shape != expected or array.dtype != np.uint8:
         raise DatasetError(
@@ -183,7 +216,12 @@ def read_array(path: Path, rows: int) -> np.ndarray:
     return array
 
 
-def _load(path: Path) -> np.ndarray:
+def load_array(path: Path) -> np.ndarray:
+    """Map an array from disk.
+
+    Raises:
+        DatasetError: the file cannot be read or holds something else.
+    """
     try:
         array = np.load(plain(path), mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):  # NumPy opens archives of arrays too
@@ -240,10 +278,13 @@ def read_batch(path: Path) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
-def verify_arrays(root: Path, _sample: int | None, track: Track, *, classes: int) -> Verdict:
+def verify_arrays(
+    root: Path, _sample: int | None, track: Track, *, classes: int, names: Sequence[str] = ()
+) -> Verdict:
     """Check that the labels and the array of each corruption can be read."""
     problems, rows = [], []
-    files = find_arrays(root)
+    root = inside(root, classes, names)
+    files = find_arrays(root, names)
     count = 10_000 * len(SEVERITIES)
     try:
         count = len(read_labels(root, classes))
@@ -271,7 +312,19 @@ def _stored(classes: int, variable: str, archive: Download) -> DatasetEntry:
     )
 
 
-_live = partial(DatasetEntry, opener=open_live, form="pictures", variable="CIFAR10_DIR")
+_live = partial(
+    DatasetEntry,
+    opener=open_live,
+    form="pictures",
+    variable="CIFAR10_DIR",
+    archives={
+        "all": Download(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "md5",
+            "c58f30108f718f92721af3b95e74349a",
+        )
+    },
+)
 ENTRIES = (
     _live("cifar10-c-live", "CIFAR-10 under CIFAR-10-C's corruptions, made as they are read"),
     _live("cifar10-p-live", "CIFAR-10 under CIFAR-10-P's perturbations, made as they are read"),
@@ -279,5 +332,16 @@ ENTRIES = (
     _stored(10, "CIFAR10_C_DIR", zenodo(2535967, "CIFAR-10-C", "56bf5dcef84df0e2308c6dcbcbbd8499")),
     _stored(
         100, "CIFAR100_C_DIR", zenodo(3555552, "CIFAR-100-C", "11f0ed0f1191edbf9fa23466ae6021d3")
+    ),
+    DatasetEntry(
+        "cifar10-c-bar",
+        "CIFAR-10-C-bar, made by its authors' script",
+        partial(open_stored, classes=10, names=C_BAR),
+        form="arrays",
+        variable="CIFAR10_C_BAR_DIR",
+        verifier=partial(verify_arrays, classes=10, names=C_BAR),
+        obtain="it is not published: make it by make_cifar10_c_bar.py of "
+        "https://github.com/facebookresearch/augmentation-corruption",
+        column="cifar10_c_bar",
     ),
 )

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.labels import Labels, Scoring
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.types import Batch, Distortion, Shard
 
@@ -25,6 +25,7 @@ class Request:
         data_dir: the folder of the files; None for the data set's environment variable.
         classes: the number of classes, if class folders are numbers with gaps; the numbers are
             then the labels. None if the folders show the number of classes.
+        unlabelled: whether the pictures have no labels, so that their folders do not matter.
         backend: the code that corrupts clean images, `torch` or `imagecorruptions`.
         geometry: the square of a photograph that models see; None for the one that ImageNet-C
             was made with.
@@ -37,6 +38,7 @@ class Request:
     seed: int = 0
     data_dir: str | None = None
     classes: int | None = None
+    unlabelled: bool = False
     backend: str = "torch"
     geometry: Geometry | None = None
     stored_jpeg: bool = True
@@ -63,11 +65,15 @@ class Dataset(Protocol):
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
+        """The number of classes; 0 if the images have no labels."""
 
     @property
     def labels(self) -> Labels:
         """How the images are labelled."""
+
+    @property
+    def scoring(self) -> Scoring:
+        """The class rule, and the columns of the metrics. A data set may lack it."""
 
     @property
     def collection(self) -> str:

@@ -20,6 +20,16 @@ SUBFOLDERS = {
     "IMAGENET_DIR": "imagenet/val",
     "IMAGENET_C_DIR": "imagenet-c",
     "IMAGENET_P_DIR": "imagenet-p",
+    "IMAGENET_A_DIR": "imagenet-a",
+    "IMAGENET_R_DIR": "imagenet-r",
+    "IMAGENET_V2_DIR": "imagenet-v2",
+    "IMAGENET_V2_THRESHOLD_DIR": "imagenet-v2-threshold",
+    "IMAGENET_V2_TOP_DIR": "imagenet-v2-top",
+    "IMAGENET_SKETCH_DIR": "imagenet-sketch",
+    "IMAGENET_C_BAR_DIR": "imagenet-c-bar",
+    "IMAGENET_3DCC_DIR": "imagenet-3dcc",
+    "TINY_IMAGENET_DIR": "tiny-imagenet",
+    "TINY_IMAGENET_C_DIR": "tiny-imagenet-c",
 }
 """By environment variable, the folder of a data set in a parent folder of several data sets."""
 Verdict = tuple[pd.DataFrame, list[str]]
@@ -40,6 +50,8 @@ class DatasetEntry:
         variable: the environment variable that names its folder; empty if it is embedded.
         verifier: a function (folder, sample, track) → verdict; None if there is nothing to check.
         archives: the published archives by name.
+        obtain: where and how to get the files that cannot be downloaded.
+        column: the end of the columns of its metrics, as in `Scoring`; empty for general names.
         data_dir: the folder of its files, instead of the request's; None for that one.
         classes: as in `Request`, instead of the request's; None for that one.
     """
@@ -51,6 +63,8 @@ class DatasetEntry:
     variable: str = ""
     verifier: Callable[[Path, int | None, Track], Verdict] | None = None
     archives: Mapping[str, Download] = field(default_factory=dict)
+    obtain: str = ""
+    column: str = ""
     data_dir: str | None = None
     classes: int | None = None
 

@@ -40,7 +40,7 @@ class ImageArrays:
         labels: The class of each image, [N], whole numbers from 0.
         name: Name of the data set in tables and files.
         distortions: `clean` (also None), `imagenet-c` (its corruptions with the severities of the
-            size, and clean images), `imagenet-p` (its perturbations; 32 or 224 px), or `shift`
+            size, and clean images), `imagenet-p` (its perturbations; 32, 64 or 224 px), or `shift`
             (circular shifts).
         classes: Number of classes; the largest label plus one by default.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 
@@ -38,6 +39,8 @@ class ImageFolder:
             `imagenet-p` (its perturbations), or `shift` (crops, circular and diagonal shifts).
         classes: Number of classes, if class folders are numbers with gaps; a number is then a
             label. None if the folders show the number of classes.
+        unlabelled: Whether the photographs have no labels. Their folders do not matter then, and
+            only `imagenet-p` and `shift` can be measured.
 
     Raises:
         UnknownName: There are no such distortions.
@@ -47,6 +50,7 @@ class ImageFolder:
     root: str | os.PathLike[str]
     distortions: str | None = None
     classes: int | None = None
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         if (self.distortions or "clean") not in NAMES:
@@ -62,6 +66,9 @@ class ImageFolder:
         """Open the data set for a run.
 
         Raises:
-            UsageError: the folder has no class folders with pictures.
+            UsageError: the folder has no pictures in class folders, or what the distortions measure
+                needs labels.
         """
-        return load_dataset(self.name, self.root, classes=self.classes).open(request)
+        unlabelled = self.unlabelled or request.unlabelled
+        dataset = load_dataset(self.name, self.root, classes=self.classes)
+        return dataset.open(dataclasses.replace(request, unlabelled=unlabelled))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from robustbench_aa.errors import UsageError
+from robustbench_aa.types import NO_LABELS
 
 WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
 
@@ -24,13 +28,62 @@ class Labels:
 
     Attributes:
         rule: the origin of a label: `ImageNet wnids` or `known names` if it is the position of a
-            folder's name among known classes, `numbered folders`, `sorted folders`, or `stored`
-            if the labels are kept beside the images.
+            folder's name among known classes, `numbered folders`, `sorted folders`, `stored` if
+            the labels are kept beside the images, or `none` if the images have no labels.
         present: how many classes have images.
     """
 
     rule: str
     present: int
+
+
+UNLABELLED = Labels(NO_LABELS, 0)
+"""The labels of images that have none; each image then has the label `NO_LABEL`."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The class rule of a data set whose metrics have columns of their own.
+
+    Attributes:
+        column: the end of its columns, such as `imagenet_r_200` of `error_imagenet_r_200`; empty
+            for a data set whose metrics have the general names, such as `clean_error`.
+        rule: the class rule in words.
+        among: [C], int64, the classes whose logits are compared; None for all classes.
+        accepted: [N, K], int64, all labels of each image, padded with −1; None if each image has
+            one label.
+        left_out: number of images that are left out because they have no label.
+    """
+
+    column: str = ""
+    rule: str = ""
+    among: np.ndarray | None = None
+    accepted: np.ndarray | None = None
+    left_out: int = 0
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the rule, its classes and labels; empty for `PLAIN`."""
+        if self is PLAIN:
+            return ""
+        digest = hashlib.sha256(self.rule.encode())
+        for array in (self.among, self.accepted):
+            digest.update(b"all" if array is None else np.ascontiguousarray(array, "<i8").tobytes())
+        return digest.hexdigest()
+
+    def description(self) -> dict[str, str | int | None]:
+        """Return the rule as `run.json` records it."""
+        classes = None if self.among is None else len(self.among)
+        return {
+            "column": self.column,
+            "rule": self.rule,
+            "classes": classes,
+            "left_out": self.left_out,
+        }
+
+
+PLAIN = Scoring()
+"""One label among all classes."""
 
 
 def label_folders(

@@ -15,7 +15,7 @@ from torch import Tensor
 from robustbench_aa import distortions
 from robustbench_aa.datasets.content import sources_of, stamp
 from robustbench_aa.datasets.dataset import copied
-from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.labels import PLAIN, Labels, Scoring
 from robustbench_aa.datasets.pictures import read_naming_all
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.support.stage_times import stage
@@ -48,9 +48,12 @@ class LiveDataset:
         seed: the seed of the distortions.
         backend: as in `Request`.
         stored_jpeg: as in `Request`.
+        original: like `clean`, but images as they were before they were resized, for perturbations
+            that act on those; None if nothing was resized.
         files: index → the files that images are read from; None if they have none.
         keep: bytes of clean images to keep in memory, so that a shard is decoded once for all
             distortions.
+        scoring: as in `Dataset`.
     """
 
     name: str
@@ -67,8 +70,10 @@ class LiveDataset:
     stored_jpeg: bool = False
     geometry: str = "as they are"
     missing: Mapping[Distortion, Path] = field(default_factory=dict)
+    original: Callable[[np.ndarray], Clean] | None = None
     files: Callable[[np.ndarray], Sequence[Path]] | None = None
     keep: int = 0
+    scoring: Scoring = PLAIN
     _kept: dict[int, tuple[Tensor, int, int]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -113,17 +118,28 @@ class LiveDataset:
         """
         step = max(1, batch_size // self.frames(distortion))
         self._forget_all_but(shard)
+        original = distortions.acts_on_original(distortion, self.size) and self.original
+        clean = original or self._clean
         for start in range(shard.start, shard.stop, step):
             index = self.index[start : min(start + step, shard.stop)]
             with stage("decode"):
                 later = self.index[start + step : shard.stop]
-                images, labels, sources = read_naming_all(self._clean, index, later)
+                images, labels, sources = read_naming_all(clean, index, later)
             with stage("copy"):
                 there = _on(images, device)
             with stage("distort"):
                 how = (self.seed, self.size, self.backend, self.stored_jpeg)
                 frames = distortions.distort(there, distortion, index, *how)
-            yield Batch(distortion, index, labels.numpy(), frames, sources)
+            accepted = self.scoring.accepted
+            yield Batch(
+                distortion,
+                index,
+                labels.numpy(),
+                frames,
+                sources,
+                among=self.scoring.among,
+                accepted=None if accepted is None else accepted[index],
+            )
 
     def stamp(self, distortion: Distortion, shard: Shard) -> str:
         """Return the SHA-256 of the sizes and times of a shard's files."""

@@ -18,9 +18,10 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from robustbench_aa.datasets.content import digest
-from robustbench_aa.datasets.labels import Labels, label_folders, wnids
+from robustbench_aa.datasets.labels import UNLABELLED, Labels, label_folders, wnids
 from robustbench_aa.errors import DatasetError, UsageError, cause
 from robustbench_aa.support.files import plain
+from robustbench_aa.types import NO_LABEL
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -180,7 +181,10 @@ def find_pictures(
     label, classes, rule = label_folders(names, root, wnids() if known is None else known, classes)
     found = [(file, label[name]) for name in names for file in _files_of(root / name, suffixes)]
     if not found:
-        raise UsageError(f"no pictures in {root}; it must hold one folder per class")
+        raise UsageError(
+            f"no pictures in class folders of {root}; it must hold one folder per class, unless "
+            "its pictures are used without labels (--unlabelled)"
+        )
     files = [file for file, _ in found]
     return Pictures(
         files,
@@ -188,6 +192,23 @@ def find_pictures(
         classes,
         Labels(rule, len(set(label.values()))),
     )
+
+
+def find_unlabelled(root: Path) -> Pictures:
+    """Return the pictures of a folder and of the folders in it, without labels.
+
+    Raises:
+        UsageError: there are none.
+    """
+    files = sorted(
+        Path(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    )
+    if not files:
+        raise UsageError(f"no pictures in {root}; check --data-dir")
+    return Pictures(files, np.full(len(files), NO_LABEL), 0, UNLABELLED)
 
 
 def _files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustbench_aa.datasets.content import sources_of, stamp
 from robustbench_aa.datasets.dataset import copied
-from robustbench_aa.datasets.labels import Labels
+from robustbench_aa.datasets.labels import PLAIN, Labels, Scoring
 from robustbench_aa.datasets.pictures import read_naming_all
 from robustbench_aa.support.stage_times import stage
 from robustbench_aa.types import Batch, Distortion, Shard
@@ -33,7 +33,7 @@ class StoredDataset:
             from [B] uint64).
         files: (distortion, index) → the files that images are read from.
         lengths: the number of frames of an image, if it is not one.
-        pixels: as in `Dataset`.
+        pixels, scoring: as in `Dataset`.
     """
 
     name: str
@@ -50,6 +50,7 @@ class StoredDataset:
     files: Callable[[Distortion, np.ndarray], Sequence[str | Path]]
     lengths: Mapping[Distortion, int] = field(default_factory=dict)
     pixels: str = "files"
+    scoring: Scoring = PLAIN
 
     @property
     def images(self) -> int:

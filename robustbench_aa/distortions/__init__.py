@@ -20,7 +20,15 @@ from robustbench_aa.distortions.severities import SEVERITIES, TABLES, Row, publi
 from robustbench_aa.distortions.shifts import PROTOCOLS, shift, shift_frames
 from robustbench_aa.types import Distortion
 
-__all__ = ["BACKENDS", "corruptions_at", "distort", "frames", "perturbations_at", "shifts_by"]
+__all__ = [
+    "BACKENDS",
+    "acts_on_original",
+    "corruptions_at",
+    "distort",
+    "frames",
+    "perturbations_at",
+    "shifts_by",
+]
 
 BACKENDS = ("torch", "imagecorruptions")
 
@@ -75,6 +83,11 @@ def frames(distortion: Distortion, size: int) -> int:
     if distortion.kind == "perturbation":
         return table_of(size)[distortion.name].frames
     return shift_frames(distortion.name, size) if distortion.kind == "shift" else 1
+
+
+def acts_on_original(distortion: Distortion, size: int) -> bool:
+    """Return whether a distortion acts on photographs as they were before they were resized."""
+    return distortion.kind == "perturbation" and table_of(size)[distortion.name].on_original
 
 
 def distort(

@@ -1,9 +1,10 @@
 """The perturbations of ImageNet-P: sequences of frames that differ by little.
 
 Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
-Perturbations" (ICLR 2019), the generation scripts of ImageNet-P (224 px) and CIFAR-10-P (32 px). A
-perturbation is a pure function of (photographs, size, draws). Perturbations that move the picture
-act on the whole photograph, of which models see the middle; all others act on the middle.
+Perturbations" (ICLR 2019), the generation scripts of ImageNet-P (224 px), Tiny-ImageNet-P (64 px)
+and CIFAR-10-P (32 px). A perturbation is a pure function of (photographs, size, draws).
+Perturbations that move the picture act on the whole photograph, of which models see the middle; all
+others act on the middle.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from robustbench_aa.distortions.corruptions.gaussian import gaussian
 from robustbench_aa.distortions.corruptions.noise import poisson
 from robustbench_aa.distortions.corruptions.spatter import liquid_layer, water
 from robustbench_aa.distortions.corruptions.weather import brightness, snow_layer, whitened
-from robustbench_aa.distortions.warps import affine, tilt, warp, warp_perspective
+from robustbench_aa.distortions.warps import affine, resized, tilt, warp, warp_perspective
 from robustbench_aa.errors import UnknownName, UsageError
 
 Frames = Iterator[Tensor]
@@ -46,6 +47,8 @@ class Perturbation:
             uint8, draws) → frames.
         whole: a function from one whole photograph to frames: (image [3, H, W] uint8, size) →
             [F, 3, size, size] uint8. Either `middle` or `whole` is given.
+        on_original: whether `whole` takes the photograph as it was before it was resized for the
+            other perturbations.
         compared_with: the frame that each frame is compared with: the `previous` one, or the
             `first` one, which is clean, if the frames are independent noise.
         version: the version of the definition; a change of pixels needs a new one.
@@ -54,6 +57,7 @@ class Perturbation:
     frames: int
     middle: Callable[[Tensor, RandomNumbers], Frames] | None = None
     whole: Callable[[Tensor, int], Tensor] | None = None
+    on_original: bool = False
     compared_with: str = "previous"
     version: int = 1
 
@@ -124,7 +128,12 @@ def _speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frames
 
 
 def _motion_blur(
-    images: Tensor, _draws: RandomNumbers, radius: int, sigma: float, frames: int, step: float
+    images: Tensor,
+    _draws: RandomNumbers | None,
+    radius: int,
+    sigma: float,
+    frames: int,
+    step: float,
 ) -> Frames:
     """Yield blurs by half a Gaussian along a line that turns by `step` degrees per frame."""
     x = images.float().div_(255.0)
@@ -133,10 +142,25 @@ def _motion_blur(
         yield to_bytes(through_magick(blur_along(x, radius, sigma, degrees)))
 
 
-def _snow(images: Tensor, draws: RandomNumbers, factor: float, radius: int, sigma: float) -> Frames:
+def _motion_blur_of_original(image: Tensor, size: int) -> Tensor:
+    """Blur a photograph as `_motion_blur` does, and then resize its shorter side to `size`."""
+    blurred = _motion_blur(image.unsqueeze(0), None, 14, 3, 31, 5)
+    return torch.stack([_middle(resized(frame[0], size), size) for frame in blurred])
+
+
+def _snow(
+    images: Tensor,
+    draws: RandomNumbers,
+    factor: float,
+    radius: int,
+    sigma: float,
+    deviation: float = 0.3,
+) -> Frames:
     """Yield flakes whose direction turns by 4 degrees per frame."""
     x = images.float().div_(255.0)
-    layer = snow_layer(draws, x.shape[-2:], mean=0.05, deviation=0.3, factor=factor, threshold=0.5)
+    layer = snow_layer(
+        draws, x.shape[-2:], mean=0.05, deviation=deviation, factor=factor, threshold=0.5
+    )
     pale = x * 0.85 + whitened(x) * 0.15
     for frame in range(31):
         degrees = x.new_full((len(x),), frame * 4.0 - 150.0)
@@ -273,12 +297,33 @@ _PX32 = _SHARED | {
     "translate": _moving("right", range(-7, 9)),
     "scale": _moving("scale", [(70 + 2 * frame) / 100 for frame in range(31)]),
 }
-TABLES = {32: _PX32, 224: _PX224}
+_PX64 = _SHARED | {
+    "gaussian_noise": _noise(_gaussian_noise, 0.025),
+    "gaussian_noise_2": _noise(_gaussian_noise, 0.05),
+    "gaussian_noise_3": _noise(_gaussian_noise, 0.075),
+    "shot_noise": _noise(_shot_noise, 500),
+    "shot_noise_2": _noise(_shot_noise, 250),
+    "shot_noise_3": _noise(_shot_noise, 125),
+    "speckle_noise": _noise(_speckle_noise, 0.05),
+    "speckle_noise_2": _noise(_speckle_noise, 0.10),
+    "speckle_noise_3": _noise(_speckle_noise, 0.15),
+    "motion_blur": Perturbation(31, whole=_motion_blur_of_original, on_original=True),
+    "snow": _still(_snow, 2, 10, 2.5, 0.28),
+    "brightness": _still(_brightness, 0.02),
+    "gaussian_blur": _still(_gaussian_blur, 0.35, 0.014, 7),
+    "spatter": _still(_spatter, 0.6, 0.25, 1.75, 0.7, (0.2, 0.8)),
+    "tilt": _tilting(1),
+    "translate": _moving("right", range(-15, 16)),
+    "scale": _PX224["scale"],
+}
+TABLES = {32: _PX32, 64: _PX64, 224: _PX224}
+_COUNTED_224 = (
+    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "snow", "brightness"),
+    *("translate", "rotate", "tilt", "scale"),
+)
 COUNTED = {
-    224: (
-        *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "snow", "brightness"),
-        *("translate", "rotate", "tilt", "scale"),
-    ),
+    224: _COUNTED_224,
+    64: _COUNTED_224,
     32: (
         *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "spatter", "brightness"),
         *("translate", "rotate", "tilt", "scale"),

@@ -3,7 +3,9 @@
 224 and 299: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations" (ICLR 2019), the generation scripts of ImageNet-C. 64: those of
 Tiny-ImageNet-C. 32: those of CIFAR-10-C. A row holds severities 1 to 5; a tuple is passed as
-separate arguments. The order is the published one, with the hold-out corruptions last.
+separate arguments. The order is the published one, with the hold-out corruptions last. Images of
+another size use the table of the nearest size by ratio: 17 to 45 px that of 32 px, 46 to 119 px
+that of 64 px, 120 to 258 px that of 224 px, and 259 to 597 px that of 299 px.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Warps: many rotations, scalings, shears or tilts of one photograph at once."""
+"""Warps: many rotations, scalings, shears or tilts of one photograph at once; its resizing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from PIL.Image import Resampling
 from torch import Tensor
 
 
@@ -101,6 +103,17 @@ def warp_perspective(image: Tensor, matrices: np.ndarray, size: int) -> Tensor:
     lengths = torch.tensor((image.shape[2], image.shape[1]), device=image.device)
     grid = ((place[..., :2] / place[..., 2:]) * 2 / (lengths - 1) - 1).float()
     return _sampled(image, grid, "zeros", align_corners=True).add_(0.5).byte()
+
+
+def resized(image: Tensor, size: int) -> Tensor:
+    """Return an image whose shorter side has `size` pixels, resized by Pillow (bilinear)."""
+    shorter = min(image.shape[1:])
+    if shorter == size:
+        return image
+    picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    width, height = (size * length // shorter for length in picture.size)
+    pixels = np.array(picture.resize((width, height), Resampling.BILINEAR))
+    return torch.from_numpy(pixels).permute(2, 0, 1).to(image.device)
 
 
 def _corner(image: Tensor, size: int) -> np.ndarray:

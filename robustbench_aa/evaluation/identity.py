@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from robustbench_aa.datasets import Dataset
+from robustbench_aa.datasets.labels import PLAIN
 from robustbench_aa.errors import DatasetError
 from robustbench_aa.store.environment import environment
 from robustbench_aa.store.manifest import Identity, Manifest
@@ -51,11 +52,18 @@ def dataset_identity(dataset: Dataset) -> Identity:
         "pixels": dataset.pixels,
         "size": dataset.size,
         "geometry": dataset.geometry,
+        **_scoring(dataset),
         "distortions": [
             {**dataclasses.asdict(distortion), "frames": dataset.frames(distortion)}
             for distortion in dataset.distortions
         ],
     }
+
+
+def _scoring(dataset: Dataset) -> Identity:
+    """Return the class rule of a data set; nothing for one label among all classes."""
+    scoring = getattr(dataset, "scoring", PLAIN)  # a user's data set may lack it
+    return {} if scoring is PLAIN else {"scoring": scoring.description()}
 
 
 def decoded_sha256(dataset: Dataset) -> str:

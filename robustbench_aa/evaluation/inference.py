@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +17,15 @@ from torch import Tensor
 
 from robustbench_aa.errors import DatasetError, ModelError, UnknownName, UsageError
 from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
-from robustbench_aa.types import Batch, Classifier, unshifted
+from robustbench_aa.types import NO_LABEL, Batch, Classifier, unshifted
 
 CPU_PIXELS = 2**21
 """Pixels that go through a model at once on a CPU, about 41 frames of 224 × 224."""
+SMALL = 64
+"""Largest height and width of small frames, in pixels. On a CPU they go through a model in parts,
+each on one core: all cores together are hardly faster than one on layers of so little work."""
+LEAST = 16
+"""Fewest frames for which a core of its own is worthwhile."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _log = logging.getLogger(__name__)
 
@@ -75,10 +83,16 @@ class Predictor:
         classifier: The model. Its module is moved to the device and set to evaluation mode.
         inference: How frames go through it.
         device: A torch device.
+        cores: Threads that compute on one core each (`support.process.one_core_each`), for small
+            frames. None computes everything in the thread that calls.
     """
 
     def __init__(
-        self, classifier: Classifier, inference: Inference, device: torch.device | str = "cpu"
+        self,
+        classifier: Classifier,
+        inference: Inference,
+        device: torch.device | str = "cpu",
+        cores: Executor | None = None,
     ) -> None:
         self._inference = inference
         self._device = torch.device(device)
@@ -93,6 +107,10 @@ class Predictor:
         if self._device.type == "cpu":  # larger batches would not stay in its cache
             frame = classifier.input_size**2
             self._batch_size = min(self._batch_size, max(1, CPU_PIXELS // frame))
+        self._cores = cores
+        self._replicas: Sequence[Any] = [module]
+        if cores is not None and classifier.input_size <= SMALL and not inference.compiled:
+            self._replicas = _replicated(module, torch.get_num_threads())
 
     @torch.inference_mode()
     def predict(self, batch: Batch, keep_ranking: bool = False) -> dict[str, np.ndarray]:
@@ -107,25 +125,39 @@ class Predictor:
             DatasetError: A label is not one of the classes.
         """
         _check_labels(batch, self.classifier.classes)
-        logits = self._logits(batch.frames.flatten(0, 1))
+        logits = _among(self._logits(batch.frames.flatten(0, 1)), batch)
         return _columns(logits, batch, keep_ranking)
 
     def _logits(self, frames: Tensor) -> Tensor:
         """Return logits [N, classes], float32, for frames [N, 3, H, W], uint8."""
         while True:
             try:
-                return torch.cat([self._part(part) for part in frames.split(self._batch_size)])
+                whole = [self._whole(part) for part in frames.split(self._batch_size)]
+                return torch.cat(whole)
             except (RuntimeError, MemoryError) as error:
                 if self._batch_size == 1 or not is_out_of_memory(error):
                     raise
             self._batch_size = halved(self._batch_size, self.classifier.name)
 
-    def _part(self, frames: Tensor) -> Tensor:
+    def _whole(self, frames: Tensor) -> Tensor:
+        """Return the logits of frames that go through the model at once."""
+        parts = min(len(self._replicas), max(1, len(frames) // LEAST))
+        if self._cores is None or parts == 1:
+            return self._part(self._replicas[0], frames)
+        split = frames.tensor_split(parts)
+        compute = torch.inference_mode()(self._part)  # the mode belongs to a thread
+        running = [
+            self._cores.submit(compute, *each) for each in zip(self._replicas, split, strict=False)
+        ]
+        wait(running)  # after an error, too, no other thread may be using a replica
+        return torch.cat([part.result() for part in running])
+
+    def _part(self, module: Any, frames: Tensor) -> Tensor:
         classifier, dtype = self.classifier, self._inference.amp_dtype
         pixels = classifier.preprocessing.normalised(frames).contiguous(memory_format=self._layout)
         lower = torch.autocast(self._device.type, AMP_DTYPES[dtype]) if dtype else nullcontext()
         with lower:
-            logits = classifier.module(pixels)
+            logits = module(pixels)
         expected = (len(frames), classifier.classes)
         if not isinstance(logits, Tensor) or logits.shape != expected:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -133,6 +165,17 @@ class Predictor:
         if not logits.isfinite().all():
             raise ModelError("returned logits that are not finite")
         return logits.float()
+
+
+def _replicated(module: Any, copies: int) -> list[Any]:
+    """Return a module and copies of it, since a module may not be called by two threads at once.
+
+    A module that cannot be copied stands alone.
+    """
+    try:
+        return [module, *(copy.deepcopy(module) for _ in range(copies - 1))]
+    except Exception:  # a model may be the user's code
+        return [module]
 
 
 def halved(batch_size: int, subject: str) -> int:
@@ -157,6 +200,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _check_labels(batch: Batch, classes: int) -> None:
     """Refuse labels without a logit; on a GPU, reading their probability would end the process."""
+    if (batch.label == NO_LABEL).all():
+        return
     for label in (batch.label.min(), batch.label.max()):
         if not 0 <= label < classes:
             raise DatasetError(
@@ -164,13 +209,43 @@ def _check_labels(batch: Batch, classes: int) -> None:
             )
 
 
+def _among(logits: Tensor, batch: Batch) -> Tensor:
+    """Return logits [N, classes] that are −∞ for classes that the data set does not compare."""
+    if batch.among is None:
+        return logits
+    compared = torch.full_like(logits, -torch.inf)
+    classes = torch.from_numpy(batch.among).to(logits.device)
+    compared[:, classes] = logits[:, classes]
+    return compared
+
+
+def _labels(batch: Batch, top1: np.ndarray) -> np.ndarray:
+    """Return the label of each frame, [N] int64.
+
+    Where an image has several labels, it is the predicted class if that is one of them, and
+    otherwise the label in the batch. A prediction is thus right if it equals its label.
+
+    Args:
+        batch: Images and labels.
+        top1: Most likely class of each frame, [N].
+    """
+    frames = batch.frames.shape[1]
+    label = np.repeat(batch.label, frames)
+    if batch.accepted is None:
+        return label
+    accepted = np.repeat(batch.accepted, frames, axis=0)
+    return np.where((accepted == top1[:, None]).any(axis=1), top1, label)
+
+
 def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.ndarray]:
     images, frames = batch.frames.shape[:2]
-    label = np.repeat(batch.label, frames)
     probabilities = logits.softmax(dim=1)
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    places = torch.column_stack((top[:, 0], torch.from_numpy(label).to(logits.device)))
+    label = _labels(batch, top[:, 0].cpu().numpy())
+    known = torch.from_numpy(label).clamp(min=0).to(logits.device)
+    places = torch.column_stack((top[:, 0], known))
     certain = probabilities.gather(1, places).cpu().numpy()
+    certain[label == NO_LABEL, 1] = np.nan
     top5 = np.full((len(logits), 5), -1)
     top5[:, : top.shape[1]] = top.cpu().numpy()
     columns = {

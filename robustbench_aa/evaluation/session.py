@@ -34,7 +34,7 @@ from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, thread_count
 from robustbench_aa.support.stage_times import profiled
 from robustbench_aa.support.training_seeds import groups
-from robustbench_aa.types import Classifier, Distortion, Shard
+from robustbench_aa.types import NO_LABELS, Classifier, Distortion, Shard
 
 PLAIN = Inference()
 Progress = Callable[[Cell, int], None]
@@ -148,6 +148,7 @@ def prepare(
         seed=suite.seed,
         data_dir=suite.data_dir,
         classes=suite.classes,
+        unlabelled=suite.unlabelled,
         backend=suite.corruption_backend,
         stored_jpeg=suite.stored_jpeg,
         workers=workers or cores(),
@@ -189,6 +190,9 @@ def _open_datasets(suite: Suite, request: Request) -> dict[str, Dataset]:
         )
         for entry, one in zip(suite.datasets, suite.selections(), strict=True)
     ]
+    for dataset in opened:
+        if suite.unlabelled and dataset.labels.rule != NO_LABELS:
+            raise UsageError(f"data set {dataset.name} has labels; leave out --unlabelled")
     return {dataset.name: dataset for dataset in opened}
 
 
@@ -237,8 +241,8 @@ def _own_geometry(classifiers: Iterable[Classifier]) -> Geometry:
         preprocessing = classifier.preprocessing
         if preprocessing.resize is None:
             raise UsageError(
-                f"model {classifier.name} does not say how its pictures are resized; "
-                "leave out --own-preprocessing"
+                f"model {classifier.name} does not say how its pictures are resized, or does "
+                "not keep their shape; leave out --own-preprocessing"
             )
         geometry = Geometry(
             classifier.input_size, preprocessing.resize, preprocessing.interpolation
@@ -264,7 +268,7 @@ def _check_fit(classifier: Classifier, dataset: Dataset) -> None:
         ),
         ("{} classes", classifier.classes, dataset.classes, ""),
     ):
-        if ours != theirs:
+        if theirs and ours != theirs:  # images without labels have no classes
             raise UsageError(
                 f"model {classifier.name} is for {noun.format(ours)}, data set {dataset.name} has "
                 f"{noun.format(theirs)}; leave one of them out{advice}"

@@ -12,7 +12,7 @@ from robustbench_aa.errors import DatasetError, UnknownName, UsageError
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import open_directory
-from robustbench_aa.types import Distortion, Shard
+from robustbench_aa.types import NO_LABELS, Distortion, Shard
 
 Track = Callable[[Sequence[Cell]], Iterable[Cell]]
 """A function that yields the cells it is given and shows the progress."""
@@ -43,7 +43,7 @@ def compare_sources(
     store = Store.of_run(open_directory(directory))
     if name not in store.manifest.datasets:
         raise UnknownName("data set of the run", name, store.manifest.datasets)
-    dataset = open_dataset(name, _request(store.manifest, name, data_dir))
+    dataset = open_dataset(name, request_of(store.manifest, name, data_dir))
     images = store.manifest.datasets[name]["images"]
     if dataset.images != images:
         raise UsageError(
@@ -61,15 +61,17 @@ def compare_sources(
     return pd.DataFrame(rows), problems
 
 
-def _request(manifest: Manifest, name: str, data_dir: str) -> Request:
-    """Return a request for the images that a run measured; labels do not matter here."""
+def request_of(manifest: Manifest, name: str, data_dir: str | None) -> Request:
+    """Return a request for the images that a run measured, with its seed."""
     described = manifest.datasets[name]
-    numbered = described["labels"]["rule"] == "numbered folders"
+    rule = described["labels"]["rule"]
     return Request(
         limit=described["images"],
+        seed=manifest.seed,
         data_dir=data_dir,
         # the numbers of class folders may begin at 1
-        classes=described["classes"] + 1 if numbered else None,
+        classes=described["classes"] + 1 if rule == "numbered folders" else None,
+        unlabelled=rule == NO_LABELS,
     )
 
 

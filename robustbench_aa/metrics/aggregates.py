@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -17,7 +18,14 @@ from robustbench_aa.metrics.flip_rate import mean_rate
 from robustbench_aa.metrics.metric import METRICS
 from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind, subset_of
 from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS
-from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, Distortion
+from robustbench_aa.types import (
+    CLEAN,
+    COUNTED_CORRUPTIONS,
+    HOLDOUT_CORRUPTIONS,
+    Distortion,
+    column_of,
+    kind_of,
+)
 
 Cells = Mapping[Distortion, np.ndarray]
 """Means by cell, [...] each."""
@@ -44,7 +52,8 @@ class CellMeans:
     @property
     def subset(self) -> list[Distortion] | None:
         """The distortions of a subset, as `subset_of` returns them; None for a whole data set."""
-        return subset_of(self.wrong, self.selected)
+        others = chain(self.flips, *self.shifts.values())  # images may have no labels
+        return subset_of(self.wrong or dict.fromkeys(others), self.selected)
 
     def selects(self, cell: Distortion) -> bool:
         """Return whether the run asked for a distortion."""
@@ -102,7 +111,21 @@ def aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind]) -> Aggr
         for metric, cells in shifted.shifts.items():
             for cell in filter(shifted.selects, cells):
                 found[f"{metric}_{cell.name}"] = cells[cell]
+    for key, means in model.items():
+        if column := column_of(key):
+            named = _aggregates_of_named(kind_of(key), means)
+            found |= {f"{metric}_{column}": value for metric, value in named.items()}
     return found
+
+
+def _aggregates_of_named(kind: str, means: CellMeans) -> Aggregates:
+    """Return the aggregates of a data set whose metrics have columns of their own."""
+    if kind == "clean":
+        return {"error": means.wrong[CLEAN]}
+    chosen = means.subset
+    metric = "mean_error" if chosen is None else "mean_error_subset"
+    cells = [cell for cell in means.wrong if cell != CLEAN] if chosen is None else chosen
+    return {metric: _mean_over_names(means.wrong, cells)} if cells else {}
 
 
 MEAN_ERRORS: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -49,6 +49,15 @@ less.
 """
 
 
+def column(described: Mapping[str, Any]) -> str:
+    """Return the end of a data set's columns, such as `imagenet_r_200`; empty if it has none.
+
+    Args:
+        described: description of the data set in `run.json`.
+    """
+    return str((described.get("scoring") or {}).get("column", ""))
+
+
 def is_comparable(described: Mapping[str, Any]) -> bool:
     """Return whether published results can be compared with those on a data set.
 
@@ -59,6 +68,8 @@ def is_comparable(described: Mapping[str, Any]) -> bool:
     Args:
         described: description of the data set in `run.json`.
     """
+    if column(described):
+        return False  # its metrics have columns of their own, for which nothing is published
     labels = described["labels"]
     measured = kind(distortion_of(entry) for entry in described["distortions"])
     return (

@@ -46,5 +46,7 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> f
     """
     if not len(confidence):
         return float("nan")
-    surplus = np.bincount(_bins(confidence), correct - confidence.astype(np.float64), minlength=BINS)
+    surplus = np.bincount(
+        _bins(confidence), correct - confidence.astype(np.float64), minlength=BINS
+    )
     return float(np.abs(surplus).sum() / len(confidence))

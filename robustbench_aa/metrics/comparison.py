@@ -32,7 +32,7 @@ from robustbench_aa.metrics.bootstrap import (
 from robustbench_aa.metrics.estimates import Sample, values_by_image
 from robustbench_aa.metrics.metric import find_metric
 from robustbench_aa.metrics.per_image import Outcomes, OutcomesByKind
-from robustbench_aa.types import CLEAN, Distortion, format_cells
+from robustbench_aa.types import CLEAN, Distortion, format_cells, kind_of
 
 COLUMNS = (
     *("metric", "distortion", "a", "b", "difference", "low", "high", "p", "p_holm"),
@@ -89,8 +89,8 @@ def compare(a: OutcomesByKind, b: OutcomesByKind) -> pd.DataFrame:
     """
     rows = _aggregate_rows(Sample(a), Sample(b))
     for metric, (kind, name) in BY_DISTORTION.items():
-        if kind in a and kind in b:
-            outcomes = (values_by_distortion(model[kind], name) for model in (a, b))
+        for key in (key for key in a if kind_of(key) == kind and key in b):
+            outcomes = (values_by_distortion(model[key], name) for model in (a, b))
             rows += _distortion_rows(metric, *outcomes)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"a_better": "Int64", "b_better": "Int64"})

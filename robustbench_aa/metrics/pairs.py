@@ -17,11 +17,15 @@ from robustbench_aa.metrics.bootstrap import Resampled, paired_difference, resam
 from robustbench_aa.metrics.comparison import BY_DISTORTION, holm, values_by_distortion
 from robustbench_aa.metrics.estimates import Sample, values_by_image
 from robustbench_aa.metrics.per_image import OutcomesByKind
+from robustbench_aa.types import kind_of
 
 MODELS = 20
 """The largest number of models of which all pairs are compared."""
-Key = tuple[str, str]
-"""A metric and the name of a distortion, which is empty for an aggregate."""
+Key = tuple[str, str, str]
+"""A metric, the key of a data set in `OutcomesByKind`, and the name of a distortion.
+
+The last two are empty for an aggregate.
+"""
 
 
 class _Column(NamedTuple):
@@ -45,7 +49,7 @@ def differences(models: Mapping[str, OutcomesByKind], first: str | None = None) 
         One row per pair, metric and `distortion` (empty for an aggregate): `model` and `other`,
         their values `value` and `other_value`, the `difference` value − other_value, its 95%
         interval `low` to `high`, its p-value `p`, and Holm's correction `p_holm` over all
-        distortions.
+        distortions of the data set.
     """
     names = list(models)
     first = first if first in models else names[0]
@@ -60,11 +64,13 @@ def differences(models: Mapping[str, OutcomesByKind], first: str | None = None) 
 def _values(outcomes: OutcomesByKind) -> dict[Key, np.ndarray]:
     """Return the values of each image, [N] each, of everything that is complete."""
     aggregates = values_by_image(Sample(outcomes)).items()
-    found = {(metric, ""): values for metric, values in aggregates if not np.isnan(values).any()}
+    found = {
+        (metric, "", ""): values for metric, values in aggregates if not np.isnan(values).any()
+    }
     for metric, (kind, table) in BY_DISTORTION.items():
-        if kind in outcomes:
-            by_name = values_by_distortion(outcomes[kind], table).items()
-            found |= {(metric, name): values for name, values in by_name}
+        for dataset in (key for key in outcomes if kind_of(key) == kind):
+            by_name = values_by_distortion(outcomes[dataset], table).items()
+            found |= {(metric, dataset, name): values for name, values in by_name}
     return found
 
 
@@ -92,11 +98,11 @@ def _compare(
         if key in theirs and len(column.values) == len(theirs[key].values)
     ]
     rows = {key: _difference(ours[key], theirs[key]) for key in shared}
-    for metric in BY_DISTORTION:
-        keys = [key for key in shared if key[0] == metric]
+    for group in dict.fromkeys(key[:2] for key in shared if key[2]):
+        keys = [key for key in shared if key[:2] == group]
         for key, p in zip(keys, holm([rows[key]["p"] for key in keys]), strict=True):
             rows[key]["p_holm"] = float(p)
-    for (metric, distortion), row in rows.items():
+    for (metric, _, distortion), row in rows.items():
         names = {"model": model, "other": other, "metric": metric, "distortion": distortion}
         yield {**names, **row, "p_holm": row.get("p_holm", float("nan"))}
 
@@ -108,5 +114,5 @@ def _difference(ours: _Column, theirs: _Column) -> dict[str, float]:
     return {
         "value": float(ours.values.mean()),
         "other_value": float(theirs.values.mean()),
-        **{"difference": difference, "low": low, "high": high, "p": p},
+        "difference": difference, "low": low, "high": high, "p": p,
     }

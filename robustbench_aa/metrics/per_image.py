@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +49,8 @@ def subset_of(
 class Outcomes:
     """The outcomes of a network on one data set, or the means of several networks.
 
-    Values are NaN where a cell is incomplete.
+    Values are NaN where a cell is incomplete. Images without labels have none of the outcomes
+    `NEED_LABELS`.
 
     Attributes:
         wrong: share of each image's frames that are classified wrongly, by distortion [images].
@@ -82,7 +84,17 @@ class Outcomes:
     @property
     def images(self) -> int:
         """The number of images in the data set."""
-        return len(next(iter(self.wrong.values())))
+        return len(self._any[self.cells[0]])
+
+    @cached_property
+    def cells(self) -> list[Distortion]:
+        """The distortions of the data set, complete or not."""
+        return list(self._any)
+
+    @cached_property
+    def _any(self) -> Mapping[Distortion, np.ndarray]:
+        """An outcome of each image by distortion, which shows whether a cell is complete."""
+        return self.wrong or {**self.consistency, **self.fooled, **self.flips}
 
     @property
     def complete(self) -> bool:
@@ -92,17 +104,17 @@ class Outcomes:
     @property
     def missing(self) -> list[Distortion]:
         """The distortions that the run asked for and the means count, if incomplete."""
-        needed = counted(self.wrong) if self.subset is None else [CLEAN, *self.subset]
+        needed = counted(self.cells) if self.subset is None else [CLEAN, *self.subset]
         return [
             cell
             for cell in needed
-            if cell in self.wrong and self.selects(cell) and np.isnan(self.wrong[cell]).any()
+            if cell in self._any and self.selects(cell) and np.isnan(self._any[cell]).any()
         ]
 
     @property
     def subset(self) -> list[Distortion] | None:
         """The distortions of a subset, as `subset_of` returns them; None for a whole data set."""
-        return subset_of(self.wrong, self.selected)
+        return subset_of(self.cells, self.selected)
 
     def selects(self, cell: Distortion) -> bool:
         """Return whether the run asked for a distortion."""
@@ -110,11 +122,11 @@ class Outcomes:
 
     def shown(self, cell: Distortion) -> bool:
         """Return whether tables list a distortion: the run asked for it, or has predictions."""
-        return self.selects(cell) or not np.isnan(self.wrong[cell]).all()
+        return self.selects(cell) or not np.isnan(self._any[cell]).all()
 
     def counted(self) -> list[Distortion]:
         """Return the corruptions that the mean over the data set, or over its subset, counts."""
-        cells = counted(self.wrong) if self.subset is None else self.subset
+        cells = counted(self.cells) if self.subset is None else self.subset
         return [cell for cell in cells if cell.severity]
 
     def mean_ece(self, cells: Iterable[Distortion]) -> float:
@@ -128,10 +140,15 @@ TABLES = (
     "diagonal",
 )
 """The fields of `Outcomes` with values by distortion."""
+NEED_LABELS = ("wrong", "ece", "reliability", "accuracy_worst", "accuracy_drop", "diagonal")
+"""The outcomes that images without labels lack."""
 POOLED = ("ece", "reliability", "diagonal")
 """Outcomes over all images together."""
 OutcomesByKind = Mapping[str, Outcomes]
-"""Outcomes by kind of data set: `corruption`, `perturbation`, `shift` or `clean`."""
+"""Outcomes by kind of data set: `corruption`, `perturbation`, `shift` or `clean`.
+
+A data set whose metrics have columns of their own has a key such as `clean:imagenet_r_200`.
+"""
 
 
 @dataclass(frozen=True)
@@ -176,7 +193,7 @@ def _drop_unused_shifts(networks: Sequence[dict[str, Outcomes]]) -> None:
     shifted = [outcomes["shift"] for outcomes in networks]
     unused = [
         cell
-        for cell in (shifted[0].wrong if shifted else {})
+        for cell in (shifted[0].cells if shifted else ())
         if cell.held_out and not any(part.shown(cell) for part in shifted)
     ]
     for outcomes, part in zip(networks, shifted, strict=True):
@@ -203,6 +220,7 @@ def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
     tables: dict[str, dict[Distortion, np.ndarray]] = {name: {} for name in TABLES}
     images = store.manifest.datasets[dataset]["images"]
+    left_out = () if store.is_labelled(dataset) else NEED_LABELS
     for cell in store.cells(dataset):
         measurement = _measurement(cell.distortion, cell.frames, store.manifest.keep_ranking)
         rows = store.read(model, cell, ["image", "frame", *measurement.columns])
@@ -215,8 +233,8 @@ def _read(store: Store, model: str, dataset: str) -> Outcomes:
             rows = rows.sort_values(["image", "frame"])
             columns = (_by_image(rows[name], images) for name in measurement.columns)
             outcomes = measurement.compute(cell.distortion, *columns)
-        for name, values in outcomes.items():
-            tables[name][cell.distortion] = values
+        for name in outcomes.keys() - left_out:
+            tables[name][cell.distortion] = outcomes[name]
     return Outcomes(**tables, selected=store.selected(dataset))
 
 
@@ -283,7 +301,9 @@ def _measure_rankings(
 
 
 MEASUREMENTS = {
-    "pictures": Measurement(("label", "top1", "top1_probability"), ("ece", "reliability"), _measure_pictures),
+    "pictures": Measurement(
+        ("label", "top1", "top1_probability"), ("ece", "reliability"), _measure_pictures
+    ),
     "sequences": Measurement(
         ("label", "top1", "top2", "top3", "top4", "top5"),
         ("flips", "top5_distance"),

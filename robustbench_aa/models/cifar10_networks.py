@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,39 @@ DOWNSAMPLINGS: Mapping[str, Downsampling] = {
     "flc": Downsampling(lambda _channels: FourierPool()),
 }
 """The downsampling of each network by its name."""
+
+
+class CircularPadding(torch.autograd.Function):
+    """Circular padding by one pixel that keeps maps channels-last, forwards and backwards.
+
+    With PyTorch's own padding, every later layer copies its input: training takes twice as long.
+    """
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, C, H + 2, W + 2]."""
+        x = torch.cat((x[:, :, -1:], x, x[:, :, :1]), 2)
+        return torch.cat((x[..., -1:], x, x[..., :1]), 3)
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        """Add the gradients of the padding to those of the pixels that it repeats."""
+        wide = gradient[..., 1:-1].contiguous(memory_format=torch.channels_last)
+        wide[..., -1:] += gradient[..., :1]
+        wide[..., :1] += gradient[..., -1:]
+        inner = wide[:, :, 1:-1].contiguous(memory_format=torch.channels_last)
+        inner[:, :, -1:] += wide[:, :, :1]
+        inner[:, :, :1] += wide[:, :, -1:]
+        return inner
+
+
+class CircularConv2d(nn.Conv2d):
+    """A 3×3 convolution with circular padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H, W]."""
+        padded: Tensor = CircularPadding.apply(x)
+        return nn.functional.conv2d(padded, self.weight, self.bias, self.stride)
 
 
 class ResidualBlock(nn.Module):
@@ -119,6 +152,7 @@ def convolution(
     inputs: int, outputs: int, stride: int, padding_mode: Literal["zeros", "circular"]
 ) -> nn.Conv2d:
     """Return a 3×3 convolution, initialised as He et al. did."""
-    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False, padding_mode=padding_mode)
+    kind = CircularConv2d if padding_mode == "circular" else nn.Conv2d
+    conv = kind(inputs, outputs, 3, stride, 1, bias=False, padding_mode=padding_mode)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv

@@ -104,5 +104,17 @@ def _make_plain(module: nn.Module) -> None:
             bias=child.bias is not None,
         )
         plain.weight, plain.bias = child.weight, child.bias
-        padding: Any = child.static_padding
-        setattr(module, name, nn.Sequential(padding, plain))
+        setattr(module, name, nn.Sequential(_padding(child), plain))
+
+
+def _padding(conv: Any) -> nn.Module:
+    """Return padding under which the dense convolution keeps the size of its map.
+
+    TensorFlow pads for the strided windows alone: on an even map the last row and column are
+    missing that the dense windows need. No strided window reads them.
+    """
+    if not isinstance(conv.static_padding, nn.ZeroPad2d):
+        return nn.Identity()
+    left, _, top, _ = conv.static_padding.padding
+    height, width = conv.kernel_size
+    return nn.ZeroPad2d((left, width - 1 - left, top, height - 1 - top))

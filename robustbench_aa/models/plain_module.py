@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aa.errors import UsageError, cause
+from robustbench_aa.models.timm import resized_side
 from robustbench_aa.support.process import restored
 from robustbench_aa.types import Classifier, Preprocessing
 
@@ -97,7 +97,6 @@ def _described(module: nn.Module) -> Classifier:
     if height != size:
         raise UsageError(f"{kind} expects images of {height} × {size} px, which are not square")
     name = str(config.get("architecture") or kind)
-    crop = config.get("crop_pct")
     with restored(module):
         advice = f"wrap it as {EXAMPLE}"
         classes = _count_classes(module.eval(), name, size, advice)
@@ -109,7 +108,7 @@ def _described(module: nn.Module) -> Classifier:
         preprocessing=Preprocessing(
             mean=config["mean"],
             std=config["std"],
-            resize=math.floor(size / crop) if crop else None,
+            resize=resized_side(config),
             interpolation=config.get("interpolation") or "bilinear",
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def load(name: str, weights: str | None) -> Classifier:
         preprocessing=Preprocessing(
             mean=tuple(how["mean"]),
             std=tuple(how["std"]),
-            resize=math.floor(height / how["crop_pct"]),
+            resize=resized_side(how),
             interpolation=how["interpolation"],
         ),
     )
@@ -75,6 +76,17 @@ def build(name: str, classes: int | None = None) -> Any:
     """
     arguments = {} if classes is None else {"num_classes": classes}
     return _created(name, **arguments)
+
+
+def resized_side(config: Mapping[str, Any]) -> int | None:
+    """Return the shorter side of resized pictures, in pixels; None if it is not known.
+
+    Args:
+        config: a data configuration of timm. Its `crop_mode` is `center`, or else `squash`, which
+            changes the shape of pictures, or `border`, which pads them.
+    """
+    crop, mode = config.get("crop_pct"), config.get("crop_mode") or "center"
+    return math.floor(config["input_size"][-1] / crop) if crop and mode == "center" else None
 
 
 def _timm() -> Any:

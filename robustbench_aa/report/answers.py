@@ -32,7 +32,7 @@ def answers(store: Store) -> pd.DataFrame:
 
     Returns:
         One row per network (`model`), `dataset`, `distortion`, `severity` (0 for none), `image` and
-        `frame`: its `true_class`, the `predicted_class` and that class's `probability`.
+        `frame`: its `true_class` (empty without labels), the `predicted_class` and that class's `probability`.
     """
     tables = [
         _rows(store, network, cell, images)
@@ -60,7 +60,10 @@ def _rows(store: Store, network: str, cell: Cell, images: int) -> pd.DataFrame |
     with suppress(DamagedShard):  # the cell is incomplete, which the report says already
         table = store.read_shard(network, cell, first)
         if table is not None:
-            shown = table.select([*COLUMNS]).slice(0, images * cell.frames).to_pandas()
+            known = [name for name in COLUMNS if name in table.column_names]
+            shown = table.select(known).slice(0, images * cell.frames).to_pandas()
+            if "label" not in known:
+                shown.insert(2, "label", pd.Series(pd.NA, shown.index, dtype="Int64"))
             distortion = cell.distortion
             shown.insert(0, "severity", distortion.severity or 0)
             shown.insert(0, "distortion", distortion.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
@@ -16,23 +16,25 @@ from robustbench_aa.metrics.consistency import consistency_among_correct
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST, ZIPF_LARGEST
 from robustbench_aa.metrics.per_image import Model, Outcomes
 from robustbench_aa.metrics.shifts import EXTREMES
-from robustbench_aa.types import CLEAN, Distortion
+from robustbench_aa.types import CLEAN, Distortion, column_of, kind_of
 
 
 def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:
     """Return the error under every corruption at every severity, and on clean images.
 
-    Clean images have severity 0 and one row per data set that contains them.
+    Clean images have severity 0 and one row per data set that contains them, except for those of
+    `natural_shifts`.
 
     Args:
         models: models of the run.
         kinds: data sets of the run by kind.
     """
     rows = []
-    if "corruption" not in kinds:
+    corrupted = [key for key in kinds if kind_of(key) == "corruption"]
+    if not corrupted:
         return pd.DataFrame()
     for model in models:
-        for kind in [kind for kind in ("clean", "corruption") if kind in kinds]:
+        for kind in [*(kind for kind in kinds if kind == "clean"), *corrupted]:
             mean, seeds = model.mean[kind], model.seed_outcomes(kind)
             for distortion in filter(mean.shown, mean.wrong):
                 wrong = mean.wrong[distortion]
@@ -47,22 +49,45 @@ def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def corruption_means(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
+def corruption_means(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:
     """Return the error under every corruption, averaged over the severities of the run.
 
     Corruptions that a model has not completed have no row. The severities follow the name if the
     run did not ask for all of them.
     """
     rows = []
-    for model in models if dataset else ():
-        mean = model.mean["corruption"]
-        by_seed = [values_by_distortion(s, "wrong") for s in model.seed_outcomes("corruption")]
+    corrupted = [key for key in kinds if kind_of(key) == "corruption"]
+    for model, key in product(models, corrupted):
+        mean = model.mean[key]
+        by_seed = [values_by_distortion(seed, "wrong") for seed in model.seed_outcomes(key)]
         groups = {cell.name: cell.group for cell in mean.wrong}
         for label, wrong in values_by_distortion(mean, "wrong").items():
-            row: dict[str, Any] = {"model": model.name, "dataset": dataset, "corruption": label}
-            row |= {"images": mean.images}
+            row: dict[str, Any] = {"model": model.name, "dataset": kinds[key]}
+            row |= {"corruption": label, "images": mean.images}
             row |= _estimate("error", wrong, [seed[label] for seed in by_seed])
             rows.append(row | {"group": groups[label.partition(" ")[0]]})
+    return pd.DataFrame(rows)
+
+
+def natural_shifts(
+    models: Iterable[Model], kinds: Mapping[str, str], datasets: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Return the error on every data set of clean images with columns of its own.
+
+    Args:
+        models: models of the run.
+        kinds: data sets of the run by kind.
+        datasets: descriptions of the data sets in `run.json`, by name.
+    """
+    rows = []
+    for model in models:
+        for key in (key for key in kinds if kind_of(key) == "clean" and column_of(key)):
+            mean, seeds = model.mean[key], model.seed_outcomes(key)
+            scoring = datasets[kinds[key]]["scoring"]
+            row = {"model": model.name, "dataset": kinds[key], "class_rule": scoring["rule"]}
+            row |= {"images": mean.images, "images_left_out": scoring["left_out"]}
+            errors = [seed.wrong[CLEAN] for seed in seeds]
+            rows.append(row | _estimate("error", mean.wrong[CLEAN], errors))
     return pd.DataFrame(rows)
 
 
@@ -111,17 +136,18 @@ def consistency(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     rows = []
     for model in models if dataset else ():
         mean, seeds = model.mean["shift"], model.seed_outcomes("shift")
-        for shift in filter(mean.shown, mean.wrong):
-            wrong = mean.wrong[shift]
+        for shift in filter(mean.shown, mean.cells):
             row: dict[str, Any] = {"model": model.name, "dataset": dataset, "protocol": shift.name}
-            row |= {"images": mean.images, "accuracy": 1.0 - wrong.mean()}
+            row |= {"images": mean.images}
+            if shift in mean.wrong:
+                row["accuracy"] = 1.0 - mean.wrong[shift].mean()
             for metric, bounds in EXTREMES.items():
                 cells = getattr(mean, metric)
                 if shift in cells:
                     smallest, largest = sorted(bounds)
                     by_seed = [getattr(seed, metric)[shift] for seed in seeds]
                     row |= _estimate(metric, cells[shift], by_seed, largest, smallest)
-            if shift in mean.consistency:
+            if shift in mean.consistency and shift in mean.wrong:
                 row["consistency_among_correct"] = np.mean(
                     [
                         consistency_among_correct(seed.consistency[shift], seed.wrong[shift])
@@ -190,13 +216,19 @@ def subset(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:
     """
     first = next(iter(models))
     rows = [
-        {"metric": metric, "dataset": kinds[kind], "distortion": cell.name}
+        {"metric": _of(metric, key), "dataset": kinds[key], "distortion": cell.name}
         | {"severity": cell.severity or 0}
         for kind, metric in SUBSET_METRICS.items()
-        if kind in kinds
-        for cell in first.mean[kind].subset or ()
+        for key in kinds
+        if kind_of(key) == kind
+        for cell in first.mean[key].subset or ()
     ]
     return pd.DataFrame(rows)
+
+
+def _of(metric: str, key: str) -> str:
+    """Return the column of a metric for the data set with this key."""
+    return "_".join(filter(None, (metric, column_of(key))))
 
 
 def at_common_severities(cells: Sequence[Distortion]) -> list[Distortion]:

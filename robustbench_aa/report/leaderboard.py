@@ -41,11 +41,16 @@ RANKED_BY = (
     *("consistency_crops", "consistency_circular", "consistency_neighbours"),
     *("consistency_circular32", "consistency_halfpixel"),
 )
-"""The first of these metrics that a leaderboard contains ranks its rows."""
+"""The first of these metrics that a leaderboard contains ranks its rows.
+
+If it has none of them, the first error on a data set with columns of its own does.
+"""
 ALWAYS = ("alexnet",)
 """The published baselines whose columns are always included where they are comparable."""
 BOUNDED = ("mean_error", "mean_error_subset")
 """Metrics whose intervals the leaderboard shows."""
+STATISTICS_ENDS = ("_low", "_high", "_std")
+"""Ends of columns that describe another one."""
 NO_SPREAD = ("model", "params_m", "images", "complete")
 """Columns without a standard deviation over training seeds."""
 
@@ -271,7 +276,14 @@ def _is_listed(column: str) -> bool:
 
 def ranking_column(leaderboard: pd.DataFrame) -> str | None:
     """Return the column that ranks a leaderboard's rows; None if it has no such metric."""
-    return next((column for column in RANKED_BY if column in leaderboard), None)
+    named = [column for column in map(str, leaderboard) if _is_named_error(column)]
+    return next((column for column in (*RANKED_BY, *named) if column in leaderboard), None)
+
+
+def _is_named_error(column: str) -> bool:
+    """Return whether a column is an error on a data set with columns of its own."""
+    statistic = column.endswith(STATISTICS_ENDS)
+    return column.startswith(("error_", "mean_error_")) and not statistic
 
 
 def _estimate(value: np.ndarray, interval: Interval) -> dict[str, Any]:

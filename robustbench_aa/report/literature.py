@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aa.errors import UsageError
-from robustbench_aa.metrics.baselines import CLASSES, SIZE, is_comparable, published_table
+from robustbench_aa.metrics.baselines import CLASSES, SIZE, column, is_comparable, published_table
 from robustbench_aa.metrics.metric import is_normalised
 
 
@@ -29,7 +29,9 @@ def append_published(
             metrics.
     """
     others = [
-        _describe(name, dataset) for name, dataset in datasets.items() if not is_comparable(dataset)
+        _describe(name, dataset)
+        for name, dataset in datasets.items()
+        if not is_comparable(dataset) and not column(dataset)
     ]
     if others:
         raise UsageError(

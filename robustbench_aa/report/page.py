@@ -42,28 +42,32 @@ def render_page(
         maps: feature maps of the run; None if there are none.
     """
     scripts = [_script(*LIBRARY), _script(*SCRIPTS)]
-    return _environment().get_template("page.html.jinja").render(
-        leaderboard_part(tables),
-        title=title,
-        policy=_policy(scripts),
-        scripts=scripts,
-        summary=summarise_run(tables),
-        highlights=highlights(tables),
-        measured=_measured(tables),
-        data=plot_data(tables),
-        grids={grid["anchor"]: grid for grid in number_grids(tables)},
-        features=feature_parts(maps),
-        samples=_sample_images(samples),
-        notes=tables.notes,
-        warnings=tables.warnings,
-        missing=tables.missing.to_dict("records"),
-        completing=completing_command(tables),
-        command=tables.command,
-        unverified=rests_on_unverified(tables),
-        provenance={
-            subject: rows.to_dict("records")
-            for subject, rows in tables.provenance.groupby("subject", sort=False)
-        },
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            leaderboard_part(tables),
+            title=title,
+            policy=_policy(scripts),
+            scripts=scripts,
+            summary=summarise_run(tables),
+            highlights=highlights(tables),
+            measured=_measured(tables),
+            data=plot_data(tables),
+            grids={grid["anchor"]: grid for grid in number_grids(tables)},
+            features=feature_parts(maps),
+            samples=_sample_images(samples),
+            notes=tables.notes,
+            warnings=tables.warnings,
+            missing=tables.missing.to_dict("records"),
+            completing=completing_command(tables),
+            command=tables.command,
+            unverified=rests_on_unverified(tables),
+            provenance={
+                subject: rows.to_dict("records")
+                for subject, rows in tables.provenance.groupby("subject", sort=False)
+            },
+        )
     )
 
 
@@ -100,7 +104,12 @@ def _policy(scripts: list[str]) -> str:
 def _measured(tables: Tables) -> list[dict[str, Any]]:
     """Return the data sets of the run with their numbers of images."""
     found: dict[str, int] = {}
-    for table in (tables.corruptions, tables.perturbations, tables.consistency):
+    for table in (
+        tables.corruptions,
+        tables.natural_shifts,
+        tables.perturbations,
+        tables.consistency,
+    ):
         if not table.empty:
             found |= table.groupby("dataset", sort=False)["images"].max().to_dict()
     return [{"name": str(name), "images": f"{images:,}"} for name, images in found.items()]

@@ -14,14 +14,14 @@ from robustbench_aa.report.tables import Tables
 
 VIEWS = {
     "overview": "Overview",
-    "corruptions": "Corruptions",
+    "corruptions": "Errors",
     "perturbations": "Perturbations",
     "shifts": "Shifts",
     "run": "Models and run",
 }
 """The choices of columns, each of which fits on a screen."""
 VIEW_OF_METRIC = {
-    **dict.fromkeys(("clean_error", "mean_error", "mean_error_subset"), "corruptions"),
+    **dict.fromkeys(("error", "clean_error", "mean_error", "mean_error_subset"), "corruptions"),
     **dict.fromkeys(("mean_error_other", "holdout_error", "mce", "mce_subset"), "corruptions"),
     **dict.fromkeys(("relative_mce", "ece", "ece_subset"), "corruptions"),
     **dict.fromkeys(("mean_flip_probability", "mean_flip_probability_subset"), "perturbations"),

@@ -12,8 +12,16 @@ from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables
 
 COLUMNS = {
-    "corruptions": ("model", "corruption", "severity", "error", "error_low", "error_high"),
-    "corruption_means": ("model", "corruption", "error", "error_low", "error_high"),
+    "corruptions": (
+        "model",
+        "dataset",
+        "corruption",
+        "severity",
+        "error",
+        "error_low",
+        "error_high",
+    ),
+    "corruption_means": ("model", "dataset", "corruption", "error", "error_low", "error_high"),
     "normalised": ("model", "baseline", "metric", "distortion", "value", "low", "high"),
     "differences": (
         *("model", "other", "metric", "distortion", "value", "other_value"),
@@ -67,7 +75,9 @@ def _ranking(tables: Tables) -> dict[str, Any]:
     if not rows.empty:
         rows = rows[rows["metric"] == metric].set_index("model")
     by_model = {
-        model: {key: round(float(rows.loc[model, key]), DECIMALS) for key in ("value", "low", "high")}
+        model: {
+            key: round(float(rows.loc[model, key]), DECIMALS) for key in ("value", "low", "high")
+        }
         for model in board["model"]
     }
     groups = dict(zip(board["model"], board["rank_group"], strict=True))
@@ -105,4 +115,6 @@ def _column(values: pd.Series) -> Any:
         return {"values": [str(name) for name in names], "places": places.tolist()}
     if values.dtype.kind == "f":
         return [None if pd.isna(value) else round(value, DECIMALS) for value in values.tolist()]
+    if values.hasnans:
+        return [None if pd.isna(value) else int(value) for value in values]
     return values.tolist()

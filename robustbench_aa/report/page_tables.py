@@ -39,6 +39,7 @@ TEXT = ("model", "complete", "conversion", "source")
 
 
 def make_cell(row: Mapping[str, Any], column: str) -> Cell:
+    """Return the cell of a column, with its interval if the row has one."""
     value = row[column]
     if isinstance(value, float) and column not in WHOLE:
         return make_number(row, column, column)
@@ -163,4 +164,5 @@ def _heading(across: str, column: object) -> str:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table by column."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

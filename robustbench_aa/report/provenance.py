@@ -190,8 +190,15 @@ def partial_classes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
         f"{name} has images of only {dataset['labels']['present']} of its {dataset['classes']} "
         "classes, but models may predict any of them"
         for name, dataset in datasets.items()
-        if dataset["labels"]["present"] < dataset["classes"]
+        if lacks_classes(dataset)
     ]
+
+
+def lacks_classes(dataset: Mapping[str, Any]) -> bool:
+    """Return whether models may predict classes of a data set that have no images."""
+    compared = (dataset.get("scoring") or {}).get("classes")
+    classes: int = compared or dataset["classes"]
+    return bool(dataset["labels"]["present"] < classes)
 
 
 def subset_notes(subset: pd.DataFrame) -> list[str]:
@@ -207,6 +214,26 @@ def subset_notes(subset: pd.DataFrame) -> list[str]:
 def _cells(rows: pd.DataFrame) -> str:
     pairs = zip(rows["distortion"], rows["severity"], strict=True)
     return format_cells(Distortion("", name, int(severity) or None) for name, severity in pairs)
+
+
+def label_notes(store: Store) -> list[str]:
+    """Return a note for every data set without labels."""
+    return [
+        f"{name} has no labels, so that errors and accuracies are left out"
+        for name in store.manifest.datasets
+        if not store.is_labelled(name)
+    ]
+
+
+def scoring_notes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a note on each data set with a class rule of its own."""
+    return [
+        f"{scoring['column']}: {scoring['rule']} ({name})"
+        + (f"; {scoring['left_out']:,} images without a label are left out" * bool(left_out))
+        for name, dataset in datasets.items()
+        if (scoring := dataset.get("scoring"))
+        for left_out in [scoring["left_out"]]
+    ]
 
 
 def limit_notes(store: Store) -> list[str]:

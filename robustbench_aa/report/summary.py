@@ -23,6 +23,7 @@ DEEDS = {
     "mean_error_subset": ("fails on", "of the chosen corrupted images"),
     "mean_error_other": ("fails on", "corrupted images"),
     "clean_error": ("fails on", "images"),
+    "error": ("fails on", "images"),
     "mean_flip_probability": ("changes its answer in", "steps of a sequence"),
     "mean_flip_probability_subset": ("changes its answer in", "steps of the chosen sequences"),
     "consistency": ("gives the same answer for", "pairs of shifts"),
@@ -103,8 +104,11 @@ def summarise_run(tables: Tables) -> list[str]:
     comparisons = Comparisons(tables.differences, metric)
     sentences = _compare(metric, ranked, comparisons, tables)
     if unranked := len(board) - len(ranked):
-        has = "model lacks predictions and has" if unranked == 1 else "models lack predictions and have"
-        sentences.append(f"{unranked} {has} no rank.")
+        sentences.append(
+            "1 model lacks predictions and has no rank."
+            if unranked == 1
+            else f"{unranked} models lack predictions and have no rank."
+        )
     return sentences
 
 
@@ -188,9 +192,7 @@ def _first_place(
     return [f"{better[0]} is the best of the {len(others) + 1} models."]
 
 
-def _seeds(
-    metric: str, models: Sequence[str], difference: Difference, tables: Tables
-) -> list[str]:
+def _seeds(metric: str, models: Sequence[str], difference: Difference, tables: Tables) -> list[str]:
     """Say if training seeds change the metric by more than the difference between two models."""
     board = tables.leaderboard.set_index("model")
     if f"{metric}_std" not in board:

@@ -18,6 +18,8 @@ from robustbench_aa.report.provenance import (
     check_sources,
     conversion,
     converted,
+    label_notes,
+    lacks_classes,
     limit_notes,
     missing,
     mixtures,
@@ -25,6 +27,7 @@ from robustbench_aa.report.provenance import (
     partial_classes,
     provenance,
     read_origins,
+    scoring_notes,
     subset_notes,
 )
 from robustbench_aa.report.rounding import format_full
@@ -46,6 +49,7 @@ class Tables:
         seeds: one row per network of the models with several training seeds.
         corruptions: one row per model, corruption and severity.
         corruption_means: one row per model and corruption, averaged over severities.
+        natural_shifts: one row per model and data set of clean images with columns of its own.
         perturbations: one row per model and perturbation.
         consistency: one row per model and shift protocol.
         diagonal: one row per model and offset along the diagonal.
@@ -72,6 +76,7 @@ class Tables:
     seeds: pd.DataFrame = field(default_factory=pd.DataFrame)
     corruptions: pd.DataFrame = field(default_factory=pd.DataFrame)
     corruption_means: pd.DataFrame = field(default_factory=pd.DataFrame)
+    natural_shifts: pd.DataFrame = field(default_factory=pd.DataFrame)
     perturbations: pd.DataFrame = field(default_factory=pd.DataFrame)
     consistency: pd.DataFrame = field(default_factory=pd.DataFrame)
     diagonal: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -132,11 +137,10 @@ def make_tables(
     if partial := partial_classes(datasets):
         # readers must know that models can also predict classes without images
         place = list(leaderboard).index("images") + 1
-        present = min(dataset["labels"]["present"] for dataset in datasets.values())
+        lacking = [dataset for dataset in datasets.values() if lacks_classes(dataset)]
+        present = min(dataset["labels"]["present"] for dataset in lacking)
         leaderboard.insert(place, "classes_present", present)
-        leaderboard.insert(
-            place, "classes", max(dataset["classes"] for dataset in datasets.values())
-        )
+        leaderboard.insert(place, "classes", max(dataset["classes"] for dataset in lacking))
     conversions = {name: conversion(store, model) for name, model in models.items()}
     if any(conversions.values()):
         place = list(leaderboard).index("images")
@@ -153,7 +157,8 @@ def make_tables(
         relative=board.relative(),
         seeds=board.seeds(baseline),
         corruptions=cell_tables.corruptions(models.values(), kinds),
-        corruption_means=cell_tables.corruption_means(models.values(), kinds.get("corruption")),
+        corruption_means=cell_tables.corruption_means(models.values(), kinds),
+        natural_shifts=cell_tables.natural_shifts(models.values(), kinds, datasets),
         perturbations=cell_tables.perturbations(models.values(), kinds.get("perturbation")),
         consistency=cell_tables.consistency(models.values(), kinds.get("shift")),
         diagonal=cell_tables.diagonal(models.values(), kinds.get("shift")),
@@ -167,7 +172,12 @@ def make_tables(
         missing=missing(store, models.values()),
         subset=subset,
         partial=store.manifest.subset,
-        notes=[*subset_notes(subset), *limit_notes(store)],
+        notes=[
+            *scoring_notes(datasets),
+            *subset_notes(subset),
+            *limit_notes(store),
+            *label_notes(store),
+        ],
         warnings=[
             *partial,
             *converted(store.manifest.models),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from robustbench_aa.errors import DamagedShard
 from robustbench_aa.store.storage import unreadable_now, write_whole
+from robustbench_aa.types import NO_LABEL
 
 SCHEMA = pa.schema(
     [
@@ -94,6 +95,8 @@ class Layout:
         classes: number of classes of the model.
         ranked: whether the file has the `RANKING` column.
         shifted: whether the file has the `UNSHIFTED_PROBABILITY` column.
+        labelled: whether the images have labels. Otherwise, every label is `NO_LABEL`, and its
+            probability is NaN.
     """
 
     images: int
@@ -101,6 +104,7 @@ class Layout:
     classes: int
     ranked: bool
     shifted: bool = False
+    labelled: bool = True
 
     @property
     def rows(self) -> int:
@@ -233,12 +237,17 @@ def problem_of(table: pa.Table, layout: Layout) -> str | None:
         return "images or frames that are repeated or out of order"
     known = min(5, classes)
     top = np.stack([columns[f"top{rank}"] for rank in range(1, 6)])
-    lowest, highest = top[:known].min(), max(top.max(), columns["label"].max())
-    if min(lowest, columns["label"].min()) < 0 or highest >= classes:
+    label = columns["label"]
+    if not layout.labelled and not (label == NO_LABEL).all():
+        return "labels, and the images have none"
+    lowest, highest = top[:known].min(), max(top.max(), label.max())
+    if min(lowest, label.min() if layout.labelled else 0) < 0 or highest >= classes:
         return f"classes outside 0 to {classes - 1}"
     if (top[known:] != -1).any():
         return f"more than {classes} classes"
     named = [name for name in table.column_names if name.endswith("_probability")]
+    if not layout.labelled:
+        named.remove("label_probability")
     probabilities = np.stack([table[name].to_numpy() for name in named])
     if not (probabilities.min() >= 0 and probabilities.max() <= 1 + ROUNDING):  # NaN too
         return "probabilities outside 0 to 1"

@@ -22,6 +22,7 @@ from robustbench_aa.types import (
     COMPARED_WITH,
     COUNTED_CORRUPTIONS,
     KINDS,
+    NO_LABELS,
     ROLES,
     Distortion,
     corruption_role,
@@ -45,6 +46,8 @@ PREDICTIONS = 20_000_000
 """The largest number of predictions in a file, which is read as a whole."""
 RANKED = 500_000_000
 """The largest number of classes in all rankings of a file."""
+UNLABELLED_KINDS = {"perturbation", "shift"}
+"""The kinds of distortions with metrics that need no labels."""
 BEYOND = 2**63
 """The first whole number beyond 64 bits."""
 
@@ -134,7 +137,7 @@ class LabelsEntry(_Entry):
     model_config = ConfigDict(extra="forbid")
 
     rule: Text
-    present: Count
+    present: int = Field(ge=0, lt=2**31)
 
 
 class DistortionEntry(_Entry):
@@ -151,17 +154,29 @@ class DistortionEntry(_Entry):
     frames: int = Field(ge=1, lt=2**15)
 
 
+class ScoringEntry(_Entry):
+    """The class rule of a data set whose metrics have columns of their own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    column: Annotated[str, Field(pattern="^[a-z0-9_]*$", max_length=LONGEST_NAME)]
+    rule: Text
+    classes: Count | None
+    left_out: int = Field(ge=0, lt=BEYOND)
+
+
 class DatasetDescription(_Entry):
     """A data set with all distortions that it defines."""
 
     sha256: Text
     images: int = Field(ge=1, le=IMAGES)
     collection: Text
-    classes: Count
+    classes: int = Field(ge=0, lt=2**31)
     labels: Annotated[LabelsEntry, BeforeValidator(_few)]
     pixels: Text
     size: int = Field(ge=1, le=2**16)
     geometry: Text
+    scoring: ScoringEntry | None = None
     distortions: list[DistortionEntry] = Field(min_length=1, max_length=CELLS)
 
 
@@ -197,6 +212,7 @@ def check_run(content: Mapping[str, Any]) -> None:
         where = f"data set {name}"
         dataset = _checked(DatasetDescription, entry, where)
         _check_distortions(where, dataset.distortions)
+        _check_labels(where, dataset)
         _check_size(where, run, dataset, classes)
         known = {str(distortion_of(vars(each))) for each in dataset.distortions}
         unknown = [cell for cell in run.selected.get(name, ()) if cell not in known]
@@ -259,6 +275,16 @@ def _check_distortions(where: str, entries: Iterable[DistortionEntry]) -> None:
         _check_shifts(where, found)
     elif kinds:
         _check_counted(where, found)
+
+
+def _check_labels(where: str, dataset: DatasetDescription) -> None:
+    """Check that images without labels have no classes, and distortions to measure without them."""
+    unlabelled = dataset.labels.rule == NO_LABELS
+    counts = dataset.classes, dataset.labels.present
+    if any(unlabelled == bool(count) for count in counts):
+        raise ValueError(f"{where} has {counts[0]} classes, {counts[1]} of them with images")
+    if unlabelled and not {entry.kind for entry in dataset.distortions} <= UNLABELLED_KINDS:
+        raise ValueError(f"{where} has no labels, but distortions whose metrics need them")
 
 
 def _check_shifts(where: str, found: Mapping[Distortion, int]) -> None:

@@ -31,7 +31,16 @@ from robustbench_aa.store.predictions import (
 )
 from robustbench_aa.store.schema import distortion_of, folder_of
 from robustbench_aa.store.storage import each, patiently, readable, unwritable, write_whole
-from robustbench_aa.types import Distortion, Shard, is_default, kind, shards, unshifted
+from robustbench_aa.types import (
+    NO_LABELS,
+    Distortion,
+    Shard,
+    column_of,
+    is_default,
+    kind,
+    shards,
+    unshifted,
+)
 
 NO_CONTENT = Content()
 _log = logging.getLogger(__name__)
@@ -132,17 +141,25 @@ class Store:
         return frozenset(known[name] for name in self.manifest.selected.get(dataset, default))
 
     def kinds(self) -> dict[str, str]:
-        """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`."""
-        return {
-            kind(cell.distortion for cell in self.cells(dataset)): dataset
-            for dataset in self.manifest.datasets
-        }
+        """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`.
+
+        A data set whose metrics have columns of their own has those in its key, such as
+        `clean:imagenet_r_200`.
+        """
+        return {self._key(dataset): dataset for dataset in self.manifest.datasets}
+
+    def _key(self, dataset: str) -> str:
+        measured = kind(cell.distortion for cell in self.cells(dataset))
+        scoring = self.manifest.datasets[dataset].get("scoring") or {}
+        column = scoring.get("column", "")
+        return f"{measured}:{column}" if column else measured
 
     def check_kinds(self) -> None:
         """Check that one leaderboard can show all data sets of the run.
 
         A leaderboard has one column for a metric and ranks models on the same images, so a run
-        has one data set of each kind, all with the same images.
+        has one data set of each kind, all with the same images. Data sets whose metrics have
+        columns of their own come in addition.
 
         Raises:
             SuiteError: two data sets are of one kind, or have different images; names both.
@@ -154,10 +171,10 @@ class Store:
         }
         first = next(iter(images))
         for name in images:
-            measured = kind(cell.distortion for cell in self.cells(name))
-            if kinds[measured] != name:
+            key = self._key(name)
+            if kinds[key] != name:
                 raise SuiteError(
-                    f"{name} and {kinds[measured]} both measure {measured}; give them an "
+                    f"{name} and {kinds[key]} both measure {column_of(key) or key}; give them an "
                     "--output-dir each"
                 )
             if images[name] != images[first]:
@@ -296,6 +313,11 @@ class Store:
         layout = self._layout(model, cell, shard)
         return read_predictions(source, path, layout, self._identity(model, cell, shard))
 
+    def is_labelled(self, dataset: str) -> bool:
+        """Return whether the images of a data set have labels."""
+        rule: str = self.manifest.datasets[dataset]["labels"]["rule"]
+        return rule != NO_LABELS
+
     def empty_columns(self, model: str, cell: Cell, shard: Shard) -> dict[str, np.ndarray]:
         """Return uninitialised columns for the predictions of a shard."""
         return empty_columns(self._layout(model, cell, shard))
@@ -304,7 +326,8 @@ class Store:
         classes = self.manifest.models[model]["classes"]
         images = shard.stop - shard.start
         shifted = unshifted(cell.distortion, cell.frames) is not None
-        return Layout(images, cell.frames, classes, self.manifest.keep_ranking, shifted)
+        ranked, labelled = self.manifest.keep_ranking, self.is_labelled(cell.dataset)
+        return Layout(images, cell.frames, classes, ranked, shifted, labelled)
 
     def _identity(self, model: str, cell: Cell, shard: Shard) -> dict[str, Any]:
         described = self.manifest.models[model].items()

@@ -181,6 +181,25 @@ def test_autocast_runs_it_in_the_lower_precision() -> None:
         assert layer(x).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_training_in_bfloat16_computes_in_float32(autocast: bool) -> None:
+    """On a CPU, where gradients in bfloat16 are slow: the values are those of float32, rounded."""
+    layer = BlurPool(3, filter_size=5)
+    x = noise(2, 3, 12, 12).bfloat16().requires_grad_()
+    exact = x.detach().float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = layer(x)
+    assert found.dtype == torch.bfloat16
+    gradient = noise(*found.shape).bfloat16()
+    found.backward(gradient)
+    expected = layer(exact)
+    expected.backward(gradient.float())
+    assert torch.equal(found, expected.bfloat16())
+    assert x.grad is not None
+    assert exact.grad is not None
+    assert torch.equal(x.grad, exact.grad.bfloat16())
+
+
 @padding_modes
 def test_gradients(padding_mode: str) -> None:
     layer = BlurPool(2, 4, 2, padding_mode).double()  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ WRONG = {
     f"{EVALUATE} --ray-address x": "--ray-address has no effect with --engine local; use --engine",
     f"{EVALUATE} --corruption-backend torhc": "unknown corruption backend 'torhc'; did you mean to",
     f"{EVALUATE} --baseline digts:resnet": "suite) 'digts:resnet'; did you mean digits:resnet@",
-    f"{EVALUATE} --own-preprocessing": "does not say how its pictures are resized; leave out --own",
+    f"{EVALUATE} --own-preprocessing": "does not keep their shape; leave out --own",
     f"{EVALUATE} --output-dir file": "cannot write to file (File exists); choose another --output",
     # suites
     "benchmark digit": "unknown suite (a shipped name or a .toml file) 'digit'; did you mean digit",

@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.cifar import NAMES
+import robustbench_aa as rb
+from robustbench_aa.datasets import Request, open_dataset, verify_dataset
+from robustbench_aa.datasets.cifar import C_BAR, NAMES
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.errors import DatasetError, RobustbenchError, UsageError
 from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
+from tests.conftest import make_classifier
 
 CPU = torch.device("cpu")
 COUNTED = [cell for cell in corruptions_at(32) if cell.group != "extra"]
@@ -59,6 +61,33 @@ def test_an_absent_array_makes_its_cells_missing(released: Path) -> None:
     assert {str(cell) for cell in dataset.missing} == {f"fog/{s}" for s in range(1, 6)}
     np.save(released / "spatter.npy", pixels(0, 15))
     assert len(open_dataset("cifar10-c", Request(data_dir=str(released))).distortions) == 80
+
+
+def test_the_folder_of_the_archive_is_found(released: Path, tmp_path: Path) -> None:
+    (tmp_path / "to" / "CIFAR-10-C").parent.mkdir()
+    (tmp_path / "to" / "CIFAR-10-C").symlink_to(released)
+    dataset = open_dataset("cifar10-c", Request(data_dir=str(tmp_path / "to")))
+    assert dataset.sha256 == open_dataset("cifar10-c", Request(data_dir=str(released))).sha256
+
+
+def test_other_corruptions_have_columns_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "CIFAR-10-C-Bar"
+    folder.mkdir()
+    np.save(folder / "labels.npy", np.tile(LABELS, 5))
+    for seed, name in enumerate(C_BAR):
+        np.save(folder / f"{name}.npy", pixels(seed, 15))
+    run = rb.benchmark(
+        [make_classifier("a")], ["cifar10-c-bar"], tmp_path / "run", data_dir=tmp_path
+    )
+    errors = run.table("corruptions")
+    assert len(errors) == 50
+    found = run.leaderboard()["mean_error_cifar10_c_bar"].item()
+    assert found == pytest.approx(errors["error"].mean())
+    table, problems = verify_dataset("cifar10-c-bar", tmp_path)
+    assert (table["corruption"].tolist(), problems) == ([*C_BAR], [])
+    (folder / "lines.npy").unlink()
+    dataset = open_dataset("cifar10-c-bar", Request(data_dir=str(tmp_path)))
+    assert {cell.name for cell in dataset.missing} == {"lines"}
 
 
 @pytest.mark.parametrize(

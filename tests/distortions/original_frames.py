@@ -1,8 +1,8 @@
 """The scripts that made ImageNet-P and CIFAR-10-P, restated as the reference for ours.
 
 The scripts are in the folder ImageNet-P/create_p of the repository hendrycks/robustness:
-make_cifar_p.py (32 px) and make_imagenet_p.py (224 px). All constants are written down from them;
-none is read from the package under test.
+make_cifar_p.py (32 px), make_tinyimagenet_p.py (64 px) and make_imagenet_p.py (224 px). All
+constants are written down from them; none is read from the package under test.
 """
 
 from __future__ import annotations
@@ -66,9 +66,16 @@ def motion_blur(
         yield np.stack([motion(image[..., c], radius, sigma, degrees) for c in range(3)], axis=-1)
 
 
-def snow(image: np.ndarray, random: Any, factor: float, radius: int, sigma: float) -> Frames:
+def snow(
+    image: np.ndarray,
+    random: Any,
+    factor: float,
+    radius: int,
+    sigma: float,
+    deviation: float = 0.3,
+) -> Frames:
     x = image / 255.0
-    noise = random.normal(size=x.shape[:2], loc=0.05, scale=0.3)
+    noise = random.normal(size=x.shape[:2], loc=0.05, scale=deviation)
     layer, pale = snow_at_rest(noise, factor, 0.5), whitened(x, 0.85)
     for i in range(31):
         yield eight_bits(pale + snowfall(layer, radius, sigma, i * 4 - 150))
@@ -157,6 +164,15 @@ def tilt(picture: Image.Image, size: int, angles: Iterable[float]) -> Frames:
         yield middle(Image.fromarray(warped), size)
 
 
+def motion_blur_of_original(picture: Image.Image, size: int, angles: Iterable[float]) -> Frames:
+    """Blur the photograph itself, and resize each frame as torchvision did."""
+    shorter = min(picture.size)
+    width, height = (int(size * length / shorter) for length in picture.size)
+    for frame in motion_blur(np.array(picture), None, radius=14, sigma=3, angles=angles):
+        resized = Image.fromarray(frame).resize((width, height), Resampling.BILINEAR)
+        yield middle(resized, size)
+
+
 STILL: dict[int, dict[str, Callable[[np.ndarray, Any], Frames]]] = {
     32: {
         "gaussian_noise": partial(gaussian_noise, deviation=0.02),
@@ -176,6 +192,23 @@ STILL: dict[int, dict[str, Callable[[np.ndarray, Any], Frames]]] = {
         "gaussian_blur": partial(gaussian_blur, first=0.3, step=0.015, cut=7),
         "spatter": partial(
             spatter, mean=0.6, deviation=0.265, sigma=1.75, threshold=0.7, flow=(0.2, 0.8)
+        ),
+    },
+    64: {
+        "gaussian_noise": partial(gaussian_noise, deviation=0.025),
+        "gaussian_noise_2": partial(gaussian_noise, deviation=0.05),
+        "gaussian_noise_3": partial(gaussian_noise, deviation=0.075),
+        "shot_noise": partial(shot_noise, photons=500),
+        "shot_noise_2": partial(shot_noise, photons=250),
+        "shot_noise_3": partial(shot_noise, photons=125),
+        "speckle_noise": partial(speckle_noise, deviation=0.05),
+        "speckle_noise_2": partial(speckle_noise, deviation=0.1),
+        "speckle_noise_3": partial(speckle_noise, deviation=0.15),
+        "snow": partial(snow, factor=2, radius=10, sigma=2.5, deviation=0.28),
+        "brightness": partial(brightness, percent=2),
+        "gaussian_blur": partial(gaussian_blur, first=0.35, step=0.014, cut=7),
+        "spatter": partial(
+            spatter, mean=0.6, deviation=0.25, sigma=1.75, threshold=0.7, flow=(0.2, 0.8)
         ),
     },
     224: {
@@ -215,6 +248,17 @@ MOVING: dict[int, dict[str, Callable[[Image.Image, int], Frames]]] = {
         ),
         "rotate": partial(moving, ways=[{"angle": i - 15} for i in range(31)]),
         "scale": partial(moving, ways=[{"scale": (i * 2 + 70) / 100} for i in range(31)]),
+        "shear": partial(moving, ways=[{"shear": i - 15} for i in range(31)]),
+    },
+    64: {
+        "zoom_blur": zoom_blur,
+        "motion_blur": partial(motion_blur_of_original, angles=[(i - 30) * 5 for i in range(31)]),
+        "tilt": partial(tilt, angles=[i - 15 for i in range(31)]),
+        "translate": partial(
+            moving, ways=[{"right": i - 15, "resample": NEAREST} for i in range(31)]
+        ),
+        "rotate": partial(moving, ways=[{"angle": i - 15} for i in range(31)]),
+        "scale": partial(moving, ways=[{"scale": (i * 2.5 + 40) / 100} for i in range(31)]),
         "shear": partial(moving, ways=[{"shear": i - 15} for i in range(31)]),
     },
     224: {

@@ -22,6 +22,8 @@ WHOLE = Image.fromarray(astronaut()).resize((341, 256), Resampling.BILINEAR)
 TALL = Image.fromarray(astronaut()[:, 100:451]).resize((256, 373), Resampling.BILINEAR)
 SMALL = WHOLE.resize((32, 32), Resampling.BOX)
 SMALL_OTHER = Image.fromarray(chelsea()[:300, 100:400]).resize((32, 32), Resampling.BOX)
+SIXTY_FOUR = WHOLE.resize((85, 64), Resampling.BILINEAR)
+SIXTY_FOUR_TALL = TALL.resize((64, 93), Resampling.BILINEAR)
 
 
 def tensor(picture: Image.Image) -> torch.Tensor:
@@ -45,8 +47,11 @@ def assert_faithful(found: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("name", sorted(STILL[32] | MOVING[32]))
 @pytest.mark.parametrize(
     ("size", "picture"),
-    [(32, SMALL), (32, SMALL_OTHER), (224, WHOLE), (224, TALL)],
-    ids=["32px", "32px-other", "224px-wide", "224px-tall"],
+    [
+        *((32, SMALL), (32, SMALL_OTHER), (64, SIXTY_FOUR), (64, SIXTY_FOUR_TALL)),
+        *((224, WHOLE), (224, TALL)),
+    ],
+    ids=["32px", "32px-other", "64px-wide", "64px-tall", "224px-wide", "224px-tall"],
 )
 def test_perturbations_agree_with_the_scripts(name: str, size: int, picture: Image.Image) -> None:
     recorder = Recorder(0)
@@ -57,14 +62,28 @@ def test_perturbations_agree_with_the_scripts(name: str, size: int, picture: Ima
     assert_faithful(found, expected)
 
 
+def test_motion_blurs_the_photograph_before_it_shrinks_to_64_px() -> None:
+    expected = original_frames("motion_blur", WHOLE, 64, None)
+    assert_faithful(ours("motion_blur", WHOLE, 64), expected)
+    assert np.abs(ours("motion_blur", SIXTY_FOUR, 64) - expected).mean() > 5
+
+
 @pytest.mark.parametrize("size", TABLES)
 @pytest.mark.parametrize("kind", ["gaussian_noise", "shot_noise", "speckle_noise"])
 def test_noise_has_its_size_and_is_independent(kind: str, size: int) -> None:
     grey = Image.new("RGB", (size, size), (128, 128, 128))
     sigma = {
-        "gaussian_noise": {224: (0.03, 0.05, 0.08), 32: (0.02, 0.04, 0.06)},
-        "shot_noise": {224: (300, 120, 60), 32: (700, 400, 200)},
-        "speckle_noise": {224: (0.05, 0.10, 0.15), 32: (0.05, 0.07, 0.10)},
+        "gaussian_noise": {
+            224: (0.03, 0.05, 0.08),
+            64: (0.025, 0.05, 0.075),
+            32: (0.02, 0.04, 0.06),
+        },
+        "shot_noise": {224: (300, 120, 60), 64: (500, 250, 125), 32: (700, 400, 200)},
+        "speckle_noise": {
+            224: (0.05, 0.10, 0.15),
+            64: (0.05, 0.10, 0.15),
+            32: (0.05, 0.07, 0.10),
+        },
     }[kind][size]
     for suffix, parameter in zip(("", "_2", "_3"), sigma, strict=True):
         found = ours(kind + suffix, grey, size)
@@ -108,7 +127,8 @@ def test_drops_flow_down() -> None:
 
 @pytest.mark.parametrize("size", TABLES)
 def test_sequences_depend_on_seed_and_image_alone(size: int) -> None:
-    pictures = [tensor(p if size == 224 else p.crop((90, 90, 122, 122))) for p in (WHOLE, TALL)]
+    square = (90, 90, 90 + size, 90 + size)
+    pictures = [tensor(p if size == 224 else p.crop(square)) for p in (WHOLE, TALL)]
     for cell in perturbations_at(size):
         together = perturb(pictures, cell.name, size, Draws(3, cell, [5, 9]))
         alone = perturb(pictures[1:], cell.name, size, Draws(3, cell, [9]))
@@ -124,15 +144,17 @@ def test_the_tables_are_complete() -> None:
         assert len(set(COUNTED[size])) == 10
         assert set(COUNTED[size]) <= set(table)
     assert set(COUNTED[224]) - set(COUNTED[32]) == {"snow"}
+    assert COUNTED[64] == COUNTED[224]
     assert [p.name for p in perturbations_at(224) if not p.held_out] == list(COUNTED[224])
     lengths = {cell.name: frames(cell, 224) for cell in perturbations_at(224)}
     assert lengths.pop("translate") == 41
     assert set(lengths.values()) == {31}
+    assert {frames(cell, 64) for cell in perturbations_at(64)} == {31}
 
 
 def test_an_unpublished_size_is_refused() -> None:
     draws = Draws(0, Distortion("perturbation", "x"), [0])
-    with pytest.raises(UsageError, match="no perturbations were published for 64-px images"):
-        perturb([tensor(WHOLE)], "tilt", 64, draws)
+    with pytest.raises(UsageError, match="no perturbations were published for 96-px images"):
+        perturb([tensor(WHOLE)], "tilt", 96, draws)
     with pytest.raises(UnknownName, match="unknown perturbation 'tild'; did you mean tilt"):
         perturb([tensor(WHOLE)], "tild", 224, draws)

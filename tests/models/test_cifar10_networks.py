@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_aa.models.cifar10_networks import DOWNSAMPLINGS, ResNet20
+from robustbench_aa.models.cifar10_networks import DOWNSAMPLINGS, CircularPadding, ResNet20
 
 
 @pytest.mark.parametrize("name", DOWNSAMPLINGS)
@@ -38,3 +38,13 @@ def test_adaptive_sampling_is_invariant_to_circular_shifts_and_others_are_not() 
         changes[name] = max(float((other - logits).norm() / logits.norm()) for other in shifted)
     assert changes.pop("aps") < 1e-5
     assert min(changes.values()) > 1e-3
+
+
+def test_circular_padding_is_pytorchs_with_its_gradients() -> None:
+    x = torch.randn(3, 2, 5, 4, dtype=torch.float64)
+    for form in (torch.contiguous_format, torch.channels_last):
+        pixels = x.contiguous(memory_format=form).requires_grad_()
+        padded = CircularPadding.apply(pixels)
+        assert torch.equal(padded, nn.functional.pad(x, (1, 1, 1, 1), mode="circular"))
+        assert torch.autograd.gradcheck(CircularPadding.apply, pixels)
+    assert padded.is_contiguous(memory_format=torch.channels_last)

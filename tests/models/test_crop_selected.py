@@ -12,7 +12,7 @@ from robustbench_aa.models.crop_selected import CropSelection, select_crop
 from robustbench_aa.types import Classifier, Preprocessing
 
 PREPROCESSING = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-SIZE, CROP = 56, 48
+SIZE, CROP = 56, 52
 PLACES = SIZE - CROP + 1
 
 
@@ -48,28 +48,41 @@ def determinant(picture: np.ndarray, row: int, column: int) -> float:
     return float(abs(across * down - mixed**2))
 
 
-def test_the_best_candidate_is_the_one_with_the_largest_determinant() -> None:
+def test_the_pixel_with_the_largest_determinant_selects_the_crop() -> None:
     pictures = noise(5, SIZE)
-    found = selection().corners(PREPROCESSING.normalised(pictures))
+    inputs = PREPROCESSING.normalised(pictures)
+    module = selection()
+    found = module.corners(inputs)
     for picture, corner in zip(pictures.numpy().astype(float), found.tolist(), strict=True):
-        scores = {
-            (y, x): determinant(picture, y + CROP // 2, x + CROP // 2)
-            for y in range(PLACES)
-            for x in range(PLACES)
-        }
-        assert tuple(corner) == max(scores, key=lambda place: scores[place])
+        inside = [(row, column) for row in range(1, SIZE - 1) for column in range(1, SIZE - 1)]
+        best = max(inside, key=lambda place: determinant(picture, *place))
+        assert tuple(corner) == ((best[0] - 1) % PLACES, (best[1] - 1) % PLACES)
+    for crop, original, (row, column) in zip(
+        module.select(inputs), inputs, found.tolist(), strict=True
+    ):
+        alone = original[None, :, row : row + CROP, column : column + CROP]
+        expected = nn.functional.pad(alone, (2, 2, 2, 2), mode="reflect")[0]
+        assert torch.equal(crop, expected)
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 1), (1, 1), (3, -2)])
-def test_the_bound_holds_where_every_candidate_is_equally_likely(down: int, right: int) -> None:
+def test_the_bound_holds_where_every_anchor_is_equally_likely(down: int, right: int) -> None:
     count = 3000
     pictures = noise(count, SIZE + 8)
     one, other = windows(pictures, 4, 4), windows(pictures, 4 + down, 4 + right)
     module = selection()
     first, second = module.corners(one), module.corners(other)
     differ = (first != second + torch.tensor([down, right])).any(dim=1)
-    shared = (PLACES - abs(down)) * (PLACES - abs(right))
-    expected = 1 - shared / (2 * PLACES**2 - shared)
+    anchors = SIZE - 2
+
+    def shared(step: int) -> tuple[int, int]:
+        """Places along an axis that both pictures have, and those on one side of every line."""
+        both = [place for place in range(anchors) if 0 <= place - step < anchors]
+        same = [place for place in both if place // PLACES == (place - step) // PLACES]
+        return len(both), len(same)
+
+    (both_down, same_down), (both_right, same_right) = shared(down), shared(right)
+    expected = 1 - same_down * same_right / (2 * anchors**2 - both_down * both_right)
     deviation = math.sqrt(expected * (1 - expected) / count)
     # random pictures are all but exchangeable: neighbouring determinants share pixels
     assert abs(float(differ.float().mean()) - expected) < 4 * deviation + 0.01

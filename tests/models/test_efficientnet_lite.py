@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 import robustbench_aa as rb
+from robustbench_aa.antialiasing import replacements
+from robustbench_aa.antialiasing.graph import LEFT_ALONE
 from robustbench_aa.errors import CheckpointError, UnknownName
 from robustbench_aa.models import efficientnet_lite, known_models
 
@@ -43,6 +45,23 @@ def test_a_network_can_be_made_anti_aliased() -> None:
     assert sum(stride == (2, 2) for stride in strides) == 1  # the first, at full resolution
     blurs = [m for m in smooth.module.modules() if isinstance(m, rb.BlurPool)]
     assert len(blurs) == 4
+
+
+def test_a_conversion_subsamples_the_same_places() -> None:
+    plain = rb.load_model("efficientnet-lite:lite0")
+    same = rb.antialias(plain, filter_size=1, first_conv=True)  # a blur of one pixel does nothing
+    x = torch.randn(1, 3, 224, 224)
+    torch.testing.assert_close(same.module(x), plain.module(x), rtol=1e-4, atol=1e-4)
+
+
+def test_polyphase_sampling_makes_it_invariant_to_circular_shifts() -> None:
+    steady = rb.load_model("efficientnet-lite:lite0+aps-circular")
+    assert not [one for one in replacements(steady.module) if one.now.startswith(LEFT_ALONE)]
+    x = torch.randn(1, 3, 224, 224)
+    shifted = torch.cat([x, x.roll((1, 0), (2, 3)), x.roll((-3, 5), (2, 3))])
+    first, *others = steady.module(shifted)
+    for one in others:
+        torch.testing.assert_close(one, first, rtol=1e-4, atol=1e-4)
 
 
 def test_unknown_names_get_a_near_match() -> None:

@@ -10,6 +10,8 @@ import torch
 from robustbench_aa import antialias, load
 from robustbench_aa.antialiasing import replacements
 from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.models.plain_module import as_classifier
+from robustbench_aa.models.timm import resized_side
 
 
 def test_the_preprocessing_is_timms_data_configuration() -> None:
@@ -19,6 +21,14 @@ def test_the_preprocessing_is_timms_data_configuration() -> None:
     assert classifier.preprocessing.interpolation == how["interpolation"]
     assert classifier.preprocessing.resize == int(classifier.input_size / how["crop_pct"])
     assert classifier.classes == 1000
+
+
+@pytest.mark.parametrize("mode", ["squash", "border"])
+def test_pictures_that_do_not_keep_their_shape_have_no_shorter_side(mode: str) -> None:
+    network = timm.create_model("resnet18", pretrained=False)
+    network.pretrained_cfg["crop_mode"] = network.default_cfg["crop_mode"] = mode
+    assert resized_side(timm.data.resolve_model_data_config(network)) is None
+    assert as_classifier(network).preprocessing.resize is None
 
 
 def test_weights_come_from_a_file(tmp_path: Path) -> None:

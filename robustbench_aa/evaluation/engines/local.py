@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from robustbench_aa.evaluation.inference import Predictor
 from robustbench_aa.evaluation.loop import evaluate
-from robustbench_aa.support.process import restored
+from robustbench_aa.support.process import one_core_each, restored
 from robustbench_aa.types import Failure
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def run(session: Session) -> list[Failure]:
     """Do all the work of a session; afterwards the models are as they were before."""
     with ExitStack() as stack:
+        cores = stack.enter_context(one_core_each()) if session.device == "cpu" else None
         predictors = {}
         for name, classifier in session.pending().items():
             stack.enter_context(restored(classifier.module))
-            predictors[name] = Predictor(classifier, session.inference, session.device)
+            predictors[name] = Predictor(classifier, session.inference, session.device, cores)
         return evaluate(session, predictors)

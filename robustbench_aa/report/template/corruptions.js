@@ -1,13 +1,26 @@
 // Errors by corruption: small multiples, and a heat map of models and corruptions.
+const datasetsOf = new Map();
+for (const row of tables.corruptions) {
+  datasetsOf.set(row.corruption, (datasetsOf.get(row.corruption) ?? new Set()).add(row.dataset));
+}
+/** Return a row whose corruption is named with its data set, if several have that corruption. */
+const labelled = (row) =>
+  datasetsOf.get(row.corruption)?.size > 1 && row.corruption !== "clean"
+    ? { ...row, corruption: `${row.corruption} (${row.dataset})` }
+    : row;
+
 drawers.corruptions = (width) => {
   const rows = tables.corruptions.filter((row) => isShown(row) && row.error !== null);
+  const corrupted = rows.filter((row) => row.severity > 0);
+  const names = unique(corrupted.map((row) => labelled(row).corruption));
+  // every line begins at the error on clean images, of the same data set if it has them
   const clean = rows.filter((row) => row.severity === 0);
-  const names = unique(rows.filter((row) => row.severity > 0).map((row) => row.corruption));
-  // every line begins at the error on clean images
-  const drawn = names.flatMap((name) => [
-    ...clean.map((row) => ({ ...row, corruption: name })),
-    ...rows.filter((row) => row.corruption === name),
-  ]);
+  const drawn = names.flatMap((name) => {
+    const same = corrupted.map(labelled).filter((row) => row.corruption === name);
+    const own = clean.filter((row) => row.dataset === same[0].dataset);
+    const first = own.length ? own : clean.filter((row) => row.dataset === clean[0].dataset);
+    return [...first.map((row) => ({ ...row, corruption: name })), ...same];
+  });
   const { rows: count, facets, titles, options } = wrapped(names, width, width < NARROW ? 165 : 195);
   const facet = facets((row) => row.corruption);
   const title = (row) =>
@@ -47,10 +60,10 @@ const heatChoices = () => {
     new Map(rows.map((row) => [`${row.model}\n${row[column]}`, { value: row[value] }]));
   const share = { text: (value) => (100 * value).toFixed(1), key: "%", diverging: false };
   const found = [
-    { name: "error, mean over severities", cells: keyed(tables.corruption_means, "corruption", "error"), ...share },
+    { name: "error, mean over severities", cells: keyed(tables.corruption_means.map(labelled), "corruption", "error"), ...share },
   ];
   for (const severity of unique(tables.corruptions.map((row) => row.severity)).filter(Boolean)) {
-    const rows = tables.corruptions.filter((row) => row.severity === severity);
+    const rows = tables.corruptions.filter((row) => row.severity === severity).map(labelled);
     found.push({ name: `error, severity ${severity}`, cells: keyed(rows, "corruption", "error"), ...share });
   }
   const errors = tables.normalised?.filter((row) => row.metric === "ce") ?? [];

@@ -123,7 +123,7 @@ drawers.ranking = (width) => {
 };
 
 drawers.worst_case = (width) => {
-  const rows = tables.consistency.filter((row) => isShown(row) && row.accuracy_worst !== null);
+  const rows = tables.consistency.filter((row) => isShown(row) && row.accuracy_worst != null && row.accuracy != null);
   if (!rows.length) return null;
   const key = (row) => row.protocol;
   const { rows: count, columns, facets, titles, options } =

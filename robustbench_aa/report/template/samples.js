@@ -5,6 +5,10 @@ const sequences = (() => {
   return new Set(frames.map((row) => `${row.dataset}\n${row.distortion}`));
 })();
 
+/** Return whether an answer is right, wrong or unknown: images may have no labels. */
+const verdictOf = (row) =>
+  row.true_class === null ? "unknown" : row.predicted_class === row.true_class ? "right" : "wrong";
+
 const strip = byId("strip-perturbation");
 /** Return the answers that differ from that on the frame before. Rows are in order. */
 const changesOf = (rows) =>
@@ -22,7 +26,7 @@ drawers.strips = (width) => {
   const room = (width - 30) / frames;
   const longest = Math.max(...rows.map((row) => String(row.predicted_class).length));
   const title = (row) =>
-    `${row.model}\nframe ${row.frame + 1}: class ${row.predicted_class} (true: ${row.true_class}), ` +
+    `${row.model}\nframe ${row.frame + 1}: class ${row.predicted_class} (true: ${row.true_class ?? "unknown"}), ` +
     percent(row.probability);
   return plot(width, {
     height: models.length * (images.length * 20 + 34) + 40,
@@ -35,7 +39,7 @@ drawers.strips = (width) => {
     marks: [
       Plot.rectX(rows, { fy: "model", y: "image", x1: (row) => row.frame - 0.5,
         x2: (row) => row.frame + 0.5, inset: 0.5,
-        fill: (row) => (row.predicted_class === row.true_class ? "var(--right)" : "var(--wrong)") }),
+        fill: (row) => `var(--${verdictOf(row)})` }),
       Plot.tickX(changes, { fy: "model", y: "image", x: (row) => row.frame - 0.5,
         stroke: "currentColor", strokeWidth: 2.5 }),
       room > 7 * longest + 4 &&
@@ -67,8 +71,7 @@ const answersTable = (rows) => {
   const heading = (text, className = "") => make("th", { scope: "col", textContent: text, className });
   const cellOf = (row) => {
     if (!row) return make("td");
-    const right = row.predicted_class === row.true_class;
-    const cell = make("td", { className: right ? "right" : "wrong" },
+    const cell = make("td", { className: verdictOf(row) },
       `class ${row.predicted_class}`, make("small", { textContent: percent(row.probability) }));
     cell.dataset.order = row.probability.toFixed(6);
     return cell;
@@ -80,7 +83,7 @@ const answersTable = (rows) => {
         cellOf(rows.find((row) => row.model === model && row.severity === severity)))));
   const titles = severities.map((severity) => heading(severity ? `severity ${severity}` : "answer"));
   return [
-    make("caption", { textContent: `Answers and their probabilities; the true class is ${rows[0].true_class}.` }),
+    make("caption", { textContent: `Answers and their probabilities; the true class is ${rows[0].true_class ?? "unknown"}.` }),
     make("thead", {}, make("tr", {}, heading("model", "name"), ...titles)),
     make("tbody", {}, ...body),
   ];

@@ -15,7 +15,7 @@ from skimage.util import random_noise
 from robustbench_aa.distortions.corruptions import corrupt
 from robustbench_aa.distortions.corruptions.noise import poisson
 from robustbench_aa.distortions.rng import Draws
-from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters
+from robustbench_aa.distortions.severities import SEVERITIES, TABLES, parameters, published_size
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.types import Distortion
 
@@ -214,6 +214,15 @@ def test_a_size_without_published_severities_is_refused() -> None:
     images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     with pytest.raises(UsageError, match="no severities were published for 16-px images"):
         corrupt(images, "contrast", 1, Given())
+
+
+@pytest.mark.parametrize(
+    ("size", "table"),
+    [(17, 32), (45, 32), (46, 64), (119, 64), (120, 224), (258, 224), (259, 299), (597, 299)],
+)
+def test_a_size_between_the_published_ones_uses_the_nearest_by_ratio(size: int, table: int) -> None:
+    assert published_size(size) == table
+    assert parameters("jpeg_compression", 3, size) == TABLES[table]["jpeg_compression"][2]
 
 
 def test_an_unknown_corruption_gets_suggestions(images: torch.Tensor) -> None:
