@@ -40,8 +40,13 @@ def write_run(folder: Path, models: int, images: int) -> Store:
     for name, (distortions, geometry) in DATASETS.items():
         entries = [{**asdict(one), "frames": frames(one, 224)} for one in distortions]
         described[name] = {
-            "sha256": name, "images": images, "classes": CLASSES, "size": 224,
-            "collection": PHOTOGRAPHS, "pixels": "files", "geometry": geometry,
+            "sha256": name,
+            "images": images,
+            "classes": CLASSES,
+            "size": 224,
+            "collection": PHOTOGRAPHS,
+            "pixels": "files",
+            "geometry": geometry,
             "labels": {"rule": "ImageNet wnids", "present": CLASSES},
             "distortions": entries,
         }

@@ -114,5 +114,8 @@ def _difference(ours: _Column, theirs: _Column) -> dict[str, float]:
     return {
         "value": float(ours.values.mean()),
         "other_value": float(theirs.values.mean()),
-        "difference": difference, "low": low, "high": high, "p": p,
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p": p,
     }

@@ -12,8 +12,9 @@ interval is a little too wide rather than too short.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,7 @@ def _of_network(outcomes: OutcomesByKind) -> dict[Key, float]:
 
 
 def _interval(
-    row: dict[str, float], a: Sequence[float], b: Sequence[float], outcomes: OutcomesByKind
+    row: dict[Hashable, Any], a: Sequence[float], b: Sequence[float], outcomes: OutcomesByKind
 ) -> tuple[float, float]:
     """Return the interval of a difference.
 
@@ -86,10 +87,10 @@ def _interval(
     if min(len(a), len(b)) < FEWEST:
         return np.nan, np.nan
     images = max(part.images for part in outcomes.values())
-    parts = [
+    parts: list[tuple[float, int]] = [
         (((row["high"] - row["low"]) / (2 * Z)) ** 2, images - 1),
-        (np.var(a, ddof=1) / len(a), len(a) - 1),
-        (np.var(b, ddof=1) / len(b), len(b) - 1),
+        (float(np.var(a, ddof=1)) / len(a), len(a) - 1),
+        (float(np.var(b, ddof=1)) / len(b), len(b) - 1),
     ]
     variance = sum(part for part, _ in parts)
     spread = sum(part**2 / max(degrees, 1) for part, degrees in parts)
