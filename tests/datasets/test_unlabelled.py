@@ -94,14 +94,8 @@ def test_what_needs_labels_is_absent(runs: tuple[rb.Run, rb.Run]) -> None:
     assert not [name for name in unlabelled if "error" in name or "accuracy" in name]
     files = runs[1].report()
     written = {path.stem for path in files if path.suffix == ".csv"}
-    assert written == {
-        "leaderboard",
-        "intervals",
-        "perturbations",
-        "consistency",
-        "provenance",
-        "subset",
-    }
+    assert written >= {"leaderboard", "intervals", "perturbations", "consistency"}
+    assert not written & {"corruptions", "calibration", "diagonal", "missing"}
     assert not [path for path in files if "diagonal" in path.name]
     page = next(path for path in files if path.name == "index.html")
     assert "imagenet-shift has no labels" in page.read_text(encoding="utf-8")
