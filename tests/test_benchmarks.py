@@ -76,7 +76,9 @@ def test_two_processes_are_measured_side_by_side(monkeypatch: pytest.MonkeyPatch
 def test_the_ratio_is_relative_to_the_fair_share(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = {"default": ([10.0], [2.0, 4.0]), "passive": ([9.0], [5.0, 5.0])}
     monkeypatch.setattr(
-        side_by_side, "rates", lambda _network, policy, processes, _: measured[policy][processes - 1]
+        side_by_side,
+        "rates",
+        lambda _network, policy, processes, _: measured[policy][processes - 1],
     )
     table = side_by_side.measure("any", 0.1, 3).set_index("wait_policy")
     assert table["alone"].to_dict() == {"default": 10, "passive": 9}

@@ -100,9 +100,7 @@ def test_every_option_has_a_help_sentence(name: str) -> None:
             assert text.endswith("."), option.opts
 
 
-@pytest.mark.parametrize(
-    ("option", "known"), [("method", METHODS), ("padding_mode", TORCH_MODES)]
-)
+@pytest.mark.parametrize(("option", "known"), [("method", METHODS), ("padding_mode", TORCH_MODES)])
 def test_antialias_offers_what_a_conversion_knows(option: str, known: Mapping[str, object]) -> None:
     (choice,) = [each.type for each in commands.commands["antialias"].params if each.name == option]
     assert isinstance(choice, click.Choice)
