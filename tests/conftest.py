@@ -49,6 +49,17 @@ def _unflushed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_plot(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Draw one plot except in the tests of reports: all of them take most of a report's time."""
+    from robustbench_aa.report import plots
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name != "report":
+            patch.setattr(plots, "PLOTS", {"ranking": plots.PLOTS["ranking"]})
+        yield
+
+
 @pytest.fixture
 def classifier() -> Callable[..., Classifier]:
     return make_classifier

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.speed import antialias_cost
+from benchmarks.speed import antialias_cost, side_by_side
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = ("antialiased_cnns", "kornia.filters", "sklearn.datasets", "timm.layers")
@@ -81,15 +81,23 @@ def test_there_are_photographs_without_scikit_learn(
     assert (table["seconds"] > 0).all()
 
 
-def test_two_processes_are_measured_side_by_side(
-    tmp_path: Path, without_extras: dict[str, str]
-) -> None:
-    output = tmp_path / "side.csv"
-    options = ("--network=squeezenet1_1", "--seconds=0.1", "--repetitions=1", f"--output={output}")
-    run("speed.side_by_side", *options, environment=without_extras)
-    table = pd.read_csv(output)
-    assert table["wait_policy"].tolist() == ["default", "passive"]
-    assert (table[["alone", "beside", "ratio"]] > 0).all(axis=None)
+def test_two_processes_are_measured_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    first, second = side_by_side.rates("squeezenet1_1", "passive", 2, 0.1)
+    assert min(first, second) > 0
+
+
+def test_the_ratio_is_relative_to_the_fair_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = {"default": ([10.0], [2.0, 4.0]), "passive": ([9.0], [5.0, 5.0])}
+    monkeypatch.setattr(
+        side_by_side,
+        "rates",
+        lambda _network, policy, processes, _: measured[policy][processes - 1],
+    )
+    table = side_by_side.measure("any", 0.1, 3).set_index("wait_policy")
+    assert table["alone"].to_dict() == {"default": 10, "passive": 9}
+    assert table["beside"].to_dict() == {"default": 3, "passive": 5}
+    assert table["ratio"].to_dict() == {"default": 0.6, "passive": 1}
 
 
 def test_the_documents_have_the_simulated_coverages() -> None:

@@ -31,11 +31,12 @@ COUNTS = (
 def results_first(board: pd.DataFrame) -> pd.DataFrame:
     """Return a leaderboard with its metrics before the columns that say what was measured.
 
-    The metric that ranks the models comes first, with its bounds; spreads over training seeds come
-    after all metrics.
+    The metric that ranks the models comes right after their names, since a printed data frame may
+    show its first two and last two columns only. Its bounds follow; spreads over training seeds
+    come after all metrics.
     """
     ranking = ranking_column(board)
-    first = ["rank", "model", ranking, f"{ranking}_low", f"{ranking}_high"]
+    first = ["model", ranking, "rank", f"{ranking}_low", f"{ranking}_high"]
     others = {*first, *COUNTS, *(f"{name}_std" for name in value_columns(board))}
     metrics = [*first, *(name for name in board if name not in others)]
     spreads = [f"{name}_std" for name in metrics]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from robustbench_aa.evaluation.loop import evaluate
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.store.predictions import SCHEMA, UNSHIFTED_PROBABILITY
 from robustbench_aa.suite import Suite
+from robustbench_aa.support.process import one_core_each
 from robustbench_aa.support.stage_times import STAGES
 from robustbench_aa.types import CLEAN, Batch, Classifier, Shard
-from tests.conftest import make_classifier
+from tests.conftest import make_classifier, threads
 
 CPU = torch.device("cpu")
 
@@ -286,3 +288,92 @@ def test_shifts_at_random_have_no_unshifted_class(protocol: str) -> None:
     (batch,) = dataset.read(shift, Shard(0, 2), 1000, CPU)
     found = Predictor(make_classifier("a"), Inference()).predict(batch)
     assert UNSHIFTED_PROBABILITY not in found
+
+
+class Exclusive(nn.Module):
+    """A network that fails if two threads use it at once."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.network = make_classifier("a", input_size=size).module
+        self.busy = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not self.busy
+        assert torch.get_num_threads() == 1
+        self.busy = True
+        result: Tensor = self.network(x)
+        self.busy = False
+        return result
+
+
+class Alone(Exclusive):
+    """A network that cannot be copied."""
+
+    def __deepcopy__(self, memo: object) -> Alone:
+        raise TypeError("it holds a lock")
+
+
+@pytest.mark.parametrize("images", [200, 40, 5])
+def test_cores_that_share_the_frames_predict_the_same(digits: Batch, images: int) -> None:
+    batch = replace(
+        digits,
+        index=digits.index[:images],
+        label=digits.label[:images],
+        frames=digits.frames[:images],
+    )
+    model = rb.load("digits:resnet@lpf3")
+    expected = Predictor(model, Inference()).predict(batch, True)
+    with threads(4), one_core_each() as cores:
+        found = Predictor(model, Inference(), "cpu", cores).predict(batch, True)
+    for column, values in expected.items():
+        np.testing.assert_array_equal(found[column], values, err_msg=column)
+
+
+def test_each_core_has_a_copy_of_the_module_and_the_number_of_threads_is_restored(
+    digits: Batch,
+) -> None:
+    model = replace(make_classifier("a"), module=Exclusive(32))
+    expected = Predictor(make_classifier("a"), Inference()).predict(digits)
+    with threads(3):
+        with one_core_each() as cores:
+            predictor = Predictor(model, Inference(), "cpu", cores)
+            for _ in range(5):
+                found = predictor.predict(digits)
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 3
+    np.testing.assert_array_equal(found["top1"], expected["top1"])
+
+
+def test_a_module_that_cannot_be_copied_is_used_by_one_thread(digits: Batch) -> None:
+    model = replace(make_classifier("a"), module=Alone(32))
+    with threads(1):
+        expected = Predictor(model, Inference()).predict(digits)
+    with threads(2), one_core_each() as cores:
+        predictor = Predictor(model, Inference(), "cpu", cores)
+        torch.set_num_threads(1)  # the network checks that it computes on one core
+        found = predictor.predict(digits)
+    np.testing.assert_array_equal(found["top1"], expected["top1"])
+
+
+def test_an_error_on_one_core_is_raised_and_memory_that_ran_out_halves_the_batch(
+    digits: Batch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = make_classifier("a").module
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 30:
+                raise MemoryError
+            result: Tensor = self.network(x)
+            return result
+
+    expected = Predictor(make_classifier("a"), Inference()).predict(digits)
+    with threads(2), one_core_each() as cores:
+        model = replace(make_classifier("a"), module=Small())
+        found = Predictor(model, Inference(100), "cpu", cores).predict(digits)
+    np.testing.assert_array_equal(found["top1"], expected["top1"])
+    assert "out of memory with 100 frames; going on with 50" in caplog.text

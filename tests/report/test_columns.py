@@ -20,8 +20,21 @@ def test_results_come_before_what_was_measured() -> None:
     board = pd.DataFrame([range(len(columns))], columns=columns)
     ordered = results_first(board)
     assert list(ordered) == [
-        *("rank", "model", "mean_error", "mean_error_low", "mean_error_high", "clean_error", "ece"),
+        *("model", "mean_error", "rank", "mean_error_low", "mean_error_high", "clean_error", "ece"),
         *("mean_error_std", "clean_error_std", "ece_std"),
         *("complete", "rank_group", "seeds", "params_m", "images", "classes", "source"),
     ]
     assert ordered[columns].equals(board)
+
+
+def test_a_narrow_terminal_shows_the_metric_that_ranks() -> None:
+    columns = [
+        *("rank", "model", "images", "clean_error", "mean_error", "mean_error_low"),
+        *("mean_error_high", "holdout_error", "mean_flip_probability", "ece"),
+    ]
+    board = pd.DataFrame([range(len(columns))], columns=columns)
+    board["model"] = "digits:resnet@lpf3-seed0"
+    with pd.option_context("display.width", 80, "display.max_columns", 4):
+        shown = str(results_first(board))
+    assert "mean_error " in shown
+    assert "images" in shown
