@@ -122,9 +122,8 @@ def _aggregates_of_named(kind: str, means: CellMeans) -> Aggregates:
     """Return the aggregates of a data set whose metrics have columns of their own."""
     if kind == "clean":
         return {"error": means.wrong[CLEAN]}
-    chosen = means.subset
-    metric = "mean_error" if chosen is None else "mean_error_subset"
-    cells = [cell for cell in means.wrong if cell != CLEAN] if chosen is None else chosen
+    whole, part = [cell for cell in means.wrong if cell != CLEAN], means.subset
+    metric, cells = ("mean_error", whole) if part is None else ("mean_error_subset", part)
     return {metric: _mean_over_names(means.wrong, cells)} if cells else {}
 
 

@@ -222,8 +222,14 @@ def test_models_and_datasets_are_listed(tmp_path: Path) -> None:
     assert [line.split()[0] for line in datasets.splitlines()] == [
         *("digits", "digits-c", "digits-shift", "digits-p"),
         *("image-folder", "imagenet-c-live", "imagenet-p-live", "imagenet-shift"),
-        *("imagenet-c", "imagenet-p"),
+        *("imagenet-c", "imagenet-c-bar", "imagenet-3dcc", "imagenet-p"),
+        *("imagenet-1k", "imagenet-a", "imagenet-r"),
+        *("imagenet-v2", "imagenet-v2-threshold", "imagenet-v2-top"),
+        *("imagenet-sketch", "imagenet-real"),
         *("cifar10-c-live", "cifar10-p-live", "cifar10-shift", "cifar10-c", "cifar100-c"),
+        *("cifar10-c-bar", "cifar10-p"),
+        *("tiny-imagenet-c-live", "tiny-imagenet-p-live", "tiny-imagenet-shift"),
+        "tiny-imagenet-c",
     ]
 
 

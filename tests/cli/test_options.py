@@ -34,6 +34,7 @@ OTHER: dict[str, tuple[list[str], object]] = {  # options that change the defaul
     "stored_jpeg": (["--no-stored-jpeg"], False),
     "own_preprocessing": (["--own-preprocessing"], True),
     "keep_ranking": (["--keep-ranking"], True),
+    "images": (["--images", "list.txt"], "list.txt"),
 }
 
 
