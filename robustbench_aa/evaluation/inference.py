@@ -147,8 +147,7 @@ class Predictor:
         split = frames.tensor_split(parts)
         compute = torch.inference_mode()(self._part)  # the mode belongs to a thread
         running = [
-            self._cores.submit(compute, *each)
-            for each in zip(self._replicas, split, strict=False)
+            self._cores.submit(compute, *each) for each in zip(self._replicas, split, strict=False)
         ]
         wait(running)  # after an error, too, no other thread may be using a replica
         return torch.cat([part.result() for part in running])

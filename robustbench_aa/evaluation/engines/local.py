@@ -21,7 +21,5 @@ def run(session: Session) -> list[Failure]:
         predictors = {}
         for name, classifier in session.pending().items():
             stack.enter_context(restored(classifier.module))
-            predictors[name] = Predictor(
-                classifier, session.inference, session.device, cores
-            )
+            predictors[name] = Predictor(classifier, session.inference, session.device, cores)
         return evaluate(session, predictors)
