@@ -14,6 +14,7 @@ import pandas as pd
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.metrics.comparison import compare
 from robustbench_aa.metrics.per_image import Model, read_models
+from robustbench_aa.metrics.seed_intervals import with_seed_intervals
 from robustbench_aa.report import Tables, make_tables, write_report
 from robustbench_aa.report.columns import results_first
 from robustbench_aa.report.provenance import limit_notes
@@ -132,6 +133,9 @@ class Run:
     def compare(self, a: str | Classifier, b: str | Classifier) -> pd.DataFrame:
         """Return the paired difference a − b in every metric, with its interval and p-value.
 
+        `low` and `high` are about these networks on other images. `seeds_low` and `seeds_high` are
+        also about networks of other training seeds; they are NaN for fewer than three of them.
+
         Args:
             a: A model of the run, or its name.
             b: The model that it is compared with.
@@ -144,7 +148,8 @@ class Run:
         for name in names:
             if name not in models:
                 raise UnknownName("model of the run", name, models)
-        return compare(*(models[name].mean for name in names))
+        one, other = (models[name] for name in names)
+        return with_seed_intervals(compare(one.mean, other.mean), one, other)
 
     def report(
         self, baseline: str | None = None, with_published: bool = False, latex: bool = False

@@ -5,7 +5,6 @@ Random damage is the subject of `benchmarks/reliability/fuzz.py`; a few of its c
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import pickle
@@ -13,7 +12,6 @@ import resource
 import struct
 import subprocess
 import sys
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -33,14 +31,12 @@ from safetensors.torch import save_file
 from robustbench_aa import load
 from robustbench_aa.cli import main as cli
 from robustbench_aa.datasets import Request, open_dataset, pictures, videos
-from robustbench_aa.datasets.archives import unpack
 from robustbench_aa.datasets.cifar import BATCH, read_array
 from robustbench_aa.datasets.pictures import AS_MADE, STORED, decode
 from robustbench_aa.datasets.videos import decode_video, encode_video
 from robustbench_aa.errors import (
     CheckpointError,
     DatasetError,
-    DownloadError,
     RobustbenchError,
     RunError,
     SuiteError,
@@ -194,14 +190,6 @@ def test_a_video_does_not_name_other_files(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.mp4").write_text(text.format(other))
     with pytest.raises(DatasetError, match=r"a\.mp4 cannot be read"):
         decode_video(tmp_path / "a.mp4", 224)
-
-
-def test_a_compressed_archive_is_not_unpacked(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        archive.add(__file__, "a")
-    (tmp_path / "a.tar").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
-    with pytest.raises(DownloadError, match=r"a\.tar cannot be unpacked"):
-        unpack(tmp_path / "a.tar", tmp_path / "to")
 
 
 def nested(depth: int) -> list[Any]:

@@ -16,7 +16,7 @@ import robustbench_aa
 from robustbench_aa.cli import main as cli
 from robustbench_aa.datasets.pictures import cores
 from robustbench_aa.store import environment
-from robustbench_aa.store.schema import folder_of
+from robustbench_aa.store.dataset_schema import folder_of
 from robustbench_aa.support import files
 from robustbench_aa.support.process import keep_freed_memory
 

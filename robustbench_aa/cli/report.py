@@ -95,6 +95,7 @@ def compare(directory: str, a: str, b: str, output_format: str) -> None:
     elif output_format == "json":
         click.echo(table.to_json(orient="records", indent=1))
     else:
+        table = table.dropna(axis="columns", how="all")  # seeds, unless there are enough of them
         keys, first = ("metric", "distortion"), ("difference", "low", "high", "p", "p_holm")
         console().print(render_table(table, f"a: {a}, b: {b}", keys, first))
         say(summarise(table, a, b))

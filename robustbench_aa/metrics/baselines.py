@@ -19,7 +19,7 @@ import pandas as pd
 
 from robustbench_aa.metrics.aggregates import CellMeans, MeansByKind
 from robustbench_aa.metrics.per_image import OutcomesByKind
-from robustbench_aa.store.schema import distortion_of
+from robustbench_aa.store.dataset_schema import distortion_of
 from robustbench_aa.types import CLEAN, PHOTOGRAPHS, kind
 
 PUBLISHED = Path(__file__).with_name("published")

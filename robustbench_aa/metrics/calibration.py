@@ -11,6 +11,27 @@ import numpy as np
 BINS = 15
 
 
+def reliability(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Return what a reliability diagram shows: predictions by bin of their confidence.
+
+    Args:
+        confidence: [N], top-1 probabilities in [0, 1].
+        correct: [N], whether the top-1 class is the true one.
+
+    Returns:
+        [BINS, 3] float64: the number of predictions in each bin, the sum of their confidences, and
+        the number of correct ones.
+    """
+    place = _bins(confidence)
+    weights = (None, confidence.astype(np.float64), correct)
+    return np.stack([np.bincount(place, each, minlength=BINS) for each in weights], axis=1)
+
+
+def _bins(confidence: np.ndarray) -> np.ndarray:
+    """Return the bin of each confidence, from 0; bin b − 1 is ((b − 1)/15, b/15]."""
+    return np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+
+
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Return Σ_b (n_b / N) · |accuracy_b − confidence_b| over the bins ((b − 1)/15, b/15].
 
@@ -25,6 +46,7 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> f
     """
     if not len(confidence):
         return float("nan")
-    place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    surplus = np.bincount(place, correct - confidence.astype(np.float64), minlength=BINS)
+    surplus = np.bincount(
+        _bins(confidence), correct - confidence.astype(np.float64), minlength=BINS
+    )
     return float(np.abs(surplus).sum() / len(confidence))

@@ -90,7 +90,7 @@ def compare(a: OutcomesByKind, b: OutcomesByKind) -> pd.DataFrame:
     rows = _aggregate_rows(Sample(a), Sample(b))
     for metric, (kind, name) in BY_DISTORTION.items():
         for key in (key for key in a if kind_of(key) == kind and key in b):
-            outcomes = (_by_distortion(model[key], name) for model in (a, b))
+            outcomes = (values_by_distortion(model[key], name) for model in (a, b))
             rows += _distortion_rows(metric, *outcomes)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"a_better": "Int64", "b_better": "Int64"})
@@ -127,7 +127,7 @@ def _distortion_rows(
     return rows
 
 
-def _by_distortion(outcomes: Outcomes, table: str) -> dict[str, np.ndarray]:
+def values_by_distortion(outcomes: Outcomes, table: str) -> dict[str, np.ndarray]:
     """Return the means over severities, [N] each, of the distortions that are complete.
 
     The name of a distortion is followed by its severities if the run did not ask for all of them.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from robustbench_aa.metrics.calibration import expected_calibration_error
+from robustbench_aa.metrics.calibration import expected_calibration_error, reliability
 from robustbench_aa.metrics.flip_rate import (
     flip_probability,
     top5_distance,
@@ -59,6 +59,8 @@ class Outcomes:
         zipf_distance: Zipf distance of each sequence, by perturbation [images]. It is empty unless
             the run kept rankings.
         ece: expected calibration error over all images, by corruption or clean [1].
+        reliability: predictions by bin of confidence, by corruption or clean [bins, 3]; see
+            `metrics/calibration.py`.
         consistency, accuracy_worst, fooled, accuracy_drop, probability_change: as in
             `metrics/shifts.py`, by shift protocol [images].
         diagonal: mean probability of the true class, by the shift protocol `diagonal` [frames].
@@ -70,6 +72,7 @@ class Outcomes:
     top5_distance: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     zipf_distance: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     ece: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
+    reliability: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     consistency: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     accuracy_worst: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     fooled: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
@@ -132,14 +135,14 @@ class Outcomes:
 
 
 TABLES = (
-    *("wrong", "flips", "top5_distance", "zipf_distance", "ece"),
+    *("wrong", "flips", "top5_distance", "zipf_distance", "ece", "reliability"),
     *METRICS_OF_SHIFTS,
     "diagonal",
 )
 """The fields of `Outcomes` with values by distortion."""
-NEED_LABELS = ("wrong", "ece", "accuracy_worst", "accuracy_drop", "diagonal")
+NEED_LABELS = ("wrong", "ece", "reliability", "accuracy_worst", "accuracy_drop", "diagonal")
 """The outcomes that images without labels lack."""
-POOLED = ("ece", "diagonal")
+POOLED = ("ece", "reliability", "diagonal")
 """Outcomes over all images together."""
 OutcomesByKind = Mapping[str, Outcomes]
 """Outcomes by kind of data set: `corruption`, `perturbation`, `shift` or `clean`.
@@ -207,7 +210,9 @@ def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
     for name in TABLES:
         tables = [getattr(outcome, name) for outcome in outcomes]
         means[name] = {
-            cell: np.mean([by_cell[cell] for by_cell in tables], axis=0) for cell in tables[0]
+            # incomplete outcomes over all images together are a single NaN
+            cell: np.mean(np.broadcast_arrays(*(by_cell[cell] for by_cell in tables)), axis=0)
+            for cell in tables[0]
         }
     return Outcomes(**means, selected=outcomes[0].selected)
 
@@ -257,8 +262,12 @@ def _measure_pictures(
     _distortion: Distortion, label: np.ndarray, top1: np.ndarray, probability: np.ndarray
 ) -> dict[str, np.ndarray]:
     right = top1 == label
-    error = expected_calibration_error(probability.ravel(), right.ravel())
-    return {"wrong": (~right).mean(axis=1), "ece": np.array([error])}
+    confidence, correct = probability.ravel(), right.ravel()
+    return {
+        "wrong": (~right).mean(axis=1),
+        "ece": np.array([expected_calibration_error(confidence, correct)]),
+        "reliability": reliability(confidence, correct),
+    }
 
 
 def _measure_shifts(
@@ -292,7 +301,9 @@ def _measure_rankings(
 
 
 MEASUREMENTS = {
-    "pictures": Measurement(("label", "top1", "top1_probability"), ("ece",), _measure_pictures),
+    "pictures": Measurement(
+        ("label", "top1", "top1_probability"), ("ece", "reliability"), _measure_pictures
+    ),
     "sequences": Measurement(
         ("label", "top1", "top2", "top3", "top4", "top5"),
         ("flips", "top5_distance"),

@@ -85,7 +85,6 @@ def _write(
     latex: bool,
 ) -> list[Path]:
     # matplotlib is slow to load
-    from robustbench_aa.report.feature_maps import draw_feature_maps
     from robustbench_aa.report.page import render_page
     from robustbench_aa.report.plots import draw_plots
 
@@ -98,10 +97,8 @@ def _write(
     plots = draw_plots(replace(tables, leaderboard=own_rows(tables.leaderboard)))
     for name, plot in plots.items():
         written += plot.write(folder / "figures" / name)
-    if maps is not None:
-        plots["features"] = draw_feature_maps(maps)
     page = folder / "index.html"
-    page.write_text(render_page(title, tables, plots, samples), encoding="utf-8")
+    page.write_text(render_page(title, tables, samples, maps), encoding="utf-8")
     return [*written, page]
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from robustbench_aa.metrics.bootstrap import mean_interval
+from robustbench_aa.metrics.calibration import BINS
+from robustbench_aa.metrics.comparison import values_by_distortion
 from robustbench_aa.metrics.consistency import consistency_among_correct
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST, ZIPF_LARGEST
-from robustbench_aa.metrics.per_image import Model
+from robustbench_aa.metrics.per_image import Model, Outcomes
 from robustbench_aa.metrics.shifts import EXTREMES
 from robustbench_aa.types import CLEAN, Distortion, column_of, kind_of
 
@@ -44,6 +46,26 @@ def corruptions(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFra
                 cell |= {"severity": distortion.severity or 0, "images": mean.images}
                 error = _estimate("error", wrong, [seed.wrong[distortion] for seed in seeds])
                 rows.append(cell | error | {"group": distortion.group})
+    return pd.DataFrame(rows)
+
+
+def corruption_means(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Return the error under every corruption, averaged over the severities of the run.
+
+    Corruptions that a model has not completed have no row. The severities follow the name if the
+    run did not ask for all of them.
+    """
+    rows = []
+    corrupted = [key for key in kinds if kind_of(key) == "corruption"]
+    for model, key in product(models, corrupted):
+        mean = model.mean[key]
+        by_seed = [values_by_distortion(seed, "wrong") for seed in model.seed_outcomes(key)]
+        groups = {cell.name: cell.group for cell in mean.wrong}
+        for label, wrong in values_by_distortion(mean, "wrong").items():
+            row: dict[str, Any] = {"model": model.name, "dataset": kinds[key]}
+            row |= {"corruption": label, "images": mean.images}
+            row |= _estimate("error", wrong, [seed[label] for seed in by_seed])
+            rows.append(row | {"group": groups[label.partition(" ")[0]]})
     return pd.DataFrame(rows)
 
 
@@ -145,16 +167,44 @@ def calibration(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     rows = []
     for model in models if dataset else ():
         mean, seeds = model.mean["corruption"], model.seed_outcomes("corruption")
-        cells = [CLEAN, *at_common_severities(mean.counted())]
-        cells = [cell for cell in cells if cell in mean.ece and mean.selects(cell)]
-        cells.sort(key=lambda cell: cell.severity or 0)
-        for severity, grouped in groupby(cells, key=lambda cell: cell.severity or 0):
-            same_severity = list(grouped)
+        for severity, same_severity in _calibrated(mean):
             row = {"model": model.name, "dataset": dataset, "severity": severity}
             row |= {"images": mean.images, "ece": mean.mean_ece(same_severity)}
             spread = std([seed.mean_ece(same_severity) for seed in seeds])
             rows.append(row | {"ece_std": spread})
     return pd.DataFrame(rows)
+
+
+def reliability(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
+    """Return the accuracy by confidence, at every severity of `calibration`.
+
+    The predictions of all networks of a model, and under all counted corruptions of a severity, are
+    pooled. Bins without predictions have no row.
+    """
+    rows = []
+    for model in models if dataset else ():
+        seeds = model.seed_outcomes("corruption")
+        for severity, cells in _calibrated(model.mean["corruption"]):
+            bins = sum(seed.reliability[cell] for seed in seeds for cell in cells)
+            # an incomplete cell has no bins
+            for place, (count, confidence, correct) in enumerate(
+                bins if np.shape(bins) == (BINS, 3) else ()
+            ):
+                if count > 0:
+                    row = {"model": model.name, "dataset": dataset, "severity": severity}
+                    row |= {"bin_low": place / BINS, "bin_high": (place + 1) / BINS}
+                    row |= {"predictions": int(count), "confidence": confidence / count}
+                    rows.append(row | {"accuracy": correct / count})
+    return pd.DataFrame(rows)
+
+
+def _calibrated(mean: Outcomes) -> Iterator[tuple[int, list[Distortion]]]:
+    """Yield each severity with its counted corruptions; severity 0 is clean images."""
+    cells = [CLEAN, *at_common_severities(mean.counted())]
+    cells = [cell for cell in cells if cell in mean.ece and mean.selects(cell)]
+    cells.sort(key=lambda cell: cell.severity or 0)
+    for severity, same in groupby(cells, key=lambda cell: cell.severity or 0):
+        yield severity, list(same)
 
 
 def subset(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.DataFrame:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from robustbench_aa.metrics.pairs import differences
 from robustbench_aa.metrics.per_image import Model
 from robustbench_aa.report import cell_tables
+from robustbench_aa.report.answers import answers
 from robustbench_aa.report.leaderboard import Leaderboard
 from robustbench_aa.report.literature import append_published
 from robustbench_aa.report.provenance import (
@@ -46,11 +48,15 @@ class Tables:
             and every comparable published network as the baseline.
         seeds: one row per network of the models with several training seeds.
         corruptions: one row per model, corruption and severity.
+        corruption_means: one row per model and corruption, averaged over severities.
         natural_shifts: one row per model and data set of clean images with columns of its own.
         perturbations: one row per model and perturbation.
         consistency: one row per model and shift protocol.
         diagonal: one row per model and offset along the diagonal.
         calibration: one row per model and severity; severity 0 is clean images.
+        reliability: one row per model, severity and bin of confidence that has predictions.
+        differences: one row per pair of models and metric, and per distortion under it.
+        answers: one row per network and shown image: the class that it predicted, and how surely.
         provenance: one row per property of the run, of a data set or of a model. A property with
             several values has a row for each.
         subset: one row per distortion that a mean over a subset counts.
@@ -69,11 +75,15 @@ class Tables:
     relative: pd.DataFrame = field(default_factory=pd.DataFrame)
     seeds: pd.DataFrame = field(default_factory=pd.DataFrame)
     corruptions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    corruption_means: pd.DataFrame = field(default_factory=pd.DataFrame)
     natural_shifts: pd.DataFrame = field(default_factory=pd.DataFrame)
     perturbations: pd.DataFrame = field(default_factory=pd.DataFrame)
     consistency: pd.DataFrame = field(default_factory=pd.DataFrame)
     diagonal: pd.DataFrame = field(default_factory=pd.DataFrame)
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
+    differences: pd.DataFrame = field(default_factory=pd.DataFrame)
+    answers: pd.DataFrame = field(default_factory=pd.DataFrame)
     provenance: pd.DataFrame = field(default_factory=pd.DataFrame)
     subset: pd.DataFrame = field(default_factory=pd.DataFrame)
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -147,11 +157,15 @@ def make_tables(
         relative=board.relative(),
         seeds=board.seeds(baseline),
         corruptions=cell_tables.corruptions(models.values(), kinds),
+        corruption_means=cell_tables.corruption_means(models.values(), kinds),
         natural_shifts=cell_tables.natural_shifts(models.values(), kinds, datasets),
         perturbations=cell_tables.perturbations(models.values(), kinds.get("perturbation")),
         consistency=cell_tables.consistency(models.values(), kinds.get("shift")),
         diagonal=cell_tables.diagonal(models.values(), kinds.get("shift")),
         calibration=cell_tables.calibration(models.values(), kinds.get("corruption")),
+        reliability=cell_tables.reliability(models.values(), kinds.get("corruption")),
+        differences=differences({name: model.mean for name, model in models.items()}, baseline),
+        answers=answers(store),
         baseline=baseline,
         command=store.manifest.command,
         provenance=provenance(store, origins),

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
+from robustbench_aa.store.dataset_schema import distortion_of, folder_of
 from robustbench_aa.store.limits import check_size
 from robustbench_aa.store.manifest import RECORDED, RUN, Manifest
 from robustbench_aa.store.predictions import (
@@ -29,7 +30,6 @@ from robustbench_aa.store.predictions import (
     read_predictions,
     write_predictions,
 )
-from robustbench_aa.store.schema import distortion_of, folder_of
 from robustbench_aa.store.storage import each, patiently, readable, unwritable, write_whole
 from robustbench_aa.types import (
     NO_LABELS,

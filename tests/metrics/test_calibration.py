@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_aa.metrics.calibration import expected_calibration_error as ece
+from robustbench_aa.metrics.calibration import reliability
 
 
 def test_the_calibration_error_of_an_example() -> None:
@@ -41,3 +42,15 @@ def test_the_calibration_error_does_not_depend_on_the_order(rows: list[tuple[flo
     assert value >= abs(correct.mean() - confidence.mean()) - 1e-6
     order = np.random.default_rng(0).permutation(len(rows))
     assert ece(confidence[order], correct[order]) == pytest.approx(value)
+
+
+def test_a_reliability_diagram_counts_each_prediction_in_its_bin() -> None:
+    confidence = np.array([0.95, 0.97, 0.5, 0.0, 1 / 15], dtype=np.float32)
+    correct = np.array([True, False, True, False, True])
+    bins = reliability(confidence, correct)
+    assert bins.shape == (15, 3)
+    assert bins[14].tolist() == pytest.approx([2, 1.92, 1], abs=1e-6)
+    assert bins[7].tolist() == pytest.approx([1, 0.5, 1])
+    assert bins[0].tolist() == pytest.approx([2, 1 / 15, 1])
+    gaps = np.abs(bins[:, 2] - bins[:, 1]).sum() / len(confidence)
+    assert gaps == pytest.approx(ece(confidence, correct))

@@ -1,0 +1,1 @@
+"""Runs to look at a page with, and its pictures."""
