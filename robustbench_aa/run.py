@@ -71,8 +71,8 @@ class Run:
         """Seconds by stage of the latest session that was profiled; empty if there is none."""
         return self._store.manifest.profile
 
-    def limits(self) -> list[str]:
-        """Return a note if the run uses a limited number of images."""
+    def limit_notes(self) -> list[str]:
+        """Return a note for a run of a limited number of images."""
         return limit_notes(self._store)
 
     def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:

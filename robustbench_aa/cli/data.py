@@ -144,7 +144,11 @@ def make_imagenet_p(to: Path, **options: Any) -> None:
     multiple=True,
     help="Model of the SUBMISSION to evaluate again on a random shard (repeatable).",
 )
-@click.option("--seed", type=int, help="Seed of the random shard; another shard each time if not.")
+@click.option(
+    "--seed",
+    type=int,
+    help="Seed of the choice of a shard; random by default.",
+)
 @click.option("--device", help="Torch device of the evaluation; a GPU by default, if there is one.")
 def verify(
     submission: Path | None,

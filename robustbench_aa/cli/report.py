@@ -123,7 +123,10 @@ def compare(directory: str, a: str, b: str, output_format: str) -> None:
 )
 @click.option("--dataset", "-d", help="Data set of timm-csv; the only possible one by default.")
 @click.option("--distortion", help="Distortion of timm-csv, such as fog/3; clean by default.")
-@click.option("--baseline", help="Baseline as in report. For all formats but timm-csv.")
+@click.option(
+    "--baseline",
+    help="Baseline of corruption errors, as in report; not for timm-csv.",
+)
 def export(directory: str, output: Path, name: str, **options: Any) -> None:
     """Write the results of a RUN in the format of another tool, or as a submission.
 
@@ -136,7 +139,7 @@ def export(directory: str, output: Path, name: str, **options: Any) -> None:
 
     run = Run(directory)
     write(run, output, name, **options)
-    for note in run.limits():
+    for note in run.limit_notes():
         say(note)
     click.echo(output)
 

@@ -16,6 +16,7 @@ from robustbench_aa.metrics.metric import find_metric
 from robustbench_aa.report.columns import value_columns
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
+from robustbench_aa.types import column_of
 
 KINDS = {
     "clean": ("clean_error", "error"),
@@ -99,9 +100,9 @@ def _results(
 def _dataset(store: Store, column: str) -> str:
     """Return the data set that a metric was measured on."""
     kinds, metric = store.kinds(), find_metric(column)
-    named = [name for name in store.manifest.datasets if name.replace("-", "_") in column]
-    if named:
-        return max(named, key=len)
+    for key, name in kinds.items():
+        if column_of(key) and column.endswith(f"_{column_of(key)}"):
+            return name
     name = metric.name if metric else column
     kind = next((kind for kind, metrics in KINDS.items() if name in metrics), "corruption")
     # clean images may belong to a data set of corruptions

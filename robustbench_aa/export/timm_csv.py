@@ -16,6 +16,8 @@ from robustbench_aa.store.shards import Cell, Store
 
 GEOMETRY = re.compile(r"Resize (?P<side>\d+) (?P<interpolation>\w+), CenterCrop (?P<size>\d+)")
 TOP = [f"top{rank}" for rank in range(1, 6)]
+ONE_LABEL = "one label"
+"""The beginning of the class rules of images that have one label each."""
 KINDS = ("clean", "corruption")
 """The kinds of distortions with one frame for each image."""
 
@@ -27,7 +29,8 @@ def timm_csv(
 
     The columns are `model`, `img_size`, `top1`, `top1_err`, `top5`, `top5_err` (percent),
     `param_count` (millions), `crop_pct` and `interpolation`. The last two describe how the pictures
-    of the data set were resized, and are empty if it was not done for this run.
+    of the data set were resized, and are empty if it was not done for this run. The top-5 columns
+    are empty for images that may have several labels, of which predictions record one.
 
     Args:
         run: the run.
@@ -81,9 +84,11 @@ def _row(store: Store, model: str, cell: Cell) -> dict[str, object]:
         raise UsageError(
             f"{model} lacks predictions of {cell}; evaluate them, or name other models by --model"
         )
+    described = store.manifest.datasets[cell.dataset]
     hits = rows[TOP].eq(rows["label"], axis="index")
     top1, top5 = 100 * hits["top1"].mean(), 100 * hits.any(axis="columns").mean()
-    described = store.manifest.datasets[cell.dataset]
+    if not (described.get("scoring") or {}).get("rule", ONE_LABEL).startswith(ONE_LABEL):
+        top5 = float("nan")
     geometry = GEOMETRY.fullmatch(described["geometry"])
     return {
         "model": model.removeprefix("timm:"),

@@ -12,7 +12,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,12 +184,28 @@ def _model(open_clip: Any, name: str, weights: str | None) -> nn.Module:
     try:
         if published or ":" in name:
             return create(name, pretrained=weights, require_pretrained=True)
-        return untrained(lambda: create(name, pretrained_text=False))
+        with _without_warning():
+            return untrained(lambda: create(name, pretrained_text=False))
     except Exception as error:  # errors of the hub's clients have no common base class
         raise UsageError(
             f"open-clip:{name} cannot be created ({cause(error)}); if its weights cannot be "
             "downloaded, fetch them elsewhere and give the file as open-clip:NAME@PATH"
         ) from error
+
+
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """Leave out open_clip's warning of random weights, which are asked for or replaced later."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "initialized randomly" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(is_other)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_other)
 
 
 def _preprocessing(

@@ -61,6 +61,21 @@ def test_timms_rows_are_sorted_as_timm_sorts_them(tmp_path: Path) -> None:
     assert set(table["interpolation"]) == {"bilinear"}
 
 
+@pytest.mark.parametrize(
+    ("rule", "known"), [("one label among the 200 classes", True), ("any of several labels", False)]
+)
+def test_top5_needs_one_label_for_each_image(tmp_path: Path, rule: str, known: bool) -> None:
+    scoring = {"column": "own_set", "rule": rule, "classes": None, "left_out": 0}
+    run = Run(forge(tmp_path / "run", ["a"], ["image-folder"], scoring=scoring))
+    (row,) = csv.DictReader(io.StringIO(exported(run, tmp_path, "timm-csv")))
+    assert row["top1"]
+    assert bool(row["top5"]) is bool(row["top5_err"]) is known
+    (entry,) = yaml.safe_load(exported(run, tmp_path, "hf-eval-results"))["model-index"]
+    (result,) = entry["results"]
+    assert result["dataset"]["type"] == "image-folder"
+    assert [one["type"] for one in result["metrics"]] == ["error_own_set"]
+
+
 def test_a_models_card_holds_the_leaderboard(run: Run, tmp_path: Path) -> None:
     text = exported(run, tmp_path, "hf-eval-results")
     index = yaml.safe_load(text)["model-index"]
@@ -103,10 +118,17 @@ def test_markdown_has_the_values_of_the_leaderboard(run: Run, tmp_path: Path) ->
         assert math.isclose(float(found["mean_error_subset"]), error, abs_tol=5e-5)
 
 
-def test_latex_is_that_of_the_report(run: Run, tmp_path: Path) -> None:
-    text = exported(run, tmp_path, "latex")
-    run.report(latex=True)
-    assert text == (run.directory / "report" / "leaderboard.tex").read_text()
+def test_latex_has_the_values_of_the_leaderboard_in_percent(run: Run, tmp_path: Path) -> None:
+    lines = exported(run, tmp_path, "latex").splitlines()
+    columns = lines[2].removesuffix(r" \\").split(" & ")
+    rows = [line.removesuffix(r" \\").split(" & ") for line in lines[4:-2]]
+    board = run.leaderboard().set_index("model")
+    names = {"a|b_c": r"a\textbar{}b\_c", "timm:b": "timm:b"}
+    assert [row[0] for row in rows] == [names[name] for name in board.index]
+    for row, (_, expected) in zip(rows, board.iterrows(), strict=True):
+        text = row[columns.index(r"mean error subset [\%]")]
+        value = re.sub(r"\\textbf{(.*)}", r"\1", text)
+        assert float(value) == pytest.approx(100 * expected["mean_error_subset"], abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from PIL import Image
 from torch import nn
 
 from robustbench_aa import load
-from robustbench_aa.errors import UsageError
+from robustbench_aa.errors import ConversionError, UsageError
 from robustbench_aa.evaluation.identity import model_identity
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.models import known_models
+from robustbench_aa.suite import Suite
 
 SQUARE = {"height": 32, "width": 32}
 
@@ -130,6 +132,21 @@ def test_a_configuration_is_part_of_the_identity(tmp_path: Path) -> None:
         identities.append(model_identity(load(name)))
     assert identities[0]["weights_sha256"] == identities[1]["weights_sha256"]
     assert identities[0]["source_sha256"] != identities[1]["source_sha256"]
+
+
+def test_a_model_is_evaluated_and_recognised_again(tmp_path: Path) -> None:
+    name = saved(
+        tmp_path / "model", transformers.ViTImageProcessor(size=SQUARE), resnet(num_labels=10)
+    )
+    suite = Suite([name], ["digits"], limit=4)
+    assert prepare(suite, tmp_path / "run", "cpu").run().failures == []
+    assert prepare(suite, tmp_path / "run", "cpu").work == []
+
+
+def test_conversions_are_refused(tmp_path: Path) -> None:
+    name = saved(tmp_path, transformers.ViTImageProcessor(size=SQUARE))
+    with pytest.raises(ConversionError, match="cannot be traced"):
+        load(f"{name}+lpf3")
 
 
 def test_weights_in_a_pickle_are_not_read(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from robustbench_aa import load
 from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.models import known_models
 from robustbench_aa.models import open_clip as source
+from robustbench_aa.suite import Suite
 
 TINY = {
     "embed_dim": 16,
@@ -92,6 +95,18 @@ def test_text_features_are_computed_once(
     assert first.weights_sha256 in file.name
 
 
+def test_a_model_is_evaluated_and_recognised_again(tmp_path: Path) -> None:
+    (tmp_path / "digits.txt").write_text("\n".join(f"the number {one}" for one in range(10)))
+    suite = Suite(
+        [f"clip=open-clip:tiny-clip?classes={tmp_path}/digits.txt@random"], ["digits"], limit=4
+    )
+    assert prepare(suite, tmp_path / "run", "cpu").run().failures == []
+    # vectors that were rounded by another machine do not make it another model
+    (file,) = (tmp_path / "hub" / "robustbench_aa").iterdir()
+    save_file({source.KEY: load_file(file)[source.KEY] * (1 + 1e-6)}, file)
+    assert prepare(suite, tmp_path / "run", "cpu").work == []
+
+
 @pytest.mark.parametrize(
     ("file", "text"), [("classes.txt", "cat\ndog\nhamster\n"), ("templates.txt", "a {}\n")]
 )
@@ -116,12 +131,16 @@ def test_a_full_disk_only_costs_time(pets: str, tmp_path: Path) -> None:
     assert load(f"open-clip:tiny-clip{pets}@random").classes == 3
 
 
-def test_weights_come_from_a_file(pets: str, tmp_path: Path) -> None:
+def test_weights_come_from_a_file(
+    pets: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     torch.manual_seed(5)
     network = open_clip.create_model("tiny-clip")
+    caplog.clear()
     torch.save(network.state_dict(), tmp_path / "a.pth")
     loaded = load(f"open-clip:tiny-clip{pets}@{tmp_path}/a.pth").module.model.state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in network.state_dict().items())
+    assert "randomly" not in caplog.text
 
 
 @pytest.mark.parametrize(
