@@ -139,7 +139,11 @@ class Run:
         return compare(*(models[name].mean for name in names))
 
     def report(
-        self, baseline: str | None = None, with_published: bool = False, latex: bool = False
+        self,
+        baseline: str | None = None,
+        with_published: bool = False,
+        latex: bool = False,
+        figures: Sequence[str] = (),
     ) -> list[Path]:
         """Write tables, plots and the page into `report/` and return their paths.
 
@@ -147,16 +151,19 @@ class Run:
             baseline: As in `tables`.
             with_published: As in `tables`.
             latex: Whether to write `leaderboard.tex` as well.
+            figures: Formats of the plots besides PNG and SVG, such as `pdf`.
         """
-        return self.write(self.tables(baseline, with_published), latex)
+        return self.write(self.tables(baseline, with_published), latex, figures)
 
-    def write(self, tables: Tables, latex: bool = False) -> list[Path]:
+    def write(
+        self, tables: Tables, latex: bool = False, figures: Sequence[str] = ()
+    ) -> list[Path]:
         """Write the files of `report` from tables that have been computed already."""
         title = self._store.manifest.suite or self.directory.name
         samples, maps = read_samples(self._store), read_feature_maps(self.directory)
         folder = self.directory / "report"
         with on_disk(folder) as here:
-            written = write_report(tables, here, title, samples, maps, latex)
+            written = write_report(tables, here, title, samples, maps, latex, figures)
         return [folder / path.relative_to(here) for path in written]
 
 

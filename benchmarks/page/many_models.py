@@ -40,8 +40,13 @@ def write_run(folder: Path, models: int, images: int) -> Store:
     for name, (distortions, geometry) in DATASETS.items():
         entries = [{**asdict(one), "frames": frames(one, 224)} for one in distortions]
         described[name] = {
-            "sha256": name, "images": images, "classes": CLASSES, "size": 224,
-            "collection": PHOTOGRAPHS, "pixels": "files", "geometry": geometry,
+            "sha256": name,
+            "images": images,
+            "classes": CLASSES,
+            "size": 224,
+            "collection": PHOTOGRAPHS,
+            "pixels": "files",
+            "geometry": geometry,
             "labels": {"rule": "ImageNet wnids", "present": CLASSES},
             "distortions": entries,
         }
@@ -78,7 +83,7 @@ def _predictions(model: str, cell: Cell, images: int) -> dict[str, np.ndarray]:
     others = (label + np.cumsum(here.integers(1, 90, (5, len(image))), axis=0)) % CLASSES
     others[0] = np.where(margin > 0, label, (label + 91 + 3 * (image % 5)) % CLASSES)
     confidence = (1 / (1 + np.exp(0.8 - 2.2 * np.abs(margin)))).astype(np.float32)
-    rows = {"image": image, "frame": np.tile(np.arange(cell.frames), images), "label": label}
+    rows: dict[str, np.ndarray] = {"image": image, "frame": np.tile(np.arange(cell.frames), images), "label": label}
     rows |= {f"top{rank}": classes for rank, classes in enumerate(others, start=1)}
     rows["top1_probability"] = confidence
     rows["label_probability"] = np.where(margin > 0, confidence, (1 - confidence) / 4)

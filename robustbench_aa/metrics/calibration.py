@@ -24,7 +24,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """
     place = _bins(confidence)
     weights = (None, confidence.astype(np.float64), correct)
-    return np.stack([np.bincount(place, each, minlength=BINS) for each in weights], axis=1)
+    counts = [np.bincount(place, each, minlength=BINS) for each in weights]
+    return np.stack(counts, axis=1).astype(np.float64)
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:

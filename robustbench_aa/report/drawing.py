@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +35,7 @@ STYLE: Any = {
     "legend.fontsize": "small",
     "font.size": 9,
     "text.parse_math": False,  # names of models may contain dollar signs
+    "pdf.fonttype": 42,  # journals refuse the fonts of type 3
     "svg.hashsalt": "robustbench_aa",  # the same tables produce the same file
 }
 Styles = Mapping[str, Mapping[str, Any]]
@@ -58,15 +59,24 @@ class Plot:
             )
         return file.getvalue()
 
-    def write(self, path: Path) -> list[Path]:
-        """Write `<path>.png` and `<path>.svg` and return their paths."""
+    def write(self, path: Path, formats: Sequence[str] = ()) -> list[Path]:
+        """Write `<path>.png` and `<path>.svg` and return their paths.
+
+        Args:
+            path: path without the ending.
+            formats: further formats of matplotlib, such as `pdf`.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         png, svg = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
         with mpl.rc_context(STYLE):
-            self.figure.savefig(png, dpi=160, metadata={"Software": None})
+            self.figure.savefig(png, dpi=200, metadata={"Software": None})
         self.figure.set_layout_engine("none")  # the layout is found, which took half of the time
         svg.write_text(self.svg, encoding="utf-8")
-        return [png, svg]
+        others = [path.with_name(f"{path.name}.{each}") for each in formats]
+        with mpl.rc_context(STYLE):
+            for other in others:
+                self.figure.savefig(other, metadata={"CreationDate": None, "Producer": None})
+        return [png, svg, *others]
 
 
 @contextmanager

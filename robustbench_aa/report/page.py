@@ -111,8 +111,9 @@ def _measured(tables: Tables) -> list[dict[str, Any]]:
         tables.consistency,
     ):
         if not table.empty:
-            found |= table.groupby("dataset", sort=False)["images"].max().to_dict()
-    return [{"name": str(name), "images": f"{images:,}"} for name, images in found.items()]
+            images = table.groupby("dataset", sort=False)["images"].max()
+            found |= {str(name): int(count) for name, count in images.items()}
+    return [{"name": name, "images": f"{count:,}"} for name, count in found.items()]
 
 
 def _sample_images(samples: Samples) -> dict[str, dict[str, list[str]]]:
