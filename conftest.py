@@ -15,13 +15,15 @@ import pytest
 
 # these load torch, which reads the variables
 from robustbench_aa.datasets import DATASETS
+from robustbench_aa.distortions import perturbations
 from robustbench_aa.distortions.corruptions import CORRUPTIONS
 from robustbench_aa.distortions.severities import TABLES
 
 
 @pytest.fixture(autouse=True)
 def _registries() -> Iterator[None]:
-    registries = [CORRUPTIONS._objects, DATASETS._objects, *TABLES.values()]
+    tables = [*TABLES.values(), *perturbations.TABLES.values()]
+    registries = [CORRUPTIONS._objects, DATASETS._objects, *tables]
     before = [dict(registry) for registry in registries]  # type: ignore[call-overload]
     yield
     for registry, content in zip(registries, before, strict=True):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from data_prep.training import destination, seed_option, to_option
 from robustbench_aa.datasets.cifar import NAMES, SIZE, read_batch
-from robustbench_aa.datasets.live import spread
+from robustbench_aa.datasets.dataset import spread
 from robustbench_aa.datasets.pictures import Geometry, find_pictures
 from robustbench_aa.errors import UsageError
 from robustbench_aa.models.cifar10 import DOWNSAMPLING, PREPROCESSING, SEEDS, weights_path

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from robustbench_aa.distortions.corruptions.registered import (
         register_corruption as register_corruption,
     )
+    from robustbench_aa.distortions.registered_perturbations import (
+        register_perturbation as register_perturbation,
+    )
     from robustbench_aa.errors import RobustbenchError as RobustbenchError
     from robustbench_aa.evaluation.benchmark import benchmark as benchmark
     from robustbench_aa.evaluation.inference import Inference as Inference
@@ -61,6 +64,7 @@ _HOMES = {
     "read_suite": "suite",
     "register_corruption": "distortions.corruptions.registered",
     "register_dataset": "datasets",
+    "register_perturbation": "distortions.registered_perturbations",
     "select_crop": "models.crop_selected",
 }
 
@@ -86,6 +90,7 @@ __all__ = [
     "read_suite",
     "register_corruption",
     "register_dataset",
+    "register_perturbation",
     "select_crop",
 ]
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustbench_aa.errors import UnknownName
+import pandas as pd
+
+from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.metrics.comparison import compare
 from robustbench_aa.metrics.per_image import Model, read_models
+from robustbench_aa.metrics.seed_intervals import with_seed_intervals
 from robustbench_aa.report import Tables, make_tables, write_report
 from robustbench_aa.report.columns import results_first
 from robustbench_aa.report.provenance import limit_notes
 from robustbench_aa.store.feature_maps import read_feature_maps
+from robustbench_aa.store.joined import JoinedStore
+from robustbench_aa.store.manifest import RUN
 from robustbench_aa.store.merge import merge
 from robustbench_aa.store.shards import Store
-from robustbench_aa.store.storage import on_disk, open_directory
-from robustbench_aa.store.thumbnails import read_samples
+from robustbench_aa.store.storage import exists, on_disk, open_directory
+from robustbench_aa.store.thumbnails import Samples, read_samples
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from robustbench_aa.types import Classifier, Failure
 
 
@@ -44,6 +47,7 @@ class Run:
     Attributes:
         directory: The directory as a path.
         failures: What could not be evaluated in the session that returned this run.
+        report_folder: The folder that `report` writes.
 
     Raises:
         RunError: There is no run in the directory.
@@ -51,9 +55,14 @@ class Run:
     """
 
     def __init__(self, directory: str | os.PathLike[str], failures: Sequence[Failure] = ()) -> None:
-        self.directory = open_directory(directory)
+        path = open_directory(directory)
+        self._read_from(Store.of_run(path), path / "report", failures)
+
+    def _read_from(self, store: Store, report: Path, failures: Sequence[Failure] = ()) -> None:
+        self.directory = store.directory
         self.failures = list(failures)
-        self._store = Store.of_run(self.directory)
+        self.report_folder = report
+        self._store = store
         self._tables: dict[tuple[str | None, bool], Tables] = {}
         self._leaderboards: dict[str | None, pd.DataFrame] = {}
 
@@ -124,6 +133,9 @@ class Run:
     def compare(self, a: str | Classifier, b: str | Classifier) -> pd.DataFrame:
         """Return the paired difference a − b in every metric, with its interval and p-value.
 
+        `low` and `high` are about these networks on other images. `seeds_low` and `seeds_high` are
+        also about networks of other training seeds; they are NaN for fewer than three of them.
+
         Args:
             a: A model of the run, or its name.
             b: The model that it is compared with.
@@ -136,7 +148,8 @@ class Run:
         for name in names:
             if name not in models:
                 raise UnknownName("model of the run", name, models)
-        return compare(*(models[name].mean for name in names))
+        one, other = (models[name] for name in names)
+        return with_seed_intervals(compare(one.mean, other.mean), one, other)
 
     def report(
         self,
@@ -155,16 +168,75 @@ class Run:
         """
         return self.write(self.tables(baseline, with_published), latex, figures)
 
-    def write(
-        self, tables: Tables, latex: bool = False, figures: Sequence[str] = ()
-    ) -> list[Path]:
+    def write(self, tables: Tables, latex: bool = False, figures: Sequence[str] = ()) -> list[Path]:
         """Write the files of `report` from tables that have been computed already."""
         title = self._store.manifest.suite or self.directory.name
         samples, maps = read_samples(self._store), read_feature_maps(self.directory)
-        folder = self.directory / "report"
-        with on_disk(folder) as here:
+        return self._write(tables, title, samples, maps, latex, figures)
+
+    def _write(
+        self,
+        tables: Tables,
+        title: str,
+        samples: Samples,
+        maps: pd.DataFrame | None,
+        latex: bool,
+        figures: Sequence[str],
+    ) -> list[Path]:
+        with on_disk(self.report_folder) as here:
             written = write_report(tables, here, title, samples, maps, latex, figures)
-        return [folder / path.relative_to(here) for path in written]
+        return [self.report_folder / path.relative_to(here) for path in written]
+
+
+class JointRun(Run):
+    """Runs that were made apart, in one report, without merging them.
+
+    Models keep their names, except for different models of the same name; see `JoinedStore`.
+    Feature maps stay in the reports of the single runs.
+
+    Args:
+        directories: Directories of the runs, or their URLs.
+        report_folder: Folder for the report.
+
+    Raises:
+        RunError: A directory holds no run, or the runs have different data, distortions or
+            settings.
+        UsageError: The folder holds a run, or a run is named twice.
+    """
+
+    def __init__(
+        self,
+        directories: Sequence[str | os.PathLike[str]],
+        report_folder: str | os.PathLike[str],
+    ) -> None:
+        folder = open_directory(report_folder)
+        if exists(folder / RUN):
+            raise UsageError(f"{folder} holds a run; choose another --output-dir for the report")
+        self._joined = JoinedStore.of_runs(directories)
+        self._read_from(self._joined, folder)
+
+    def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
+        """Return all tables, with the runs of each model in `provenance`."""
+        tables = super().tables(baseline, with_published)
+        rows = [
+            {"subject": name, "property": "run", "value": str(store.directory)}
+            for name, held in self._joined.members.items()
+            for store, _ in held
+        ]
+        return replace(
+            tables,
+            provenance=pd.concat([tables.provenance, pd.DataFrame(rows)], ignore_index=True),
+            notes=[*tables.notes, *self._joined.notes],
+        )
+
+    def write(self, tables: Tables, latex: bool = False, figures: Sequence[str] = ()) -> list[Path]:
+        """Write the files of `report` from tables that have been computed already."""
+        stores = self._joined.stores
+        samples: Samples = {}
+        for store in reversed(stores):
+            samples |= read_samples(store)
+        title = " and ".join(store.directory.name for store in stores)
+        return self._write(tables, title, samples, None, latex, figures)
 
 
 def merge_runs(

@@ -67,7 +67,8 @@ CONFIG = ConfigDict(
 class Selection:
     """A data set of a suite, with values for this data set alone.
 
-    A value that is left out is the suite's. In Python, a dictionary serves as well.
+    A value that is left out is the suite's. In Python, a dictionary serves as well, and its `name`
+    may be a data set as an object.
 
     Raises:
         SuiteError: a value has a wrong type or makes no sense.
@@ -85,6 +86,10 @@ class Selection:
     """Shift protocols to evaluate, such as crops or circular."""
     limit: Count | None = None
     """Largest number of images, evenly spread over the data set."""
+    images: str | None = None
+    """File that lists the images to evaluate, as CLASS/NAME on each line."""
+    dataset: DatasetObject | None = None
+    """The data set itself, if it is given in Python instead of a name."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -97,8 +102,12 @@ class Selection:
             ) from None
 
 
-SELECTION_FIELDS: Mapping[str, FieldInfo] = vars(Selection)["__pydantic_fields__"]
-"""The fields of a selection by name, with their default, type and description."""
+SELECTION_FIELDS: Mapping[str, FieldInfo] = {
+    name: field
+    for name, field in vars(Selection)["__pydantic_fields__"].items()
+    if name != "dataset"
+}
+"""The keys of a selection by name, with their default, type and description."""
 SELECTING = tuple(name for name in SELECTION_FIELDS if name != "name")
 """The fields that a suite and the selections in it share."""
 
@@ -124,7 +133,7 @@ class Suite:
     models: Annotated[Sequence[str | Classifier], "--model", "-m"]
     """Models to evaluate, as [SHORT=]SOURCE:NAME[@WEIGHTS]."""
     datasets: Annotated[Sequence[str | InstanceOf[Selection] | DatasetObject], "--dataset", "-d"]
-    """Data sets to evaluate on, at most one of each kind."""
+    """Data sets to evaluate on, at most one of each kind and those with columns of their own."""
     name: str | None = None
     """Name of the suite and of its run's folder; by default the name of its file."""
     baseline: str | None = None
@@ -157,6 +166,8 @@ class Suite:
     """Resize and crop photographs as the models specify, instead of to 256 and then 224 px."""
     keep_ranking: bool = False
     """Store the order of all classes with each prediction, for the Zipf distance."""
+    images: str | None = None
+    """File that lists the images to evaluate, as CLASS/NAME on each line."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -176,7 +187,7 @@ class Suite:
             return entries
         place = count()
         return [
-            _selection(entry, next(place)) if isinstance(entry, Mapping) else entry
+            _selection(dict(entry), next(place)) if isinstance(entry, Mapping) else entry
             for entry in entries
         ]
 
@@ -213,7 +224,7 @@ class Suite:
     def with_values(self, values: Mapping[str, Any]) -> Suite:
         """Return the suite with other values, which also replace those of single data sets."""
         replaced: dict[str, Any] = {
-            name: () if name != "limit" else None for name in SELECTING if name in values
+            name: SELECTION_FIELDS[name].default for name in SELECTING if name in values
         }
         datasets = [
             dataclasses.replace(entry, **replaced) if isinstance(entry, Selection) else entry
@@ -267,7 +278,7 @@ def read_suite(name: str) -> Suite:
         raise SuiteError(f"{place}: {error}") from None
 
 
-def _selection(table: Mapping[str, Any], place: int) -> Selection:
+def _selection(table: dict[str, Any], place: int) -> Selection:
     """Return a table among the data sets as a selection.
 
     Args:
@@ -276,6 +287,9 @@ def _selection(table: Mapping[str, Any], place: int) -> Selection:
     """
     try:
         _check_keys(table, SELECTION_FIELDS)
+        dataset = table.get("name")
+        if isinstance(dataset, DatasetObject):
+            return Selection(**table | {"name": dataset.name, "dataset": dataset})
         return Selection(**table)
     except SuiteError as error:
         name = table.get("name")

@@ -19,7 +19,7 @@ CONTRACT = {
     *("corrupt", "perturb", "load", "load_model", "antialias", "BlurPool", "MaxBlurPool"),
     *("Classifier", "Preprocessing", "ImageArrays", "ImageFolder", "load_dataset", "benchmark"),
     *("Inference", "Suite", "read_suite", "Run", "merge_runs", "register_corruption"),
-    *("register_dataset", "RobustbenchError", "select_crop"),
+    *("register_dataset", "register_perturbation", "RobustbenchError", "select_crop"),
 }
 EACH = """
 import sys

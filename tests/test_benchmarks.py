@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.speed import antialias_cost
 
@@ -54,6 +55,19 @@ def test_all_methods_have_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [*layers] == list(antialias_cost.METHOD_LAYERS)
     assert [*networks] == ["crop-selected", *antialias_cost.METHOD_FORMS]
     assert (table["ours_ms"] > 0).all()
+
+
+def test_one_conversion_of_one_network_has_a_cost(tmp_path: Path) -> None:
+    output = tmp_path / "cost.csv"
+    options = ["--device=cpu", "--batch=1", "--repetitions=1", f"--output={output}"]
+    options += ["--network=squeezenet1_1"]
+    result = CliRunner().invoke(antialias_cost.main, options)
+    assert (result.exit_code, "add --conversion" in result.output) == (2, True)
+    result = CliRunner().invoke(antialias_cost.main, [*options, "--conversion=crop-selected"])
+    assert result.exit_code == 0, result.output
+    (row,) = pd.read_csv(output).itertuples()
+    assert [row.operation, row.conversion] == ["squeezenet1_1", "crop-selected"]
+    assert (row.reference, row.reference_ms > 0) == ("plain", True)
 
 
 def test_there_are_photographs_without_scikit_learn(

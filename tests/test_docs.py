@@ -60,6 +60,7 @@ ADDED = {  # commands that are run, and options that make them quick
     "robustbench-aa datasets": "",
     "robustbench-aa doctor": "",
     "robustbench-aa download": "",
+    "robustbench-aa export": "",
     "robustbench-aa evaluate": f"--limit {LIMIT}",
     "robustbench-aa features": "--limit 1 --max-shift 3",
     "robustbench-aa make": "",

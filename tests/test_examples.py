@@ -57,6 +57,17 @@ def test_an_example_runs(
     assert run.leaderboard()["complete"].all()
 
 
+def test_the_notebook_shows_its_results() -> None:
+    path = EXAMPLES / "quickstart.ipynb"
+    assert path.stat().st_size < 2**20
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    shown = [output for cell in cells for output in cell["outputs"]]
+    assert {output["output_type"] for output in shown} == {"execute_result"}
+    for part in ("image/png", "mine+lpf3", "leaderboard.csv"):
+        assert part in json.dumps(shown)
+
+
 def test_the_notebook_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matplotlib.use("agg")
     names: dict[str, object] = {"__name__": "__main__"}

@@ -17,6 +17,7 @@ from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.errors import SuiteError, UnknownName
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.models import known_models
+from robustbench_aa.models.converted import check_short, split
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import (
     FIELDS,
@@ -86,7 +87,8 @@ def test_the_shipped_suites_name_models_that_exist_and_a_baseline_among_them() -
         assert suite.baseline in suite.models
         for model in suite.models:
             assert isinstance(model, str)
-            model = model.removeprefix("crop-selected:")
+            model, short = split(model.removeprefix("crop-selected:"))
+            check_short(short or "lpf4")
             source, _, rest = model.partition(":")
             known = known_models(source)
             assert model in known or (source == "digits" and f"{model}-seed0" in known), rest

@@ -83,7 +83,11 @@ def _predictions(model: str, cell: Cell, images: int) -> dict[str, np.ndarray]:
     others = (label + np.cumsum(here.integers(1, 90, (5, len(image))), axis=0)) % CLASSES
     others[0] = np.where(margin > 0, label, (label + 91 + 3 * (image % 5)) % CLASSES)
     confidence = (1 / (1 + np.exp(0.8 - 2.2 * np.abs(margin)))).astype(np.float32)
-    rows: dict[str, np.ndarray] = {"image": image, "frame": np.tile(np.arange(cell.frames), images), "label": label}
+    rows: dict[str, np.ndarray] = {
+        "image": image,
+        "frame": np.tile(np.arange(cell.frames), images),
+        "label": label,
+    }
     rows |= {f"top{rank}": classes for rank, classes in enumerate(others, start=1)}
     rows["top1_probability"] = confidence
     rows["label_probability"] = np.where(margin > 0, confidence, (1 - confidence) / 4)

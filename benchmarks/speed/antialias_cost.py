@@ -228,6 +228,8 @@ def main(
     output: Path | None,
 ) -> None:
     """Measure layers and networks, and write a row for each comparison."""
+    if networks and not conversions:
+        raise click.UsageError("--network chooses what to convert; add --conversion")
     output = output or (METHODS_OUTPUT if methods else OUTPUT)
     if conversions:
         chosen = networks or METHOD_NETWORKS

@@ -44,10 +44,10 @@ def datasets() -> None:
     "data/DATASET.",
 )
 def download(dataset: str, families: tuple[str, ...], to: Path | None) -> None:
-    """Download a DATASET and unpack it.
+    """Download a DATASET and unpack it, or a list of images such as robustbench-5k.
 
-    imagenet-c, imagenet-p, cifar10-c and cifar100-c are published. The same command resumes an
-    interrupted download and skips archives that are unpacked.
+    For a data set that is not public, the command says where to request it. The same command
+    resumes an interrupted download and skips archives that are unpacked.
     """
     from robustbench_aa.datasets.archives import default_folder, download_dataset
 
@@ -129,13 +129,16 @@ def make_imagenet_p(to: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("submission", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument(
+    "submission", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option("--dataset", "-d", help="Data set whose files are checked.")
 @click.option("--data-dir", help="Folder of its files.")
 @click.option("--sample", type=int, help="Decode this many images of each cell; all by default.")
 @click.option(
     "--deep", metavar="RUN", help="Compare all images with those that a run was made from."
 )
+@click.option("--images", metavar="FILE", help="List of the images that the run measured.")
 @click.option(
     *("--model", "-m", "models"),
     multiple=True,
@@ -149,6 +152,7 @@ def verify(
     data_dir: str | None,
     sample: int | None,
     deep: str | None,
+    images: str | None,
     **options: Any,
 ) -> int:
     """Check that a data set's files are complete and readable, or check a SUBMISSION.
@@ -157,15 +161,15 @@ def verify(
     shard is evaluated again and compared; --dataset and --data-dir then name its data set.
     """
     if submission is not None:
-        if sample is not None or deep is not None:
-            raise UsageError("--sample and --deep are for data sets; leave them out")
+        if (sample, deep, images) != (None, None, None):
+            raise UsageError("--sample, --deep and --images are for data sets; leave them out")
         return _verify_submission(submission, dataset=dataset, data_dir=data_dir, **options)
     if dataset is None or data_dir is None:
         raise UsageError("verify needs a SUBMISSION, or --dataset and --data-dir")
     for name, value in options.items():
         if value not in (None, ()):
             raise UsageError(f"--{name.removesuffix('s')} is for a SUBMISSION; leave it out")
-    return _verify_dataset(dataset, data_dir, sample, deep)
+    return _verify_dataset(dataset, data_dir, sample, deep, images)
 
 
 def _verify_submission(
@@ -206,7 +210,9 @@ def _print_problems(problems: list[str]) -> int:
     return 1 if problems else 0
 
 
-def _verify_dataset(dataset: str, data_dir: str, sample: int | None, deep: str | None) -> int:
+def _verify_dataset(
+    dataset: str, data_dir: str, sample: int | None, deep: str | None, images: str | None
+) -> int:
     """Check the files of a data set, print the result and return the exit status."""
     from rich.progress import Progress
 
@@ -216,6 +222,8 @@ def _verify_dataset(dataset: str, data_dir: str, sample: int | None, deep: str |
 
     if deep is not None and sample is not None:
         raise UsageError("--deep reads all pictures; leave out --sample")
+    if images is not None and deep is None:
+        raise UsageError("--images names the images of a run; give the run by --deep")
     display = console(stderr=True)
     with Progress(console=display, disable=not display.is_terminal) as bar:
         if deep is None:
@@ -224,7 +232,7 @@ def _verify_dataset(dataset: str, data_dir: str, sample: int | None, deep: str |
             )
         else:
             table, problems = compare_sources(
-                deep, dataset, data_dir, lambda cells: bar.track(cells, description="")
+                deep, dataset, data_dir, lambda cells: bar.track(cells, description=""), images
             )
     console().print(render_table(table, f"{dataset} in {data_dir}"))
     return _print_problems(problems)

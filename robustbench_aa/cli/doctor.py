@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "hf": "transformers",
+    "lite": "efficientnet-lite-pytorch",
     "objects": "s3fs",
     "onnx": "onnxruntime",
-    "open-clip": "open_clip",
+    "open-clip": "open_clip_torch",
     "ray": "ray",
     "timm": "timm",
     "video": "av",
 }
 """Package that each extra installs."""
+MODULES = {"open_clip_torch": "open_clip"}
+"""Modules that are not named like their package, with underscores instead of hyphens."""
 
 MODEL = "digits:resnet@lpf3-seed0"
 LIMIT = 50
@@ -191,7 +195,8 @@ def _folder(variable: str) -> str:
 
 def _version(package: str) -> str:
     try:
-        return f"{package} {import_module(package).__version__}"
+        import_module(MODULES.get(package, package.replace("-", "_")))
+        return f"{package} {version(package)}"
     except ImportError as error:
         return f"cannot be imported ({cause(error)})"
 

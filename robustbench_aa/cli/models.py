@@ -26,10 +26,14 @@ def models(pattern: str) -> None:
 
     known = [name for source in SOURCES for name in known_models(source)]
     matching = fnmatch.filter(known, pattern)
-    if fnmatch.fnmatch("timm:", pattern) and not find_spec("timm"):
-        if not matching:
-            extra("timm", "timm")
-        click.echo("models of timm are not listed; pip install 'robustbench-aa[timm]'", err=True)
+    for source, package in {"timm": "timm", "open-clip": "open_clip"}.items():
+        if fnmatch.fnmatch(f"{source}:", pattern) and not find_spec(package):
+            if not matching:
+                extra(package, source)
+            click.echo(
+                f"models of {source} are not listed; pip install 'robustbench-aa[{source}]'",
+                err=True,
+            )
     if not matching:
         raise UnknownName("model", pattern, known)
     click.echo("\n".join(matching))

@@ -1,30 +1,39 @@
 """Published archives: download, check and unpack them.
 
-An archive continues where an earlier download stopped, is checked against its published MD5, and is
-unpacked into the folder. An archive that has been unpacked completely is not downloaded again.
+An archive continues where an earlier download stopped, is checked against its published checksum,
+and is unpacked into the folder. An archive that has been unpacked completely is not downloaded
+again. A published file that is no archive, such as a list of images, stays as it is.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import Progress
 
 from robustbench_aa.datasets import DATASETS
+from robustbench_aa.datasets.image_lists import PUBLISHED
 from robustbench_aa.errors import DownloadError, UnknownName, UsageError, cause
 from robustbench_aa.support.download import Download
 
+PACKED = (".tar", ".tar.gz", ".zip")
+"""The ends of the names of archives, which are unpacked."""
+
 
 def download_dataset(dataset: str, to: Path, families: Sequence[str] = ()) -> Iterator[str]:
-    """Download a published data set and unpack it, archive by archive.
+    """Download a published data set, or a list of images, and unpack it, archive by archive.
 
     Args:
-        dataset: a data set with published archives.
+        dataset: a data set with published archives, or a key of `image_lists.PUBLISHED`.
         to: the folder to fill.
         families: the archives to download; all if empty.
 
@@ -32,12 +41,15 @@ def download_dataset(dataset: str, to: Path, families: Sequence[str] = ()) -> It
         The name of each archive once it is unpacked.
 
     Raises:
-        UnknownName: the data set or a family is not published.
-        UsageError: the disk is too small.
+        UnknownName: there is no such data set or family to download.
+        UsageError: the data set cannot be downloaded, or the disk is too small.
         DownloadError: an archive cannot be downloaded, or is not the published one.
     """
     published = {entry.name: entry.archives for entry in DATASETS.values() if entry.archives}
+    published |= {name: {name: download} for name, download in PUBLISHED.items()}
     if dataset not in published:
+        if dataset in DATASETS and (obtain := DATASETS[dataset].obtain):
+            raise UsageError(f"{dataset} cannot be downloaded: {obtain}")
         raise UnknownName("data set to download", dataset, published)
     archives = published[dataset]
     for family in families:
@@ -63,6 +75,9 @@ def fetch(download: Download, to: Path) -> None:
             but plain files and folders.
     """
     archive = to / download.url.rpartition("/")[2]
+    if not archive.name.endswith(PACKED):
+        download.to(archive)
+        return
     done = archive.with_name(f"{archive.name}.unpacked")
     if done.exists() and done.read_text() == download.digest:
         return
@@ -88,22 +103,44 @@ def _check_space(download: Download, archive: Path) -> None:
 
 
 def unpack(archive: Path, to: Path) -> None:
-    """Unpack a tar archive of plain files.
+    """Unpack a tar archive, compressed or not, or a zip archive, of plain files.
 
     Raises:
-        DownloadError: a member is outside the folder or no plain file, or it is no tar archive.
+        DownloadError: a member is outside the folder or no plain file, or it is no such archive.
     """
     console = Console(stderr=True)
+    unpacked = _unzipped if archive.suffix == ".zip" else _untarred
     try:
         with (
-            tarfile.open(archive, "r:") as tar,  # the published ones are not compressed
+            archive.open("rb") as file,
             Progress(console=console, disable=not console.is_terminal) as bar,
         ):
             task = bar.add_task(f"unpacking {archive.name}", total=archive.stat().st_size)
-            for member in tar:
-                if not (member.isreg() or member.isdir()) or member.name.startswith("/"):
-                    raise tarfile.TarError(f"{member.name} is a link, a device or an outer path")
-                tar.extract(member, to, filter="data")
-                bar.update(task, completed=tar.offset)
-    except (tarfile.TarError, OSError) as error:
+            for _ in unpacked(file, to):
+                bar.update(task, completed=file.tell())
+    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
         raise DownloadError(f"{archive} cannot be unpacked ({cause(error)})") from error
+
+
+def _untarred(file: BinaryIO, to: Path) -> Iterator[str]:
+    """Unpack a tar archive and yield the name of each member once it is unpacked."""
+    # some published archives are named .tar.gz but not compressed
+    with tarfile.open(fileobj=file, mode="r:*") as tar:
+        for member in tar:
+            if not (member.isreg() or member.isdir()) or member.name.startswith("/"):
+                raise tarfile.TarError(f"{member.name} is a link, a device or an outer path")
+            tar.extract(member, to, filter="data")
+            yield member.name
+
+
+def _unzipped(file: BinaryIO, to: Path) -> Iterator[str]:
+    """Unpack a zip archive and yield the name of each member once it is unpacked."""
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            path = PurePosixPath(member.filename)
+            outer = path.is_absolute() or ".." in path.parts or "\\" in member.filename
+            if outer or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise zipfile.BadZipFile(f"{member.filename} is a link, a device or an outer path")
+            archive.extract(member, to)
+            yield member.filename

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.content import of_pixels
-from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.dataset import Request, spread
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.imagenet import named_scoring
 from robustbench_aa.datasets.labels import Labels
-from robustbench_aa.datasets.live import DISTORTIONS, Clean, LiveDataset, spread
+from robustbench_aa.datasets.live import DISTORTIONS, Clean, LiveDataset
 from robustbench_aa.datasets.pictures import Geometry, find_pictures
 from robustbench_aa.datasets.stored import StoredDataset, as_stored
 from robustbench_aa.distortions import corruptions_at
@@ -65,7 +65,8 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
     if (root / BATCH).exists():
         images, labels = read_batch(root / BATCH)
         sources = of_pixels(images)
-        count, digest = len(images), file_sha256(root / BATCH)
+        index, digest = spread(len(images), request.limit), file_sha256(root / BATCH)
+        listed = ""
         how = Labels("stored", len(NAMES))
 
         def clean(index: np.ndarray) -> Clean:
@@ -81,7 +82,8 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
                 f"folder of {BATCH.parent} or one of {NAMES[0]}, {NAMES[1]}, …"
             )
         pictures = replace(pictures, geometry=geometry, workers=request.workers)
-        count, digest, clean = len(pictures.files), pictures.sha256(root), pictures.read
+        index, listed = request.selected(entry.name, pictures.files), request.listed
+        digest, clean = pictures.sha256(root), pictures.read
         files = pictures.at
         how = pictures.labels
     return LiveDataset(
@@ -92,7 +94,8 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
         size=SIZE,
         distortions=tuple(DISTORTIONS[LIVE[entry.name]](SIZE)),
         geometry=str(geometry),
-        index=spread(count, request.limit),
+        index=index,
+        listed=listed,
         clean=clean,
         files=files,
         clean_sha256=digest,

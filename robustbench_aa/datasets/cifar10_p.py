@@ -16,10 +16,9 @@ from torch import Tensor
 
 from robustbench_aa.datasets.cifar import BATCH, NAMES, SIZE, load_array, read_batch
 from robustbench_aa.datasets.content import of_pixels
-from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.dataset import Request, spread
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.labels import Labels
-from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.stored import StoredDataset, as_stored
 from robustbench_aa.distortions import frames, perturbations_at
 from robustbench_aa.errors import DatasetError, UsageError

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aa.datasets.image_lists import ImageList
 from robustbench_aa.datasets.labels import Labels, Scoring
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.types import Batch, Distortion, Shard
@@ -21,6 +23,7 @@ class Request:
 
     Attributes:
         limit: at most this many images, evenly spread over the data set; None for all.
+        images: the images to open; None for all. A limit is spread over these.
         seed: the seed of the distortions.
         data_dir: the folder of the files; None for the data set's environment variable.
         classes: the number of classes, if class folders are numbers with gaps; the numbers are
@@ -35,6 +38,7 @@ class Request:
     """
 
     limit: int | None = None
+    images: ImageList | None = None
     seed: int = 0
     data_dir: str | None = None
     classes: int | None = None
@@ -43,6 +47,28 @@ class Request:
     geometry: Geometry | None = None
     stored_jpeg: bool = True
     workers: int = field(default_factory=cores)
+
+    @property
+    def listed(self) -> str:
+        """The SHA-256 of the list of images; empty for all images."""
+        return self.images.sha256 if self.images else ""
+
+    def selected(
+        self, dataset: str, files: Sequence[Path], others: Iterable[Path] = ()
+    ) -> np.ndarray:
+        """Return the positions of the images to open among the files of a data set, [M] int64.
+
+        Args:
+            dataset, files, others: as in `ImageList.positions`.
+
+        Raises:
+            UsageError: the data set lacks a listed image.
+        """
+        if self.images is None:
+            return spread(len(files), self.limit)
+        places = self.images.positions(dataset, files, others)
+        chosen: np.ndarray = places[spread(len(places), self.limit)]
+        return chosen
 
 
 class Openable(Protocol):
@@ -124,6 +150,16 @@ class Dataset(Protocol):
         self, distortion: Distortion, shard: Shard, batch_size: int, device: torch.device
     ) -> Iterator[Batch]:
         """Yield the images of a shard under a distortion, about `batch_size` frames at a time."""
+
+
+def spread(images: int, limit: int | None) -> np.ndarray:
+    """Return at most `limit` of `images` positions, evenly spread over all classes.
+
+    >>> spread(10, 4)
+    array([0, 2, 5, 7])
+    """
+    count = images if limit is None else min(limit, images)
+    return np.arange(count) * images // count
 
 
 def copied(images: Tensor, device: torch.device) -> Tensor:

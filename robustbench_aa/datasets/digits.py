@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.content import of_pixels
-from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.dataset import Request, spread
 from robustbench_aa.datasets.entry import DatasetEntry
 from robustbench_aa.datasets.labels import Labels
-from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
+from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset
 
 ARCHIVE = Path(__file__).with_name("digits.npz")
 SIZE = 32

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.datasets.content import of_pixels
-from robustbench_aa.datasets.dataset import Request
+from robustbench_aa.datasets.dataset import Request, spread
 from robustbench_aa.datasets.labels import Labels
-from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
+from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.support.checks import whole_number
 from robustbench_aa.support.pixels import as_batch, square_size

@@ -19,7 +19,7 @@ from torch import Tensor
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
 from robustbench_aa.datasets.labels import PLAIN, Scoring
-from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
+from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset
 from robustbench_aa.datasets.pictures import (
     AS_MADE,
     STORED,
@@ -39,6 +39,11 @@ from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, PHOTOGRAPHS, Distor
 
 KEPT = 2**31
 """Bytes of decoded photographs that are kept in memory: 14,000 of 224 px."""
+REQUEST = (
+    "ImageNet is given on request: ask for ILSVRC2012_img_val.tar at "
+    "https://image-net.org/download and sort its pictures into a folder for each wnid"
+)
+"""How to get ImageNet's validation set."""
 C_BAR = (
     *("blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout"),
     *("cocentric_sine_waves", "inverse_sparkles", "perlin_noise", "plasma_noise"),
@@ -95,7 +100,8 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
         size=size,
         distortions=tuple(LIVE[name](size)),
         geometry=str(geometry),
-        index=spread(len(pictures.files), request.limit),
+        index=request.selected(entry.name, pictures.files),
+        listed=request.listed,
         clean=pictures.read_whole if name == "imagenet-p-live" else pictures.read,
         clean_sha256=pictures.sha256(root),
         seed=request.seed,
@@ -204,7 +210,8 @@ def open_cells(
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=str(geometry),
         files_sha256=f"{pictures.sha256(entry.folder(request))} {cells}",
-        index=spread(len(pictures.files), request.limit),
+        index=request.selected(entry.name, pictures.files),
+        listed=request.listed,
         stored=stored,
         files=files,
         scoring=named_scoring(entry, pictures.classes),
@@ -295,6 +302,7 @@ _live = partial(
     form="pictures",
     variable="IMAGENET_DIR",
     verifier=verify_clean,
+    obtain=REQUEST,
 )
 ENTRIES = (
     _live("image-folder", "photographs in class folders, clean"),

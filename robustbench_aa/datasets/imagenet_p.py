@@ -12,7 +12,6 @@ from torch import Tensor
 
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict, zenodo
-from robustbench_aa.datasets.live import spread
 from robustbench_aa.datasets.pictures import find_pictures, read_all
 from robustbench_aa.datasets.stored import StoredDataset, as_stored
 from robustbench_aa.datasets.verify import verify_class_folders
@@ -67,7 +66,8 @@ def open_sequences(entry: DatasetEntry, request: Request) -> StoredDataset:
         missing={cell: folders[cell] for cell in folders if cell not in present},
         geometry=f"CenterCrop {SIZE}",
         files_sha256=f"{videos.sha256(root)} {cells}",
-        index=spread(len(videos.files), request.limit),
+        index=request.selected(entry.name, videos.files),
+        listed=request.listed,
         stored=stored,
         files=files,
         lengths=lengths,

@@ -54,6 +54,7 @@ class LiveDataset:
         keep: bytes of clean images to keep in memory, so that a shard is decoded once for all
             distortions.
         scoring: as in `Dataset`.
+        listed: as in `Request`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class LiveDataset:
     files: Callable[[np.ndarray], Sequence[Path]] | None = None
     keep: int = 0
     scoring: Scoring = PLAIN
+    listed: str = ""
     _kept: dict[int, tuple[Tensor, int, int]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -193,13 +195,3 @@ def _on(images: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Te
     if isinstance(images, Tensor):
         return copied(images, device)
     return [copied(image, device) for image in images]
-
-
-def spread(images: int, limit: int | None) -> np.ndarray:
-    """Return at most `limit` of `images` positions, evenly spread over all classes.
-
-    >>> spread(10, 4)
-    array([0, 2, 5, 7])
-    """
-    count = images if limit is None else min(limit, images)
-    return np.arange(count) * images // count

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from robustbench_aa.datasets import Request, open_dataset
-from robustbench_aa.datasets.live import spread
+from robustbench_aa.datasets.dataset import spread
 from robustbench_aa.datasets.make_imagenet_c import keep_apart
 from robustbench_aa.datasets.pictures import cores, find_pictures
 from robustbench_aa.datasets.videos import encode_video, require_video

@@ -24,9 +24,9 @@ import numpy as np
 
 from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, Track, Verdict
-from robustbench_aa.datasets.imagenet import KEPT, verify_clean
+from robustbench_aa.datasets.imagenet import KEPT, REQUEST, verify_clean
 from robustbench_aa.datasets.labels import PLAIN, Scoring, wnids
-from robustbench_aa.datasets.live import LiveDataset, spread
+from robustbench_aa.datasets.live import LiveDataset
 from robustbench_aa.datasets.pictures import AS_MADE, Pictures, find_pictures
 from robustbench_aa.datasets.real_labels import REAL_LABELS, any_label
 from robustbench_aa.errors import UsageError
@@ -55,10 +55,6 @@ IMAGENET_R = """
     787 805 812 815 820 824 833 847 852 866 875 883 889 895 907 928 931 932 933 934 936 937
     943 945 947 948 949 951 953 954 957 963 965 967 980 981 983 988
 """
-REQUEST_IMAGENET = (
-    "ImageNet is given on request: ask for ILSVRC2012_img_val.tar at "
-    "https://image-net.org/download and sort its pictures into a folder for each wnid"
-)
 
 
 Score = Callable[[Pictures, Path], tuple[Pictures, Scoring]]
@@ -92,8 +88,12 @@ def open_photographs(
     pictures, scoring = score(found, root)
     geometry = request.geometry or AS_MADE
     pictures = dataclasses.replace(pictures, geometry=geometry, workers=request.workers)
+    index = request.selected(entry.name, pictures.files, others=found.files)
     if scoring is not PLAIN:
         scoring = dataclasses.replace(scoring, column=_column(entry.name, scoring))
+    if request.images and scoring.left_out:
+        kept = request.images.positions(entry.name, pictures.files, others=found.files)
+        scoring = dataclasses.replace(scoring, left_out=len(request.images.names) - len(kept))
     return LiveDataset(
         name=entry.name,
         classes=pictures.classes,
@@ -102,7 +102,8 @@ def open_photographs(
         size=geometry.size,
         distortions=(CLEAN,),
         geometry=str(geometry),
-        index=spread(len(pictures.files), request.limit),
+        index=index,
+        listed=request.listed,
         clean=pictures.read,
         clean_sha256=f"{pictures.sha256(root)} {scoring.sha256}",
         seed=request.seed,
@@ -201,7 +202,7 @@ ENTRIES = (
         "ImageNet's validation set, clean",
         validation_set,
         variable="IMAGENET_DIR",
-        obtain=REQUEST_IMAGENET,
+        obtain=REQUEST,
     ),
     _natural(
         "imagenet-a",

@@ -34,6 +34,7 @@ class StoredDataset:
         files: (distortion, index) → the files that images are read from.
         lengths: the number of frames of an image, if it is not one.
         pixels, scoring: as in `Dataset`.
+        listed: as in `Request`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class StoredDataset:
     lengths: Mapping[Distortion, int] = field(default_factory=dict)
     pixels: str = "files"
     scoring: Scoring = PLAIN
+    listed: str = ""
 
     @property
     def images(self) -> int:

@@ -17,7 +17,7 @@ from robustbench_aa.datasets.dataset import Request
 from robustbench_aa.datasets.entry import DatasetEntry, zenodo
 from robustbench_aa.datasets.imagenet import find_cells, open_cells, verify_cells
 from robustbench_aa.datasets.labels import Labels
-from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset, spread
+from robustbench_aa.datasets.live import DISTORTIONS, LiveDataset
 from robustbench_aa.datasets.pictures import Geometry, Pictures, find_pictures
 from robustbench_aa.datasets.stored import StoredDataset
 from robustbench_aa.errors import DatasetError, UsageError
@@ -65,7 +65,8 @@ def open_live(entry: DatasetEntry, request: Request) -> LiveDataset:
         size=SIZE,
         distortions=tuple(DISTORTIONS[LIVE[entry.name]](SIZE)),
         geometry=str(pictures.geometry),
-        index=spread(len(pictures.files), request.limit),
+        index=request.selected(entry.name, pictures.files),
+        listed=request.listed,
         clean=pictures.read_whole if perturbed else pictures.read,
         original=originals.read_whole if perturbed else None,
         files=pictures.at,

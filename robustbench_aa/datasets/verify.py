@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from robustbench_aa.datasets.dataset import spread
 from robustbench_aa.datasets.entry import Track, Verdict
 from robustbench_aa.datasets.labels import wnids
-from robustbench_aa.datasets.live import spread
 from robustbench_aa.errors import DatasetError
 from robustbench_aa.types import Distortion
 

@@ -21,7 +21,6 @@ from torch import Tensor
 from robustbench_aa.distortions.corruptions.corruption import (
     RandomNumbers,
     check_bytes,
-    source_of,
     through_magick,
     to_bytes,
 )
@@ -52,6 +51,7 @@ class Perturbation:
         compared_with: the frame that each frame is compared with: the `previous` one, or the
             `first` one, which is clean, if the frames are independent noise.
         version: the version of the definition; a change of pixels needs a new one.
+        source: the SHA-256 of the definition if it is not the package's own, otherwise empty.
     """
 
     frames: int
@@ -60,12 +60,7 @@ class Perturbation:
     on_original: bool = False
     compared_with: str = "previous"
     version: int = 1
-
-    @property
-    def source(self) -> str:
-        """The SHA-256 of the file that defines it; empty for the package's own."""
-        function = self.middle or self.whole
-        return source_of(function) if function else ""
+    source: str = ""
 
 
 def perturb(

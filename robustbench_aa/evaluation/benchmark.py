@@ -29,6 +29,7 @@ def benchmark(
     baseline: str | Classifier | None = None,
     seed: int = 0,
     limit: int | None = None,
+    images: str | os.PathLike[str] | None = None,
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = (),
     perturbations: Sequence[str] = (),
@@ -65,6 +66,7 @@ def benchmark(
         baseline: The model that CE is relative to, or its name.
         seed: Seed of the distortions.
         limit: Evaluate at most this many images of each data set.
+        images: File that lists the images to evaluate, as `class/name` on each line.
         corruptions: Evaluate only these corruptions.
         severities: Evaluate only these severities, 1 to 5.
         perturbations: Evaluate only these perturbations.
@@ -87,6 +89,7 @@ def benchmark(
         "baseline": baseline.name if isinstance(baseline, Classifier) else baseline,
         "seed": seed,
         "limit": limit,
+        "images": None if images is None else os.fspath(images),
         "corruptions": corruptions,
         "severities": severities,
         "perturbations": perturbations,

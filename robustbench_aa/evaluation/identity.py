@@ -53,6 +53,7 @@ def dataset_identity(dataset: Dataset) -> Identity:
         "size": dataset.size,
         "geometry": dataset.geometry,
         **_scoring(dataset),
+        **_listed(dataset),
         "distortions": [
             {**dataclasses.asdict(distortion), "frames": dataset.frames(distortion)}
             for distortion in dataset.distortions
@@ -64,6 +65,12 @@ def _scoring(dataset: Dataset) -> Identity:
     """Return the class rule of a data set; nothing for one label among all classes."""
     scoring = getattr(dataset, "scoring", PLAIN)  # a user's data set may lack it
     return {} if scoring is PLAIN else {"scoring": scoring.description()}
+
+
+def _listed(dataset: Dataset) -> Identity:
+    """Return the SHA-256 of the list of images that a data set was limited to, if any."""
+    listed = getattr(dataset, "listed", "")
+    return {"image_list_sha256": listed} if listed else {}
 
 
 def decoded_sha256(dataset: Dataset) -> str:

@@ -219,7 +219,7 @@ def _among(logits: Tensor, batch: Batch) -> Tensor:
     return compared
 
 
-def _labels(batch: Batch, top1: np.ndarray) -> np.ndarray:
+def _labels(batch: Batch, top1: Tensor) -> np.ndarray:
     """Return the label of each frame, [N] int64.
 
     Where an image has several labels, it is the predicted class if that is one of them, and
@@ -234,14 +234,15 @@ def _labels(batch: Batch, top1: np.ndarray) -> np.ndarray:
     if batch.accepted is None:
         return label
     accepted = np.repeat(batch.accepted, frames, axis=0)
-    return np.where((accepted == top1[:, None]).any(axis=1), top1, label)
+    predicted = top1.cpu().numpy()
+    return np.where((accepted == predicted[:, None]).any(axis=1), predicted, label)
 
 
 def _columns(logits: Tensor, batch: Batch, keep_ranking: bool) -> dict[str, np.ndarray]:
     images, frames = batch.frames.shape[:2]
     probabilities = logits.softmax(dim=1)
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    label = _labels(batch, top[:, 0].cpu().numpy())
+    label = _labels(batch, top[:, 0])
     known = torch.from_numpy(label).clamp(min=0).to(logits.device)
     places = torch.column_stack((top[:, 0], known))
     certain = probabilities.gather(1, places).cpu().numpy()

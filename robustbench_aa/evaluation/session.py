@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from robustbench_aa.datasets import Dataset, Request, open_dataset
+from robustbench_aa.datasets.image_lists import read_image_list
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
 from robustbench_aa.errors import UnknownName, UsageError
@@ -182,18 +183,31 @@ def prepare(
 
 
 def _open_datasets(suite: Suite, request: Request) -> dict[str, Dataset]:
-    """Open a suite's data sets, each with its own limit, and return them by name."""
-    opened = [
-        open_dataset(
-            one.name if isinstance(entry, Selection) else entry,
-            dataclasses.replace(request, limit=one.limit or suite.limit),
+    """Open a suite's data sets, each with its own limit and list, and return them by name.
+
+    Raises:
+        UsageError: a data set cannot be opened, or not by a list.
+    """
+    opened = {}
+    for entry, one in zip(suite.datasets, suite.selections(), strict=True):
+        path = one.images or suite.images
+        part = dataclasses.replace(
+            request,
+            limit=one.limit or suite.limit,
+            images=read_image_list(path) if path else None,
         )
-        for entry, one in zip(suite.datasets, suite.selections(), strict=True)
-    ]
-    for dataset in opened:
+        dataset = open_dataset(
+            entry.dataset or entry.name if isinstance(entry, Selection) else entry, part
+        )
+        if getattr(dataset, "listed", "") != part.listed:
+            raise UsageError(
+                f"data set {dataset.name} has no images by name, so {path} cannot choose among "
+                "them; give a list to the other data sets alone"
+            )
         if suite.unlabelled and dataset.labels.rule != NO_LABELS:
             raise UsageError(f"data set {dataset.name} has labels; leave out --unlabelled")
-    return {dataset.name: dataset for dataset in opened}
+        opened[dataset.name] = dataset
+    return opened
 
 
 def _manifest(

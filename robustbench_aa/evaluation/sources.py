@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import pandas as pd
 
 from robustbench_aa.datasets import Dataset, Request, open_dataset
+from robustbench_aa.datasets.image_lists import read_image_list
 from robustbench_aa.errors import DatasetError, UnknownName, UsageError
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.shards import Cell, Store
@@ -19,7 +20,11 @@ Track = Callable[[Sequence[Cell]], Iterable[Cell]]
 
 
 def compare_sources(
-    directory: str | os.PathLike[str], name: str, data_dir: str, track: Track = iter
+    directory: str | os.PathLike[str],
+    name: str,
+    data_dir: str,
+    track: Track = iter,
+    images: str | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read all pictures that predictions were made from and compare their digests.
 
@@ -30,6 +35,7 @@ def compare_sources(
         name: Name of the data set.
         data_dir: Folder of its files.
         track: Shows the progress over the cells.
+        images: File that lists the images that the run measured. None means that it had no list.
 
     Returns:
         A table with a row for each cell, and a line for each prediction file that was made from
@@ -38,17 +44,25 @@ def compare_sources(
     Raises:
         RunError: There is no run in the directory.
         UnknownName: The run has no such data set.
-        UsageError: The folder has another number of images than the run.
+        UsageError: The folder has another number of images than the run, or the run measured
+            another list of images.
     """
     store = Store.of_run(open_directory(directory))
     if name not in store.manifest.datasets:
         raise UnknownName("data set of the run", name, store.manifest.datasets)
-    dataset = open_dataset(name, request_of(store.manifest, name, data_dir))
-    images = store.manifest.datasets[name]["images"]
-    if dataset.images != images:
+    request = request_of(store.manifest, name, data_dir, images)
+    measured = store.manifest.datasets[name]
+    if measured.get("image_list_sha256", "") != request.listed:
+        listed = measured.get("image_list_sha256", "")[:12] or "no list"
         raise UsageError(
-            f"{data_dir} has {dataset.images} images, and {directory} measured {images}; check "
-            "--data-dir"
+            f"{directory} measured the images of {listed}, and not those of {images or 'no list'}; "
+            "give the same list by --images"
+        )
+    dataset = open_dataset(name, request)
+    if dataset.images != measured["images"]:
+        raise UsageError(
+            f"{data_dir} has {dataset.images} images, and {directory} measured "
+            f"{measured['images']}; check --data-dir"
         )
     rows, problems = [], []
     for cell in track(store.cells(name)):
@@ -61,13 +75,23 @@ def compare_sources(
     return pd.DataFrame(rows), problems
 
 
-def request_of(manifest: Manifest, name: str, data_dir: str | None) -> Request:
-    """Return a request for the images that a run measured, with its seed."""
+def request_of(
+    manifest: Manifest, name: str, data_dir: str | None, images: str | None = None
+) -> Request:
+    """Return a request for the images that a run measured, with its seed.
+
+    Args:
+        manifest: the run.
+        name: the data set.
+        data_dir: its folder.
+        images: the list of the images, if the run measured one.
+    """
     described = manifest.datasets[name]
     rule = described["labels"]["rule"]
     return Request(
         limit=described["images"],
         seed=manifest.seed,
+        images=read_image_list(images) if images else None,
         data_dir=data_dir,
         # the numbers of class folders may begin at 1
         classes=described["classes"] + 1 if rule == "numbered folders" else None,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import IO, Annotated, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -234,14 +234,14 @@ def _difference(claimed: str, found: str) -> str:
     return ""
 
 
-def _are_equal(one: object, other: object) -> bool:
+def _are_equal(one: Any, other: Any) -> bool:
     """Return whether two cells are equal, or numbers that another processor may round so."""
     if pd.isna(one) or pd.isna(other):
         return bool(pd.isna(one) and pd.isna(other))
     try:
-        return abs(float(str(one)) - float(str(other))) <= ROUNDING
+        return bool(abs(float(one) - float(other)) <= ROUNDING)
     except ValueError:
-        return one == other
+        return bool(one == other)
 
 
 def _leaderboard(run: Run, baseline: str | None) -> str:

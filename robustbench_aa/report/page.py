@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from robustbench_aa.report.completion import completing_command
@@ -69,6 +69,11 @@ def render_page(
             },
         )
     )
+
+
+def page_template(name: str) -> Template:
+    """Return a template of this folder, which escapes all values."""
+    return _environment().get_template(name)
 
 
 @cache

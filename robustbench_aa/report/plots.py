@@ -30,7 +30,7 @@ from robustbench_aa.report.shift_plots import (
     has_consistency,
 )
 from robustbench_aa.report.tables import Tables
-from robustbench_aa.types import CLEAN, Distortion, counted
+from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion, counted
 
 
 def _draw_overview(figure: Figure, tables: Tables, styles: Styles) -> None:
@@ -109,7 +109,7 @@ def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
 
 def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     """Draw the mean error over the counted corruptions, or those of a subset, by severity."""
-    table = tables.corruptions
+    table = _of_one_set(tables.corruptions)
     cells = _cells(table["corruption"], table["severity"])
     chosen = {*counted(dict.fromkeys(cells))}
     if "mean_error_subset" in tables.leaderboard:
@@ -123,6 +123,14 @@ def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
         by_severity = errors[model].sort_index()
         axes.plot(by_severity.index, by_severity.values, marker="o", ms=4, **style)
     axes.set(xlabel="severity (0: clean)", ylabel="error, mean over corruptions [%]")
+
+
+def _of_one_set(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the errors on the first data set that has published corruptions, or on the first."""
+    corrupted = table[table["severity"] > 0]
+    published = corrupted[corrupted["corruption"].isin(COUNTED_CORRUPTIONS)]
+    first = [*published["dataset"], *corrupted["dataset"]][:1]
+    return table[table["dataset"].isin(first) | (table["severity"] == 0)]
 
 
 def _cells(names: pd.Series, severities: pd.Series) -> list[Distortion]:

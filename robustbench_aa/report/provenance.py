@@ -226,20 +226,26 @@ def label_notes(store: Store) -> list[str]:
 
 
 def scoring_notes(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a note on each data set with a class rule of its own."""
-    return [
-        f"{scoring['column']}: {scoring['rule']} ({name})"
-        + (f"; {scoring['left_out']:,} images without a label are left out" * bool(left_out))
-        for name, dataset in datasets.items()
-        if (scoring := dataset.get("scoring"))
-        for left_out in [scoring["left_out"]]
-    ]
+    """Return a note on each data set with columns of its own."""
+    notes = []
+    for name, dataset in datasets.items():
+        if scoring := dataset.get("scoring"):
+            count = scoring["left_out"]
+            left_out = f"; left out: {count:,} images without a label" if count else ""
+            notes.append(f"{scoring['column']}: {scoring['rule']} ({name}){left_out}")
+    return notes
 
 
 def limit_notes(store: Store) -> list[str]:
-    """Return a note with the data sets of which the run uses a limited number of images."""
+    """Return notes on data sets of which the run uses a limited number or a list of images."""
     limits = [f"{limit} images of {name}" for name, limit in store.manifest.limits.items()]
-    return [f"limit: {', '.join(limits)}"] if limits else []
+    lists = [
+        f"{entry['images']} images of {name} by the list {entry['image_list_sha256'][:12]}"
+        for name, entry in store.manifest.datasets.items()
+        if entry.get("image_list_sha256")
+    ]
+    notes = {"limit": limits, "image lists": lists}
+    return [f"{name}: {', '.join(texts)}" for name, texts in notes.items() if texts]
 
 
 def mixtures(origins: pd.DataFrame) -> list[str]:

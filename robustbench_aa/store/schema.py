@@ -177,6 +177,7 @@ class DatasetDescription(_Entry):
     size: int = Field(ge=1, le=2**16)
     geometry: Text
     scoring: ScoringEntry | None = None
+    image_list_sha256: Text = ""
     distortions: list[DistortionEntry] = Field(min_length=1, max_length=CELLS)
 
 

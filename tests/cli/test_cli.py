@@ -35,6 +35,9 @@ from tests.forged import forge
 BASE = [sys.executable, "-m", "robustbench_aa"]
 
 
+NETWORK = "digits:resnet@lpf3-seed0"
+
+
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command in this process, and restore what a command sets for its process."""
     words = ["robustbench-aa", *map(str, arguments)]
@@ -637,3 +640,39 @@ def test_too_little_memory_is_an_error_of_one_line(tmp_path: Path) -> None:
     assert result.returncode not in (0, None)
     assert "Traceback" not in result.stderr
     assert "error: " in result.stderr.splitlines()[-1]
+
+
+def test_a_submission_is_exported_verified_and_evaluated_again(tmp_path: Path) -> None:
+    evaluate = ("evaluate", "-m", NETWORK, "-d", "digits", "--limit", 4, "--output-dir", "run")
+    assert run(*evaluate, cwd=tmp_path).returncode == 0
+    exported = run("export", "run", "-o", "a.tar", "--format", "submission", cwd=tmp_path)
+    assert exported.stdout.splitlines() == ["limit: 4 images of digits", "a.tar"]
+    verified = run("verify", "a.tar", cwd=tmp_path)
+    assert verified.stdout.splitlines() == [
+        "a.tar: 3 files checked, the leaderboard was computed again",
+        "nothing was evaluated again; name a model of it by --model",
+        "no problems found",
+    ]
+    again = run("verify", "a.tar", "-m", NETWORK, "--seed", 0, "--device", "cpu", cwd=tmp_path)
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "no problems found")
+    assert "digits clean" in again.stdout
+    content = bytearray((tmp_path / "a.tar").read_bytes())
+    content[content.index(b"PAR1") + 4] ^= 1
+    (tmp_path / "a.tar").write_bytes(content)
+    damaged = run("verify", "a.tar", "-m", NETWORK, cwd=tmp_path)
+    assert damaged.returncode == 1
+    file = f"predictions/{NETWORK}/digits/clean/0-4.parquet"
+    assert f"problem: {file} has been changed since" in damaged.stdout
+    assert "nothing was evaluated again, because of the problems below" in damaged.stdout
+
+
+def test_one_report_compares_several_runs(tmp_path: Path) -> None:
+    for name, model in (("one", NETWORK), ("two", "digits:resnet@baseline-seed0")):
+        given = ("evaluate", "-m", f"mine={model}", "-d", "digits", "--limit", 4)
+        assert run(*given, "--output-dir", name, cwd=tmp_path).returncode == 0
+    result = run("report", "one", "two", "-o", "both", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "mine (one)" in result.stdout
+    assert "mine is another model in one and two; its name has the run" in result.stdout
+    assert (tmp_path / "both" / "index.html").is_file()
+    assert not (tmp_path / "one" / "report").exists()

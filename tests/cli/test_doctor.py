@@ -132,6 +132,13 @@ def test_gpus_are_listed_with_their_memory_or_the_reason_for_none(
 
 
 @pytest.mark.usefixtures("_untested")
+def test_every_extra_has_its_version() -> None:
+    lines = consult()[1]
+    for extra, package in doctor.EXTRAS.items():
+        assert f"{extra}: {package} {version(package)}" in lines
+
+
+@pytest.mark.usefixtures("_untested")
 def test_an_extra_that_cannot_be_imported_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (line,) = (line for line in consult()[1] if line.startswith("onnx: "))
@@ -141,5 +148,7 @@ def test_an_extra_that_cannot_be_imported_is_reported(monkeypatch: pytest.Monkey
 def test_the_extras_are_those_of_setup_cfg() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
+    for_developers = {"dev", "docs", "peers"}
+    assert set(config["options.extras_require"]) == {*doctor.EXTRAS} | for_developers
     for extra, package in doctor.EXTRAS.items():
         assert config["options.extras_require"][extra].strip().startswith(package)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from robustbench_aa.antialiasing.conversion import METHODS
+from robustbench_aa.antialiasing.layers import TORCH_MODES
 from robustbench_aa.cli import run
 from robustbench_aa.cli.main import commands
 from robustbench_aa.errors import SuiteError
@@ -95,3 +98,10 @@ def test_every_option_has_a_help_sentence(name: str) -> None:
             text = option.help or ""
             assert text[:1].isupper(), option.opts
             assert text.endswith("."), option.opts
+
+
+@pytest.mark.parametrize(("option", "known"), [("method", METHODS), ("padding_mode", TORCH_MODES)])
+def test_antialias_offers_what_a_conversion_knows(option: str, known: Mapping[str, object]) -> None:
+    (choice,) = [each.type for each in commands.commands["antialias"].params if each.name == option]
+    assert isinstance(choice, click.Choice)
+    assert [*choice.choices] == [*known]

@@ -28,6 +28,19 @@ def test_an_object_of_every_data_set_has_its_name() -> None:
         assert rb.load_dataset(name).name == name
 
 
+def test_every_data_set_has_a_row_in_the_documents() -> None:
+    text = Path(__file__).parents[2].joinpath("docs", "datasets.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    listed = [row[0].strip("| `") for row in rows]
+    assert sorted(listed) == sorted(name for name in DATASETS if DATASETS[name].form != "files")
+    for row in rows:
+        entry = DATASETS[row[0].strip("| `")]
+        assert len(row) == 6
+        assert ("download" in row[5]) == bool(entry.archives), entry.name
+        if entry.column:
+            assert row[4] == f"`mean_error_{entry.column}`"
+
+
 def test_an_object_is_the_named_data_set(tmp_path: Path) -> None:
     opened = rb.load_dataset("digits-c").open(Request(seed=2, limit=3))
     assert dataset_identity(opened) == dataset_identity(

@@ -137,7 +137,7 @@ def test_any_reassessed_label_is_right_and_pictures_without_one_are_left_out(
     assert board.loc["a", "error_imagenet_real"] == pytest.approx(2 / 3)
     assert board["images"].tolist() == [3, 3]
     run = rb.Run(tmp_path / "run")
-    assert any("1 images without a label are left out" in note for note in run.tables().notes)
+    assert any("left out: 1 images without a label" in note for note in run.tables().notes)
     row = run.table("natural_shifts").set_index("model").loc["a"]
     assert row[["images", "images_left_out"]].tolist() == [3, 1]
     table = pd.read_parquet(tmp_path / "run" / "predictions" / "a" / "imagenet-real")

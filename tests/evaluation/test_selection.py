@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import robustbench_aa as rb
 from robustbench_aa.datasets import Dataset, Request, open_dataset
+from robustbench_aa.datasets.digits import load_split
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation.selection import chosen
 from robustbench_aa.evaluation.session import prepare
@@ -51,6 +53,15 @@ def test_a_data_set_has_its_own_values_before_those_of_the_suite() -> None:
     found = asked([own, "digits-p", {"name": "digits-shift"}], severities=[1, 2])
     assert found["digits-c"] == ["frost/1", "frost/2"]
     assert len(found["digits-p"]) == 10
+
+
+def test_a_data_set_as_an_object_has_its_own_values_too(tmp_path: Path) -> None:
+    images, labels = load_split("test")
+    mine = rb.ImageArrays(images[:5], labels[:5], "mine", distortions="imagenet-c", classes=10)
+    own: Any = {"name": mine, "corruptions": ["fog"], "severities": [2], "limit": 3}
+    session = prepare(Suite([make_classifier("a")], [own]), tmp_path, "cpu")
+    assert [str(cell) for cell in session.cells] == ["mine fog/2"]
+    assert session.datasets["mine"].images == 3
 
 
 @pytest.mark.parametrize(

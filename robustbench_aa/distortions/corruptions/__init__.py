@@ -47,5 +47,5 @@ def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> T
         return corruption.function(images, draws, *parameters)
     result = corruption.function(images.float().div_(255.0), draws, *parameters)
     if corruption.source:
-        check_result(result, images, name)
+        check_result(result, images, f"corruption {name}")
     return to_bytes(result)

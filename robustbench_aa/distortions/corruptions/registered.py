@@ -95,16 +95,19 @@ def again(*corruptions: Registered) -> None:
 
 
 def check_result(result: object, images: Tensor, name: str) -> None:
-    """Check what the function of a registered corruption returned for images [B, 3, H, W].
+    """Check what a registered function made of images [B, 3, H, W].
+
+    Args:
+        name: what is registered, such as `corruption dimmed`.
 
     Raises:
         UsageError: it is no tensor of floats of the same shape, or not all are finite.
     """
     if not isinstance(result, Tensor) or result.shape != images.shape:
         found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-        raise UsageError(f"corruption {name} returned {found} for images {tuple(images.shape)}")
+        raise UsageError(f"{name} returned {found} for images {tuple(images.shape)}")
     if not result.is_floating_point() or not torch.isfinite(result).all():
-        raise UsageError(f"corruption {name} returned values that are not finite floats")
+        raise UsageError(f"{name} returned values that are not finite floats")
 
 
 def _rows(severities: Values | Mapping[int, Values]) -> dict[int, Row]:

@@ -24,6 +24,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.datasets.pictures import cores
 from robustbench_aa.distortions.corruptions.registered import again, registered
+from robustbench_aa.distortions.registered_perturbations import (
+    again_perturbations,
+    registered_perturbations,
+)
 from robustbench_aa.errors import UsageError, cause
 from robustbench_aa.evaluation.identity import with_provenance
 from robustbench_aa.evaluation.inference import Predictor
@@ -231,7 +235,8 @@ def _send(ray: Any, session: Session, threads: int) -> Any:
     try:
         for script in scripts:  # a worker cannot import them by their names
             ray.cloudpickle.register_pickle_by_value(script)
-        return ray.put((signature(session.datasets), registered(), shared))
+        own = registered(), registered_perturbations()
+        return ray.put((signature(session.datasets), own, shared))
     except Exception as error:  # a module's own pickling may raise anything
         raise UsageError(
             f"a model or data set cannot be sent to other processes ({cause(error)}); "
@@ -287,8 +292,9 @@ def _load(reference: Any) -> tuple[Session, dict[str, Predictor]]:
     """Load a session's models in a worker, once for all of its tasks."""
     import ray
 
-    expected, corruptions, session = ray.get(reference)
+    expected, (corruptions, perturbations), session = ray.get(reference)
     again(*corruptions)
+    again_perturbations(perturbations)
     check_signature(expected, signature(session.datasets))
     if session.device.startswith("cpu"):
         keep_freed_memory()

@@ -313,6 +313,11 @@ import robustbench_aa as rb
 @rb.register_corruption(severities=[0.9, 0.8, 0.7, 0.6, 0.5])
 def dimmed_by_ray(images, draws, factor):
     return images * factor
+
+
+@rb.register_perturbation(frames=2)
+def darker_by_ray(images, draws):
+    return images, images / 2
 """
 WORKER = """
 import sys
@@ -321,11 +326,14 @@ from ray import cloudpickle
 import torch
 import robustbench_aa as rb
 from robustbench_aa.distortions.corruptions.registered import again
+from robustbench_aa.distortions.registered_perturbations import again_perturbations
 
-_, corruptions, session = cloudpickle.loads(Path(sys.argv[1]).read_bytes())
+_, (corruptions, perturbations), session = cloudpickle.loads(Path(sys.argv[1]).read_bytes())
 again(*corruptions)
+again_perturbations(perturbations)
 grey = torch.full((1, 3, 32, 32), 200, dtype=torch.uint8)
 print(rb.corrupt(grey, "dimmed_by_ray", 5).unique().tolist(), *session.datasets)
+print(rb.perturb(grey, "darker_by_ray").unique().tolist())
 """
 
 
@@ -348,5 +356,5 @@ def test_what_a_user_registers_is_sent_to_workers_that_have_no_such_file(
     (tmp_path / "sent").write_bytes(engine._send(stand_in, session, 1))
     command = [sys.executable, "-c", WORKER, tmp_path / "sent"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert result.stdout == "[100] digits-c\n", result.stderr
+    assert result.stdout == "[100] digits-c\n[100, 200]\n", result.stderr
     assert not ray.cloudpickle.list_registry_pickle_by_value()
