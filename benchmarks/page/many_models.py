@@ -20,10 +20,10 @@ from robustbench_aa.store.predictions import UNSHIFTED_PROBABILITY
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.types import CLEAN, PHOTOGRAPHS, is_default, unshifted
 
-NAMES = ("alexnet", "vgg16", "resnet18", "resnet34", "resnet50", "densenet121", "mobilenet_v2")
+NAMES = ("tiny", "small", "narrow", "medium", "wide", "deep", "large")
 FILTERS = ("", "+lpf3", "+lpf5")
-MODELS = [f"torchvision:{name}@IMAGENET1K_V1{blur}" for name in NAMES for blur in FILTERS][:20]
-BASELINE = "torchvision:resnet50@IMAGENET1K_V1"
+MODELS = [f"example:{name}{blur}" for name in NAMES for blur in FILTERS][:20]
+BASELINE = "example:medium"
 CROPPED = "Resize 256 bilinear, CenterCrop"
 DATASETS = {
     "imagenet-c": (corruptions_at(224), "CenterCrop 224"),

@@ -24,8 +24,10 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """
     place = _bins(confidence)
     weights = (None, confidence.astype(np.float64), correct)
-    counts = [np.bincount(place, each, minlength=BINS) for each in weights]
-    return np.stack(counts, axis=1).astype(np.float64)
+    bins = np.empty((BINS, 3))
+    for column, weight in enumerate(weights):
+        bins[:, column] = np.bincount(place, weight, minlength=BINS)
+    return bins
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:

@@ -168,7 +168,7 @@ def calibration(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     for model in models if dataset else ():
         mean, seeds = model.mean["corruption"], model.seed_outcomes("corruption")
         for severity, same_severity in _calibrated(mean):
-            row = {"model": model.name, "dataset": dataset, "severity": severity}
+            row: dict[str, Any] = {"model": model.name, "dataset": dataset, "severity": severity}
             row |= {"images": mean.images, "ece": mean.mean_ece(same_severity)}
             spread = std([seed.mean_ece(same_severity) for seed in seeds])
             rows.append(row | {"ece_std": spread})

@@ -17,6 +17,7 @@ from robustbench_aa.report.page_plots import title
 from robustbench_aa.report.rounding import format_rounded
 from robustbench_aa.store.manifest import RUN, Manifest
 from robustbench_aa.store.storage import write_whole
+from robustbench_aa.support.training_seeds import groups
 
 REPORT = Path("report", "index.html")
 VALUES = ("clean_error", "mean_error", "mean_flip_probability", "mean_error_subset")
@@ -30,7 +31,7 @@ class Entry:
     Attributes:
         name: path of the run in the folder.
         date: day of the latest session.
-        models: names of its models.
+        models: names of its models, without training seeds.
         datasets: names of its data sets.
         link: relative URL of its page; empty if it has none.
         best: the models of the first rank.
@@ -86,7 +87,7 @@ def _entry(run: Path, folder: Path) -> Entry:
         return Entry(name, date, [], [], problem=str(error))
     if manifest is None:
         return Entry(name, date, [], [], problem=f"{RUN} cannot be read")
-    known = list(manifest.models), list(manifest.datasets)
+    known = list(groups(manifest.models)), list(manifest.datasets)
     if not (run / REPORT).is_file():
         return Entry(name, date, *known, problem=f"no report yet: robustbench-aa report {run}")
     link = quote((Path(name) / REPORT).as_posix())
