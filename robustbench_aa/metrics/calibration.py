@@ -32,7 +32,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
 
 def _bins(confidence: np.ndarray) -> np.ndarray:
     """Return the bin of each confidence, from 0; bin b − 1 is ((b − 1)/15, b/15]."""
-    return np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    places: np.ndarray = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    return places
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
