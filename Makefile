@@ -23,7 +23,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-comp
 	$(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup benchmark test test-matrix wheel constraints lint docs bench gpu train-cifar10 train-digits clean
+.PHONY: help install setup benchmark test test-matrix wheel constraints lint plot-library docs bench gpu train-cifar10 train-digits clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ lint: $(READY) ## run ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+plot-library: ## build the plotting library of the page with npm
+	cd data_prep/plot_library && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 docs: $(READY) ## build the documentation in docs/_build/
 	$(BIN)/python -m sphinx -W --keep-going docs docs/_build

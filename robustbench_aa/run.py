@@ -152,7 +152,11 @@ class Run:
         return with_seed_intervals(compare(one.mean, other.mean), one, other)
 
     def report(
-        self, baseline: str | None = None, with_published: bool = False, latex: bool = False
+        self,
+        baseline: str | None = None,
+        with_published: bool = False,
+        latex: bool = False,
+        figures: Sequence[str] = (),
     ) -> list[Path]:
         """Write tables, plots and the page into `report/` and return their paths.
 
@@ -160,14 +164,15 @@ class Run:
             baseline: As in `tables`.
             with_published: As in `tables`.
             latex: Whether to write `leaderboard.tex` as well.
+            figures: Formats of the plots besides PNG and SVG, such as `pdf`.
         """
-        return self.write(self.tables(baseline, with_published), latex)
+        return self.write(self.tables(baseline, with_published), latex, figures)
 
-    def write(self, tables: Tables, latex: bool = False) -> list[Path]:
+    def write(self, tables: Tables, latex: bool = False, figures: Sequence[str] = ()) -> list[Path]:
         """Write the files of `report` from tables that have been computed already."""
         title = self._store.manifest.suite or self.directory.name
         samples, maps = read_samples(self._store), read_feature_maps(self.directory)
-        return self._write(tables, title, samples, maps, latex)
+        return self._write(tables, title, samples, maps, latex, figures)
 
     def _write(
         self,
@@ -176,9 +181,10 @@ class Run:
         samples: Samples,
         maps: pd.DataFrame | None,
         latex: bool,
+        figures: Sequence[str],
     ) -> list[Path]:
         with on_disk(self.report_folder) as here:
-            written = write_report(tables, here, title, samples, maps, latex)
+            written = write_report(tables, here, title, samples, maps, latex, figures)
         return [self.report_folder / path.relative_to(here) for path in written]
 
 
@@ -223,14 +229,14 @@ class JointRun(Run):
             notes=[*tables.notes, *self._joined.notes],
         )
 
-    def write(self, tables: Tables, latex: bool = False) -> list[Path]:
+    def write(self, tables: Tables, latex: bool = False, figures: Sequence[str] = ()) -> list[Path]:
         """Write the files of `report` from tables that have been computed already."""
         stores = self._joined.stores
         samples: Samples = {}
         for store in reversed(stores):
             samples |= read_samples(store)
         title = " and ".join(store.directory.name for store in stores)
-        return self._write(tables, title, samples, None, latex)
+        return self._write(tables, title, samples, None, latex, figures)
 
 
 def merge_runs(

@@ -78,6 +78,8 @@ ADDED = {  # commands that are run, and options that make them quick
     "python -m benchmarks.reliability.faults": "--help",
     "python -m benchmarks.reliability.fuzz": "--cases=10",
     "python -m benchmarks.gpu": "--help",
+    "python -m benchmarks.page.many_models": "--models 2 --images 4",
+    "python -m benchmarks.page.screenshots": "--help",
     "python -m benchmarks.speed.scaling": "--help",
     "python -m benchmarks.speed.side_by_side": "--help",
     "python -m benchmarks.speed.switches": "--help",

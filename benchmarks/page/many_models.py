@@ -20,10 +20,10 @@ from robustbench_aa.store.predictions import UNSHIFTED_PROBABILITY
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.types import CLEAN, PHOTOGRAPHS, is_default, unshifted
 
-NAMES = ("alexnet", "vgg16", "resnet18", "resnet34", "resnet50", "densenet121", "mobilenet_v2")
+NAMES = ("tiny", "small", "narrow", "medium", "wide", "deep", "large")
 FILTERS = ("", "+lpf3", "+lpf5")
-MODELS = [f"torchvision:{name}@IMAGENET1K_V1{blur}" for name in NAMES for blur in FILTERS][:20]
-BASELINE = "torchvision:resnet50@IMAGENET1K_V1"
+MODELS = [f"example:{name}{blur}" for name in NAMES for blur in FILTERS][:20]
+BASELINE = "example:medium"
 CROPPED = "Resize 256 bilinear, CenterCrop"
 DATASETS = {
     "imagenet-c": (corruptions_at(224), "CenterCrop 224"),
@@ -83,7 +83,11 @@ def _predictions(model: str, cell: Cell, images: int) -> dict[str, np.ndarray]:
     others = (label + np.cumsum(here.integers(1, 90, (5, len(image))), axis=0)) % CLASSES
     others[0] = np.where(margin > 0, label, (label + 91 + 3 * (image % 5)) % CLASSES)
     confidence = (1 / (1 + np.exp(0.8 - 2.2 * np.abs(margin)))).astype(np.float32)
-    rows = {"image": image, "frame": np.tile(np.arange(cell.frames), images), "label": label}
+    rows: dict[str, np.ndarray] = {
+        "image": image,
+        "frame": np.tile(np.arange(cell.frames), images),
+        "label": label,
+    }
     rows |= {f"top{rank}": classes for rank, classes in enumerate(others, start=1)}
     rows["top1_probability"] = confidence
     rows["label_probability"] = np.where(margin > 0, confidence, (1 - confidence) / 4)

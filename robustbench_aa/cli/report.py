@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1)
 @click.option(
     *("--output-dir", "-o"),
     metavar="DIR",
@@ -29,7 +30,22 @@ if TYPE_CHECKING:
 )
 @click.option("--with-published", is_flag=True, help="Append published ImageNet results.")
 @click.option("--latex", is_flag=True, help="Also write leaderboard.tex.")
-def report(runs: tuple[str, ...], output_dir: str | None, **options: Any) -> int:
+@click.option(
+    "--figures",
+    multiple=True,
+    type=click.Choice(["pdf"]),
+    help="Also write the plots in this format (repeatable).",
+)
+@click.option(
+    "--index",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Write FOLDER/index.html, which links to the report of every run in FOLDER, instead of a "
+    "report.",
+)
+def report(
+    runs: tuple[str, ...], output_dir: str | None, index: Path | None, **options: Any
+) -> int:
     """Write the tables, plots and page of a RUN, or of several RUNs together.
 
     Several runs must have been made from the same data and with the same settings. They are
@@ -37,11 +53,24 @@ def report(runs: tuple[str, ...], output_dir: str | None, **options: Any) -> int
     """
     from robustbench_aa.run import JointRun, Run
 
+    if index is not None:
+        return _write_index(index, runs, output_dir)
+    if not runs:
+        raise UsageError("name a RUN to report on, or a folder of runs by --index")
     if output_dir is not None:
         return print_report(JointRun(runs, output_dir), **options)
     if len(runs) > 1:
         raise UsageError("a report on several runs needs a folder; name it by --output-dir")
     return print_report(Run(runs[0]), **options)
+
+
+def _write_index(folder: Path, runs: tuple[str, ...], output_dir: str | None) -> int:
+    from robustbench_aa.report.index_page import write_index
+
+    if runs or output_dir is not None:
+        raise UsageError("--index writes into its own FOLDER; leave out RUN and --output-dir")
+    click.echo(write_index(folder))
+    return 0
 
 
 @click.command()
@@ -145,13 +174,17 @@ def export(directory: str, output: Path, name: str, **options: Any) -> None:
 
 
 def print_report(
-    run: Run, baseline: str | None = None, with_published: bool = False, latex: bool = False
+    run: Run,
+    baseline: str | None = None,
+    with_published: bool = False,
+    latex: bool = False,
+    figures: Sequence[str] = (),
 ) -> int:
     """Write the report of a run, print its leaderboard and return the exit status."""
     from robustbench_aa.report.terminal import leaderboard_table
 
     tables = run.tables(baseline, with_published)
-    written = run.write(tables, latex)
+    written = run.write(tables, latex, figures)
     console().print(leaderboard_table(tables, run.report_folder / "leaderboard.csv"), "")
     print_notes(tables)
     print_warnings(tables)

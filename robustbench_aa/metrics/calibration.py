@@ -24,12 +24,16 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """
     place = _bins(confidence)
     weights = (None, confidence.astype(np.float64), correct)
-    return np.stack([np.bincount(place, each, minlength=BINS) for each in weights], axis=1)
+    bins = np.empty((BINS, 3))
+    for column, weight in enumerate(weights):
+        bins[:, column] = np.bincount(place, weight, minlength=BINS)
+    return bins
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:
     """Return the bin of each confidence, from 0; bin b − 1 is ((b − 1)/15, b/15]."""
-    return np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    places: np.ndarray = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    return places
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:

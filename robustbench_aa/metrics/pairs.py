@@ -31,7 +31,7 @@ The last two are empty for an aggregate.
 class _Column(NamedTuple):
     """A metric of a model: its value on each image [N], and its resampled sums."""
 
-    values: np.ndarray
+    by_image: np.ndarray
     resampled: Resampled
 
 
@@ -95,7 +95,7 @@ def _compare(
     shared = [
         key
         for key, column in ours.items()
-        if key in theirs and len(column.values) == len(theirs[key].values)
+        if key in theirs and len(column.by_image) == len(theirs[key].by_image)
     ]
     rows = {key: _difference(ours[key], theirs[key]) for key in shared}
     for group in dict.fromkeys(key[:2] for key in shared if key[2]):
@@ -110,10 +110,10 @@ def _compare(
 def _difference(ours: _Column, theirs: _Column) -> dict[str, float]:
     sums = ours.resampled.sums - theirs.resampled.sums
     resampled = Resampled(sums, ours.resampled.added)
-    difference, low, high, p = paired_difference(ours.values - theirs.values, resampled)
+    difference, low, high, p = paired_difference(ours.by_image - theirs.by_image, resampled)
     return {
-        "value": float(ours.values.mean()),
-        "other_value": float(theirs.values.mean()),
+        "value": float(ours.by_image.mean()),
+        "other_value": float(theirs.by_image.mean()),
         "difference": difference,
         "low": low,
         "high": high,

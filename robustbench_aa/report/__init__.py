@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ def write_report(
     samples: Samples,
     maps: pd.DataFrame | None = None,
     latex: bool = False,
+    figures: Sequence[str] = (),
 ) -> list[Path]:
     """Write tables, plots and the page into a folder.
 
@@ -40,6 +42,7 @@ def write_report(
         samples: images that the models saw, for the page.
         maps: feature maps of the run, for the page; None if there are none.
         latex: whether to write `leaderboard.tex` too.
+        figures: formats of the plots besides PNG and SVG, such as `pdf`.
 
     Returns:
         Paths of the files written.
@@ -53,7 +56,7 @@ def write_report(
     try:
         with replaced(folder) as new:
             _carry_over(folder, new)
-            written = _write(tables, new, title, samples, maps, latex)
+            written = _write(tables, new, title, samples, maps, latex, figures)
             names = [path.relative_to(new) for path in written]
     except OSError as error:
         where = error.filename or folder
@@ -83,6 +86,7 @@ def _write(
     samples: Samples,
     maps: pd.DataFrame | None,
     latex: bool,
+    figures: Sequence[str],
 ) -> list[Path]:
     # matplotlib is slow to load
     from robustbench_aa.report.page import render_page
@@ -96,7 +100,7 @@ def _write(
     # published rows have only a few values each
     plots = draw_plots(replace(tables, leaderboard=own_rows(tables.leaderboard)))
     for name, plot in plots.items():
-        written += plot.write(folder / "figures" / name)
+        written += plot.write(folder / "figures" / name, figures)
     page = folder / "index.html"
     page.write_text(render_page(title, tables, samples, maps), encoding="utf-8")
     return [*written, page]

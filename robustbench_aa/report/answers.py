@@ -32,7 +32,8 @@ def answers(store: Store) -> pd.DataFrame:
 
     Returns:
         One row per network (`model`), `dataset`, `distortion`, `severity` (0 for none), `image` and
-        `frame`: its `true_class` (empty without labels), the `predicted_class` and that class's `probability`.
+        `frame`: its `true_class` (empty without labels), the `predicted_class` and the
+        `probability` of the latter.
     """
     tables = [
         _rows(store, network, cell, images)
@@ -69,5 +70,6 @@ def _rows(store: Store, network: str, cell: Cell, images: int) -> pd.DataFrame |
             shown.insert(0, "distortion", distortion.name)
             shown.insert(0, "dataset", cell.dataset)
             shown.insert(0, "model", network)
-            return shown.rename(columns=COLUMNS)
+            renamed: pd.DataFrame = shown.rename(columns=COLUMNS)
+            return renamed
     return None

@@ -168,7 +168,7 @@ def calibration(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     for model in models if dataset else ():
         mean, seeds = model.mean["corruption"], model.seed_outcomes("corruption")
         for severity, same_severity in _calibrated(mean):
-            row = {"model": model.name, "dataset": dataset, "severity": severity}
+            row: dict[str, Any] = {"model": model.name, "dataset": dataset, "severity": severity}
             row |= {"images": mean.images, "ece": mean.mean_ece(same_severity)}
             spread = std([seed.mean_ece(same_severity) for seed in seeds])
             rows.append(row | {"ece_std": spread})
@@ -185,13 +185,14 @@ def reliability(models: Iterable[Model], dataset: str | None) -> pd.DataFrame:
     for model in models if dataset else ():
         seeds = model.seed_outcomes("corruption")
         for severity, cells in _calibrated(model.mean["corruption"]):
-            bins = sum(seed.reliability[cell] for seed in seeds for cell in cells)
-            # an incomplete cell has no bins
-            for place, (count, confidence, correct) in enumerate(
-                bins if np.shape(bins) == (BINS, 3) else ()
-            ):
+            bins = np.zeros((BINS, 3))
+            for seed in seeds:
+                for cell in cells:
+                    bins = bins + seed.reliability[cell]  # NaN for an incomplete cell
+            for place, (count, confidence, correct) in enumerate(bins):
                 if count > 0:
-                    row = {"model": model.name, "dataset": dataset, "severity": severity}
+                    row: dict[str, Any] = {"model": model.name, "dataset": dataset}
+                    row["severity"] = severity
                     row |= {"bin_low": place / BINS, "bin_high": (place + 1) / BINS}
                     row |= {"predictions": int(count), "confidence": confidence / count}
                     rows.append(row | {"accuracy": correct / count})

@@ -15,8 +15,10 @@ from robustbench_aa.report.rounding import format_full
 from robustbench_aa.report.tables import Tables
 
 COUNT = 3
-ORDER = ("mean_flip_probability", "mean_flip_probability_subset", "consistency", "accuracy_worst")
-ORDER = (*ORDER, "clean_error", "fooled", "holdout_error")
+ORDER = (
+    *("mean_flip_probability", "mean_flip_probability_subset", "consistency", "accuracy_worst"),
+    *("clean_error", "fooled", "holdout_error"),
+)
 """Metrics in the order in which they are chosen, after the one that ranks the models."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from robustbench_aa.report.completion import completing_command
@@ -71,6 +71,11 @@ def render_page(
     )
 
 
+def page_template(name: str) -> Template:
+    """Return a template of this folder, which escapes all values."""
+    return _environment().get_template(name)
+
+
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("robustbench_aa.report", "template")
@@ -111,8 +116,9 @@ def _measured(tables: Tables) -> list[dict[str, Any]]:
         tables.consistency,
     ):
         if not table.empty:
-            found |= table.groupby("dataset", sort=False)["images"].max().to_dict()
-    return [{"name": str(name), "images": f"{images:,}"} for name, images in found.items()]
+            images = table.groupby("dataset", sort=False)["images"].max()
+            found |= {str(name): int(count) for name, count in images.items()}
+    return [{"name": name, "images": f"{count:,}"} for name, count in found.items()]
 
 
 def _sample_images(samples: Samples) -> dict[str, dict[str, list[str]]]:

@@ -29,8 +29,10 @@ VIEW_OF_METRIC = {
     **dict.fromkeys(("consistency", "accuracy_worst", "fooled"), "shifts"),
 }
 """The choice of columns that a metric is in; all other columns are in `run`."""
-OVERVIEW = ("clean_error", "mean_error", "mean_error_subset", "mce", "mean_flip_probability")
-OVERVIEW = (*OVERVIEW, "mean_flip_probability_subset", "consistency", "accuracy_worst")
+OVERVIEW = (
+    *("clean_error", "mean_error", "mean_error_subset", "mce"),
+    *("mean_flip_probability", "mean_flip_probability_subset", "consistency", "accuracy_worst"),
+)
 """Metrics of the overview; of several protocols, those of the first."""
 
 
@@ -95,7 +97,7 @@ def _choices(tables: Tables, baselines: Iterable[str]) -> dict[str, dict[str, di
 
 def _results_first(columns: Sequence[str], ranking: str | None) -> list[str]:
     """Return the model, the metrics with the one that ranks the models first, and the rest."""
-    first = [name for name in ("rank", "model", ranking) if name in columns]
+    first = [name for name in ("rank", "model", ranking or "") if name in columns]
     metrics = [name for name in columns if find_metric(name) and name not in first]
     return [*first, *metrics, *(name for name in columns if name not in {*first, *metrics})]
 

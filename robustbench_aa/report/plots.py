@@ -10,13 +10,18 @@ from matplotlib.figure import Figure
 
 from robustbench_aa.report.cell_tables import at_common_severities
 from robustbench_aa.report.drawing import (
+    BASELINE,
     COLOURS,
+    COLUMN,
+    LABELLED,
     LINES,
+    PAGE,
     Plot,
     PlotSpec,
     Styles,
     has,
     inches,
+    label_lines,
     legend,
     legend_label,
     new_figure,
@@ -50,8 +55,17 @@ def _draw_ranking(figure: Figure, tables: Tables, styles: Styles) -> None:
         row = rows.loc[model]
         axes.plot([row["low"], row["high"]], [place, place], color=styles[model]["color"], lw=2)
         axes.plot(row["value"], place, "o", color=styles[model]["color"])
+        axes.annotate(
+            f"{row['value']:.3f}",
+            (row["high"], place),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="small",
+        )
     axes.set_yticks(range(len(order)), [legend_label(model) for model in order])
-    axes.invert_yaxis()
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.margins(x=0.1)
     axes.set_xlabel(metric.replace("_", " "))
 
 
@@ -101,10 +115,11 @@ def _draw_perturbations(figure: Figure, tables: Tables, styles: Styles) -> None:
 def _draw_calibration(figure: Figure, tables: Tables, styles: Styles) -> None:
     axes = figure.subplots()
     for model, rows in tables.calibration.groupby("model", sort=False):
-        axes.plot(rows["severity"], rows["ece"], marker="o", ms=4, **styles[str(model)])
+        axes.plot(rows["severity"], rows["ece"], marker="o", label=str(model), **styles[str(model)])
     axes.set(xlabel="severity (0: clean)", ylabel="expected calibration error")
     axes.set_ylim(bottom=0)
-    legend(figure, styles)
+    axes.set_xticks(sorted(set(tables.calibration["severity"])))
+    label_lines(figure, axes, styles)
 
 
 def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
@@ -121,7 +136,7 @@ def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     errors = by_severity.mean().where(by_severity.count() == by_severity.size()) * 100
     for model, style in styles.items():
         by_severity = errors[model].sort_index()
-        axes.plot(by_severity.index, by_severity.values, marker="o", ms=4, **style)
+        axes.plot(by_severity.index, by_severity.values, marker="o", **style)
     axes.set(xlabel="severity (0: clean)", ylabel="error, mean over corruptions [%]")
 
 
@@ -150,7 +165,7 @@ def _has_corrupted(tables: Tables) -> bool:
 PLOTS = {
     "overview": PlotSpec(
         lambda tables: _has_corrupted(tables) and has_consistency(tables),
-        lambda models: inches(9, 3.4, models),
+        lambda models: inches(PAGE, 2.7, models),
         _draw_overview,
         "Left: error by severity, averaged over corruptions. Right: consistency under shifts "
         "against clean accuracy. Small dots are training seeds; arrows lead from a plain model to "
@@ -158,26 +173,26 @@ PLOTS = {
     ),
     "ranking": PlotSpec(
         lambda tables: has(tables.leaderboard, "rank"),
-        lambda models: (7, 1.2 + 0.3 * models),
+        lambda models: (PAGE, 0.8 + 0.24 * models),
         _draw_ranking,
         "The metric that ranks the models, with its 95% interval over images.",
     ),
     "corruptions": PlotSpec(
         _has_corrupted,
-        lambda models: inches(9, 6.8, models),
+        lambda models: inches(PAGE, 5.6, models),
         _draw_corruptions,
         "Error by severity, one panel per corruption.",
     ),
     "perturbations": PlotSpec(
         lambda tables: has(tables.perturbations, "flip_probability"),
-        lambda models: inches(7, 4, models, rows=0.6),
+        lambda models: inches(PAGE, 2.2, models, rows=0.5),
         _draw_perturbations,
         "How often the top-1 class changes along a sequence, with 95% intervals over sequences.",
     ),
     **SHIFT_PLOTS,
     "calibration": PlotSpec(
         lambda tables: has(tables.calibration, "ece"),
-        lambda models: inches(6, 3.4, models),
+        lambda models: inches(COLUMN, 2.4, models if models > LABELLED else 0),
         _draw_calibration,
         "Expected calibration error by severity, averaged over corruptions.",
     ),
@@ -186,9 +201,10 @@ PLOTS = {
 
 def draw_plots(tables: Tables) -> dict[str, Plot]:
     """Draw every plot for which the tables contain the values, and return them by name."""
-    names = sorted(own_rows(tables.leaderboard)["model"])
-    variants = ({"linestyle": line, "color": colour} for line, colour in product(LINES, COLOURS))
-    styles = dict(zip(names, cycle(variants), strict=False))
+    names = list(own_rows(tables.leaderboard)["model"])
+    variants = cycle({"linestyle": line, "color": c} for line, c in product(LINES, COLOURS))
+    grey = {"linestyle": "-", "color": BASELINE}
+    styles = {name: grey if name == tables.baseline else next(variants) for name in names}
     plots = {}
     for name, spec in PLOTS.items():
         if spec.possible(tables):

@@ -9,7 +9,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robustbench_aa.report.drawing import PlotSpec, Styles, has, inches, legend
+from robustbench_aa.report.drawing import (
+    COLUMN,
+    LABELLED,
+    PAGE,
+    PlotSpec,
+    Styles,
+    has,
+    inches,
+    label_lines,
+    legend,
+)
 from robustbench_aa.report.leaderboard import RANKED_BY
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.support.training_seeds import training_seed
@@ -23,9 +33,9 @@ def _draw_consistency(figure: Figure, tables: Tables, styles: Styles) -> None:
 def _draw_diagonal(figure: Figure, tables: Tables, styles: Styles) -> None:
     axes = figure.subplots()
     for model, rows in tables.diagonal.groupby("model", sort=False):
-        axes.plot(rows["offset"], rows["label_probability"], lw=1.2, **styles[str(model)])
+        axes.plot(rows["offset"], rows["label_probability"], label=str(model), **styles[str(model)])
     axes.set(xlabel="offset along the diagonal [px]", ylabel="probability of the true class")
-    legend(figure, styles)
+    label_lines(figure, axes, styles)
 
 
 def _draw_worst_case(figure: Figure, tables: Tables, styles: Styles) -> None:
@@ -109,14 +119,14 @@ def has_consistency(tables: Tables) -> bool:
 SHIFT_PLOTS = {
     "consistency": PlotSpec(
         has_consistency,
-        lambda models: inches(6, 4, models),
+        lambda models: inches(COLUMN, 2.8, models),
         _draw_consistency,
         "Consistency under shifts against clean accuracy. Large dots are models, small dots their "
         "training seeds; arrows lead from a plain model to its anti-aliased form.",
     ),
     "worst_case": PlotSpec(
         lambda tables: has(tables.consistency, "accuracy_worst"),
-        lambda models: inches(7, 6, models),
+        lambda models: inches(PAGE, 5, models),
         _draw_worst_case,
         "Worst-case accuracy, the share of images that are classified correctly at every shift of "
         "a protocol, with its 95% interval, against the accuracy over all shifts. On the dotted "
@@ -125,7 +135,7 @@ SHIFT_PLOTS = {
     ),
     "diagonal": PlotSpec(
         lambda tables: has(tables.diagonal, "label_probability"),
-        lambda models: inches(6, 3.4, models),
+        lambda models: inches(COLUMN, 2.4, models if models > LABELLED else 0),
         _draw_diagonal,
         "Mean probability of the true class as the crop slides along the diagonal.",
     ),

@@ -118,7 +118,7 @@ def _compare(
     baseline = tables.baseline
     if len(ranked) == 1:
         return [_alone(metric, ranked[0], tables)]
-    if baseline in ranked:
+    if baseline is not None and baseline in ranked:
         others = [model for model in ranked if model != baseline]
         if comparisons.known(baseline, others):
             return _against(metric, baseline, others, comparisons, tables)
