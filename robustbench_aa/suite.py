@@ -21,7 +21,8 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
-from robustbench_aa.errors import SuiteError, UnknownName
+from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.gate import read_rules
 from robustbench_aa.support.fields import explain
 from robustbench_aa.support.files import read_text
 
@@ -155,6 +156,8 @@ class Suite:
     """Resize and crop photographs as the models specify, instead of to 256 and then 224 px."""
     keep_ranking: bool = False
     """Store the order of all classes with each prediction, for the Zipf distance."""
+    gate: Mapping[str, Mapping[str, float]] | None = None
+    """Rules of `robustbench-aa gate`: tables of limits named max_rise, max_fall, min and max."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -198,6 +201,15 @@ class Suite:
         if name is not None and (name in ("", "..") or name != Path(name).name):
             raise ValueError(f"name {name!r} is a path; use a plain name, as of a folder")
         return name
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _rules(cls, limits: Any) -> Any:
+        try:
+            read_rules({} if limits is None else limits)
+        except UsageError as error:
+            raise ValueError(f"gate: {error}") from None
+        return limits
 
     def selections(self) -> list[Selection]:
         """Return every data set with the values that are its own."""

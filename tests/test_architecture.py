@@ -25,16 +25,18 @@ ARROWS = {
     "datasets": {"distortions"},
     "store": set(),
     "evaluation": {"datasets", "distortions", "models", "run", "store", "suite"},
-    "metrics": {"store"},
-    "report": {"metrics", "store"},
-    "run": {"metrics", "report", "store"},
-    "suite": set(),
+    "metrics": {"gate", "store"},
+    "report": {"gate", "metrics", "store"},
+    "run": {"gate", "metrics", "report", "store"},
+    "gate": set(),
+    "pytest_plugin": {"gate", "report", "run"},
+    "suite": {"gate"},
     "features": {"antialiasing", "datasets", "models", "report", "store"},
     "preview": {"datasets", "distortions"},
     "images": {"distortions"},
     "cli": {
-        *("antialiasing", "datasets", "distortions", "evaluation", "features", "metrics"),
-        *("models", "preview", "report", "run", "store", "suite"),
+        *("antialiasing", "datasets", "distortions", "evaluation", "features", "gate"),
+        *("metrics", "models", "preview", "report", "run", "store", "suite"),
     },
     "__init__": {
         *("antialiasing", "datasets", "distortions", "evaluation", "images", "metrics"),
@@ -72,7 +74,11 @@ def test_every_part_is_in_the_plan() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["metrics.per_image", "report.plots", "run", "store.merge", "cli.main", "suite"]
+    "module",
+    [
+        *("metrics.per_image", "report.plots", "run", "store.merge", "cli.main", "suite"),
+        "pytest_plugin",
+    ],
 )
 def test_reports_need_no_torch(module: str) -> None:
     code = f"import sys, robustbench_aa.{module}; sys.exit('torch' in sys.modules)"

@@ -185,6 +185,14 @@ class Manifest:
                     return f"holds predictions of {name} with another {', '.join(changed)}"
         return None
 
+    def other_data(self, other: Manifest) -> str | None:
+        """Return how the data of another run differ from this one's, or None if they are equal."""
+        return self.contradiction(
+            dataclasses.replace(
+                other, models={}, shard_size=self.shard_size, keep_ranking=self.keep_ranking
+            )
+        )
+
 
 def _union(one: Manifest, other: Manifest) -> dict[str, list[str]]:
     """Return the distortions that either session asked for, of data sets that are not whole."""
