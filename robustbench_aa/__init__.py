@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robustbench_aa import antialiasing as antialiasing
     from robustbench_aa import metrics as metrics
+    from robustbench_aa import transforms as transforms
     from robustbench_aa.antialiasing import BlurPool as BlurPool
     from robustbench_aa.antialiasing import MaxBlurPool as MaxBlurPool
     from robustbench_aa.antialiasing import antialias as antialias
@@ -90,7 +91,7 @@ __all__ = [
 ]
 
 
-_MODULES = ("antialiasing", "metrics")
+_MODULES = ("antialiasing", "metrics", "transforms")
 """Public modules."""
 
 

@@ -34,13 +34,14 @@ ARROWS = {
     "features": {"antialiasing", "datasets", "models", "report", "store"},
     "preview": {"datasets", "distortions"},
     "images": {"distortions"},
+    "transforms": {"distortions", "images"},
     "cli": {
         *("antialiasing", "datasets", "distortions", "evaluation", "features", "gate"),
         *("metrics", "models", "preview", "report", "run", "store", "suite"),
     },
     "__init__": {
         *("antialiasing", "datasets", "distortions", "evaluation", "images", "metrics"),
-        *("models", "run", "suite"),
+        *("models", "run", "suite", "transforms"),
     },
     "__main__": {"cli"},
 }
