@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,12 +194,18 @@ class Run:
         reason = stores[0].manifest.other_data(stores[1].manifest)
         if not reason and not shared:
             reason = f"has other data sets than {self.directory}"
-        other = [kind for kind in shared if new[kind].subset != old[kind].subset]
-        if not reason and other:
-            reason = f"was asked for other distortions of {here[other[0]]}"
+        for kind in shared:
+            if not reason and new[kind].subset != old[kind].subset:
+                reason = f"was asked for other distortions of {here[kind]}"
         if reason:
             raise UsageError(f"{old_run.directory} {reason}; evaluate both models on the same data")
-        return {kind: new[kind] for kind in shared}, {kind: old[kind] for kind in shared}
+        # what no model of either run was trained on
+        seen = {kind: {*new[kind].trained_on, *old[kind].trained_on} for kind in shared}
+        pair = [
+            {kind: replace(outcomes[kind], trained_on=seen[kind]) for kind in shared}
+            for outcomes in (new, old)
+        ]
+        return pair[0], pair[1]
 
     def report(
         self, baseline: str | None = None, with_published: bool = False, latex: bool = False

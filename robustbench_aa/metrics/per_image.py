@@ -6,7 +6,7 @@ Every metric is computed from them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +61,7 @@ class Outcomes:
             `metrics/shifts.py`, by shift protocol [images].
         diagonal: mean probability of the true class, by the shift protocol `diagonal` [frames].
         selected: distortions that the run asked for; None for all.
+        trained_on: corruptions that any model of the run was trained on.
     """
 
     wrong: Mapping[Distortion, np.ndarray]
@@ -75,6 +76,7 @@ class Outcomes:
     probability_change: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     diagonal: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     selected: Collection[Distortion] | None = None
+    trained_on: Collection[str] = ()
 
     @property
     def images(self) -> int:
@@ -181,7 +183,7 @@ def _drop_unused_shifts(networks: Sequence[dict[str, Outcomes]]) -> None:
         for cell in unused:
             for table in tables.values():
                 table.pop(cell, None)
-        outcomes["shift"] = Outcomes(**tables, selected=part.selected)
+        outcomes["shift"] = replace(part, **tables)
 
 
 def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
@@ -192,7 +194,7 @@ def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
         means[name] = {
             cell: np.mean([by_cell[cell] for by_cell in tables], axis=0) for cell in tables[0]
         }
-    return Outcomes(**means, selected=outcomes[0].selected)
+    return replace(outcomes[0], **means)
 
 
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
@@ -212,7 +214,12 @@ def _read(store: Store, model: str, dataset: str) -> Outcomes:
             outcomes = measurement.compute(cell.distortion, *columns)
         for name, values in outcomes.items():
             tables[name][cell.distortion] = values
-    return Outcomes(**tables, selected=store.selected(dataset))
+    trained_on = {
+        corruption
+        for identity in store.manifest.models.values()
+        for corruption in identity.get("trained_on", ())
+    }
+    return Outcomes(**tables, selected=store.selected(dataset), trained_on=trained_on)
 
 
 def _by_image(column: pd.Series, images: int) -> np.ndarray:

@@ -44,7 +44,7 @@ RANKED_BY = (
 """The first of these metrics that a leaderboard contains ranks its rows."""
 ALWAYS = ("alexnet",)
 """The published baselines whose columns are always included where they are comparable."""
-BOUNDED = ("mean_error", "mean_error_subset")
+BOUNDED = ("mean_error", "mean_error_subset", "mean_error_unseen")
 """Metrics whose intervals the leaderboard shows."""
 NO_SPREAD = ("model", "params_m", "images", "complete")
 """Columns without a standard deviation over training seeds."""

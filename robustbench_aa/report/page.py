@@ -192,7 +192,7 @@ def _leaderboard(tables: Tables) -> dict[str, Any]:
     }
 
 
-TEXT = ("model", "complete", "conversion", "source")
+TEXT = ("model", "complete", "conversion", "trained_on", "source")
 """Columns without numbers."""
 
 

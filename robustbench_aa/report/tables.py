@@ -26,6 +26,7 @@ from robustbench_aa.report.provenance import (
     subset_notes,
 )
 from robustbench_aa.report.rounding import format_full
+from robustbench_aa.report.trained_on import listed, marked, read_trained_on, trained_notes
 from robustbench_aa.store.shards import Store
 
 
@@ -131,6 +132,8 @@ def make_tables(
     if any(conversions.values()):
         place = list(leaderboard).index("images")
         leaderboard.insert(place, "conversion", leaderboard["model"].map(conversions))
+    trained = read_trained_on(store, models)
+    leaderboard = listed(leaderboard, trained)
     if with_published:
         leaderboard = append_published(leaderboard, datasets)
     subset = cell_tables.subset(models.values(), kinds)
@@ -139,10 +142,10 @@ def make_tables(
     return Tables(
         leaderboard=leaderboard,
         intervals=board.intervals(baseline),
-        normalised=board.normalised(baseline),
+        normalised=marked(board.normalised(baseline), "distortion", trained),
         relative=board.relative(),
         seeds=board.seeds(baseline),
-        corruptions=cell_tables.corruptions(models.values(), kinds),
+        corruptions=marked(cell_tables.corruptions(models.values(), kinds), "corruption", trained),
         perturbations=cell_tables.perturbations(models.values(), kinds.get("perturbation")),
         consistency=cell_tables.consistency(models.values(), kinds.get("shift")),
         diagonal=cell_tables.diagonal(models.values(), kinds.get("shift")),
@@ -153,7 +156,7 @@ def make_tables(
         missing=missing(store, models.values()),
         subset=subset,
         partial=store.manifest.subset,
-        notes=[*subset_notes(subset), *limit_notes(store)],
+        notes=[*subset_notes(subset), *limit_notes(store), *trained_notes(trained)],
         warnings=[
             *partial,
             *converted(store.manifest.models),

@@ -21,7 +21,7 @@ RUN = "run.json"
 """The name of the manifest's file."""
 JOINED = " + "
 """Between the names of several suites."""
-RECORDED = ("conversion", "fine_tuned")
+RECORDED = ("conversion", "fine_tuned", "trained_on")
 """Keys of a model's identity that are recorded but not compared."""
 Identity = dict[str, Any]
 """Everything about a model or a data set that predictions depend on, as JSON."""

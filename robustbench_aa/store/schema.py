@@ -126,6 +126,7 @@ class ModelEntry(_Entry):
 
     parameters: int = Field(ge=0, lt=BEYOND)
     classes: int = Field(ge=1, le=2**16)
+    trained_on: Annotated[list[Text], Field(max_length=CELLS)] = []
 
 
 class LabelsEntry(_Entry):
