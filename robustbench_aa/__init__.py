@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robustbench_aa import antialiasing as antialiasing
+    from robustbench_aa import callbacks as callbacks
     from robustbench_aa import metrics as metrics
     from robustbench_aa import transforms as transforms
     from robustbench_aa.antialiasing import BlurPool as BlurPool
@@ -91,7 +92,7 @@ __all__ = [
 ]
 
 
-_MODULES = ("antialiasing", "metrics", "transforms")
+_MODULES = ("antialiasing", "callbacks", "metrics", "transforms")
 """Public modules."""
 
 

@@ -34,14 +34,15 @@ ARROWS = {
     "features": {"antialiasing", "datasets", "models", "report", "store"},
     "preview": {"datasets", "distortions"},
     "images": {"distortions"},
+    "callbacks": {"datasets", "evaluation", "metrics", "models", "suite"},
     "transforms": {"distortions", "images"},
     "cli": {
         *("antialiasing", "datasets", "distortions", "evaluation", "features", "gate"),
         *("metrics", "models", "preview", "report", "run", "store", "suite"),
     },
     "__init__": {
-        *("antialiasing", "datasets", "distortions", "evaluation", "images", "metrics"),
-        *("models", "run", "suite", "transforms"),
+        *("antialiasing", "callbacks", "datasets", "distortions", "evaluation", "images"),
+        *("metrics", "models", "run", "suite", "transforms"),
     },
     "__main__": {"cli"},
 }

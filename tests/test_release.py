@@ -108,7 +108,7 @@ def test_the_tools_build_on_the_extras_instead_of_repeating_them() -> None:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     extras = config["options.extras_require"]
-    assert "robustbench-aa[docs,lite,objects,onnx,ray,timm,video]" in extras["dev"]
+    assert "robustbench-aa[docs,lightning,lite,objects,onnx,ray,timm,video]" in extras["dev"]
     for extra in ("docs", "objects", "onnx", "ray", "timm", "video"):
         for requirement in extras[extra].split():
             assert requirement not in extras["dev"].split(), requirement
