@@ -33,12 +33,13 @@ ARROWS = {
     "suite": {"gate"},
     "features": {"antialiasing", "datasets", "models", "report", "store"},
     "preview": {"datasets", "distortions"},
+    "stability": {"datasets", "evaluation", "metrics", "models", "report"},
     "images": {"distortions"},
     "callbacks": {"datasets", "evaluation", "metrics", "models", "suite"},
     "transforms": {"distortions", "images"},
     "cli": {
         *("antialiasing", "datasets", "distortions", "evaluation", "features", "gate"),
-        *("metrics", "models", "preview", "report", "run", "store", "suite"),
+        *("metrics", "models", "preview", "report", "run", "stability", "store", "suite"),
     },
     "__init__": {
         *("antialiasing", "callbacks", "datasets", "distortions", "evaluation", "images"),

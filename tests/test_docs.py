@@ -68,6 +68,7 @@ ADDED = {  # commands that are run, and options that make them quick
     "robustbench-aa models": "",
     "robustbench-aa preview": "",
     "robustbench-aa report": "",
+    "robustbench-aa stability": "",
     "robustbench-aa verify": "",
     "pip install": "",
     "python -m benchmarks.fidelity.backend_agreement": "",

@@ -58,7 +58,7 @@ class LightningRobustness(Callback):
         """Measure the network and log the metrics with their intervals."""
         if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
             return
-        model = pl_module
+        model: Any = pl_module
         if self.network is not None:
             model = getattr(pl_module, self.network, None)
             if model is None:
