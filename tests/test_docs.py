@@ -17,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -300,7 +301,10 @@ def run_blocks(document: Path, folder: Path) -> None:
                 assert block.file, f"a suite starts with # and a file's name:\n{block.text}"
                 read_suite(block.file)
             elif block.language == "python" and not block.file:
-                exec(compile(block.text, str(document), "exec"), names)
+                with warnings.catch_warnings():
+                    if "lightning" in block.text:  # it warns of its own calls of torch
+                        warnings.simplefilter("ignore")
+                    exec(compile(block.text, str(document), "exec"), names)
             else:
                 ignored = block.file or not block.language or block.language.startswith("{")
                 assert ignored, f"unknown language in a document: {block.language}"
