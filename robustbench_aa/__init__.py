@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robustbench_aa import antialiasing as antialiasing
+    from robustbench_aa import callbacks as callbacks
     from robustbench_aa import metrics as metrics
+    from robustbench_aa import transforms as transforms
     from robustbench_aa.antialiasing import BlurPool as BlurPool
     from robustbench_aa.antialiasing import MaxBlurPool as MaxBlurPool
     from robustbench_aa.antialiasing import antialias as antialias
@@ -95,7 +97,7 @@ __all__ = [
 ]
 
 
-_MODULES = ("antialiasing", "metrics")
+_MODULES = ("antialiasing", "callbacks", "metrics", "transforms")
 """Public modules."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.gate import read_rules
 from robustbench_aa.metrics.comparison import compare
-from robustbench_aa.metrics.per_image import Model, read_models
+from robustbench_aa.metrics.estimates import Sample
+from robustbench_aa.metrics.gate import Gate, decide
+from robustbench_aa.metrics.per_image import Model, OutcomesByKind, read_models
 from robustbench_aa.metrics.seed_intervals import with_seed_intervals
 from robustbench_aa.report import Tables, make_tables, write_report
 from robustbench_aa.report.columns import results_first
@@ -143,13 +146,84 @@ class Run:
         Raises:
             UnknownName: The run has no such model.
         """
-        models = self._models
-        names = [model if isinstance(model, str) else model.name for model in (a, b)]
-        for name in names:
-            if name not in models:
-                raise UnknownName("model of the run", name, models)
-        one, other = (models[name] for name in names)
+        one, other = self._model(a), self._model(b)
         return with_seed_intervals(compare(one.mean, other.mean), one, other)
+
+    def gate(
+        self,
+        model: str | Classifier,
+        against: str | Classifier | None = None,
+        old_run: Run | None = None,
+        **limits: Mapping[str, float],
+    ) -> Gate:
+        """Decide whether a new model is robust enough to replace an old one.
+
+        >>> import tempfile
+        >>> import robustbench_aa as rb
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = rb.benchmark(["digits:resnet@lpf3-seed0"], ["digits"], folder, limit=200)
+        ...     run.gate("digits:resnet@lpf3-seed0", max={"clean_error": 0.1}).verdict
+        'pass'
+
+        Args:
+            model: The new model, or its name.
+            against: The old model, or its name. Rules about one model need none.
+            old_run: The run of the old model, if it is another one with the same data.
+            limits: Rules by the name of their kind, each a mapping from metrics to limits:
+                `max_rise` and `max_fall` limit the difference from the old model, `min` and `max`
+                the value of the new one.
+
+        Returns:
+            The verdict on each rule and on all of them.
+
+        Raises:
+            UnknownName: A run has no such model, or there is no such metric or kind of rule.
+            UsageError: There are no rules, a rule needs an old model, the models lack a metric or
+                some of its cells, or the runs have different data.
+        """
+        rules = read_rules(limits)
+        paired = any(rule.how.paired for rule in rules)
+        if not rules:
+            raise UsageError("a gate without rules decides nothing; add one, such as --max-rise")
+        if paired == (against is None):
+            fault = "needs an old model; name it" if paired else "has no effect on these rules"
+            raise UsageError(f"--against {fault}")
+        new, old = self._model(model).mean, None
+        if against is not None:
+            new, old = self._on_same_data(new, old_run or self, against)
+        results = decide(rules, Sample(new), None if old is None else Sample(old))
+        names = [one if isinstance(one, str | None) else one.name for one in (model, against)]
+        return Gate(str(names[0]), names[1], results)
+
+    def _model(self, model: str | Classifier) -> Model:
+        """Return a model of the run with its outcomes."""
+        name = model if isinstance(model, str) else model.name
+        if name not in self._models:
+            raise UnknownName("model of the run", name, self._models)
+        return self._models[name]
+
+    def _on_same_data(
+        self, new: OutcomesByKind, old_run: Run, against: str | Classifier
+    ) -> tuple[OutcomesByKind, OutcomesByKind]:
+        """Return the outcomes of a model, and of one of another run, on the data of both."""
+        old, stores = old_run._model(against).mean, (self._store, old_run._store)
+        here, there = (store.kinds() for store in stores)
+        shared = [kind for kind in here if here[kind] == there.get(kind)]
+        reason = stores[0].manifest.other_data(stores[1].manifest)
+        if not reason and not shared:
+            reason = f"has other data sets than {self.directory}"
+        for kind in shared:
+            if not reason and new[kind].subset != old[kind].subset:
+                reason = f"was asked for other distortions of {here[kind]}"
+        if reason:
+            raise UsageError(f"{old_run.directory} {reason}; evaluate both models on the same data")
+        # what no model of either run was trained on
+        seen = {kind: {*new[kind].trained_on, *old[kind].trained_on} for kind in shared}
+        pair = [
+            {kind: replace(outcomes[kind], trained_on=seen[kind]) for kind in shared}
+            for outcomes in (new, old)
+        ]
+        return pair[0], pair[1]
 
     def report(
         self,

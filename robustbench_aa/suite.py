@@ -21,7 +21,8 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
-from robustbench_aa.errors import SuiteError, UnknownName
+from robustbench_aa.errors import SuiteError, UnknownName, UsageError
+from robustbench_aa.gate import read_rules
 from robustbench_aa.support.fields import explain
 from robustbench_aa.support.files import read_text
 
@@ -168,6 +169,8 @@ class Suite:
     """Store the order of all classes with each prediction, for the Zipf distance."""
     images: str | None = None
     """File that lists the images to evaluate, as CLASS/NAME on each line."""
+    gate: Mapping[str, Mapping[str, float]] | None = None
+    """Rules of `robustbench-aa gate`: tables of limits named max_rise, max_fall, min and max."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -211,6 +214,15 @@ class Suite:
         if name is not None and (name in ("", "..") or name != Path(name).name):
             raise ValueError(f"name {name!r} is a path; use a plain name, as of a folder")
         return name
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _rules(cls, limits: Any) -> Any:
+        try:
+            read_rules({} if limits is None else limits)
+        except UsageError as error:
+            raise ValueError(f"gate: {error}") from None
+        return limits
 
     def selections(self) -> list[Selection]:
         """Return every data set with the values that are its own."""

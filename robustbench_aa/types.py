@@ -5,7 +5,7 @@ This module does not import torch when it is loaded, so that reports do not need
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -297,6 +297,8 @@ class Classifier:
         classes: the number of logits.
         preprocessing: the conversion of 8-bit pixels to the module's input.
         weights_sha256: the SHA-256 of all parameters and buffers; computed if not given.
+        trained_on: the corruptions that the network was trained on. Tables mark them, and
+            `mean_error_unseen` leaves them out.
         source_sha256: the SHA-256 of the code or file that defines the module, which can change
             its function while weights and printed form stay; empty for this package's own code.
         parameters: the number of parameters.
@@ -313,6 +315,7 @@ class Classifier:
     preprocessing: Preprocessing
     weights_sha256: str = ""
     source_sha256: str = ""
+    trained_on: Sequence[str] = ()
     parameters: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -333,6 +336,11 @@ class Classifier:
         for noun in ("input_size", "classes"):
             number = whole_number(f"{noun} of classifier {name}", getattr(self, noun), least=1)
             object.__setattr__(self, noun, number)
+        if isinstance(self.trained_on, str):
+            raise UsageError(
+                f"trained_on of classifier {name} must be a list; give [{self.trained_on!r}]"
+            )
+        object.__setattr__(self, "trained_on", tuple(self.trained_on))
         if not isinstance(self.preprocessing, Preprocessing):
             raise UsageError(
                 f"preprocessing of classifier {name} is {self.preprocessing!r}; give a "

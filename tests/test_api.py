@@ -14,7 +14,7 @@ import pytest
 import robustbench_aa as rb
 
 ROOT = Path(__file__).parents[1]
-MODULES = {"antialiasing", "metrics"}
+MODULES = {"antialiasing", "callbacks", "metrics", "transforms"}
 CONTRACT = {
     *("corrupt", "perturb", "load", "load_model", "antialias", "BlurPool", "MaxBlurPool"),
     *("Classifier", "Preprocessing", "ImageArrays", "ImageFolder", "load_dataset", "benchmark"),

@@ -25,21 +25,26 @@ ARROWS = {
     "datasets": {"distortions"},
     "store": set(),
     "evaluation": {"datasets", "distortions", "models", "run", "store", "suite"},
-    "metrics": {"store"},
-    "report": {"metrics", "store"},
+    "metrics": {"gate", "store"},
+    "report": {"gate", "metrics", "store"},
     "export": {"metrics", "report", "run", "store"},
-    "run": {"metrics", "report", "store"},
-    "suite": set(),
+    "run": {"gate", "metrics", "report", "store"},
+    "gate": set(),
+    "pytest_plugin": {"gate", "report", "run"},
+    "suite": {"gate"},
     "features": {"antialiasing", "datasets", "models", "report", "store"},
     "preview": {"datasets", "distortions"},
+    "stability": {"datasets", "evaluation", "metrics", "models", "report"},
     "images": {"distortions"},
+    "callbacks": {"datasets", "evaluation", "metrics", "models", "suite"},
+    "transforms": {"distortions", "images"},
     "cli": {
-        *("antialiasing", "datasets", "distortions", "evaluation", "export", "features"),
-        *("metrics", "models", "preview", "report", "run", "store", "suite"),
+        *("antialiasing", "datasets", "distortions", "evaluation", "export", "features", "gate"),
+        *("metrics", "models", "preview", "report", "run", "stability", "store", "suite"),
     },
     "__init__": {
-        *("antialiasing", "datasets", "distortions", "evaluation", "images", "metrics"),
-        *("models", "run", "suite"),
+        *("antialiasing", "callbacks", "datasets", "distortions", "evaluation", "images"),
+        *("metrics", "models", "run", "suite", "transforms"),
     },
     "__main__": {"cli"},
 }
@@ -74,7 +79,10 @@ def test_every_part_is_in_the_plan() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["metrics.per_image", "report.plots", "run", "store.merge", "cli.main", "suite", "export"],
+    [
+        *("metrics.per_image", "report.plots", "run", "store.merge", "cli.main", "suite"),
+        *("export", "pytest_plugin"),
+    ],
 )
 def test_reports_need_no_torch(module: str) -> None:
     code = f"import sys, robustbench_aa.{module}; sys.exit('torch' in sys.modules)"

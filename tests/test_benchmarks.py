@@ -127,6 +127,18 @@ def test_the_documents_have_the_simulated_coverages() -> None:
     assert documented <= simulated
 
 
+def test_the_documents_have_the_simulated_gates() -> None:
+    found = pd.read_csv(ROOT / "results" / "reliability" / "gate.csv")
+    rows = [
+        f"| {row['case']} | "
+        + " | ".join(f"{100 * row[verdict]:.1f}%" for verdict in ("pass", "fail", "undecided"))
+        + " |"
+        for _, row in found.iterrows()
+    ]
+    assert "\n".join(rows) in (ROOT / "docs" / "gate.md").read_text()
+    assert set(found["gates"]) == {2000}
+
+
 def test_the_documents_have_the_measured_faults() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "faults.csv")
     lines = (ROOT / "docs" / "reliability.md").read_text().splitlines()

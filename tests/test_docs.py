@@ -17,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -62,12 +63,14 @@ ADDED = {  # commands that are run, and options that make them quick
     "robustbench-aa download": "",
     "robustbench-aa export": "",
     "robustbench-aa evaluate": f"--limit {LIMIT}",
+    "robustbench-aa gate": "",
     "robustbench-aa features": "--limit 1 --max-shift 3",
     "robustbench-aa make": "",
     "robustbench-aa merge": "",
     "robustbench-aa models": "",
     "robustbench-aa preview": "",
     "robustbench-aa report": "",
+    "robustbench-aa stability": "",
     "robustbench-aa verify": "",
     "pip install": "",
     "python -m benchmarks.fidelity.backend_agreement": "",
@@ -77,6 +80,7 @@ ADDED = {  # commands that are run, and options that make them quick
     "python -m benchmarks.speed.evaluation_speed": "--help",
     "python -m benchmarks.reliability.faults": "--help",
     "python -m benchmarks.reliability.fuzz": "--cases=10",
+    "python -m benchmarks.reliability.gate_simulation": "--help",
     "python -m benchmarks.gpu": "--help",
     "python -m benchmarks.page.many_models": "--models 2 --images 4",
     "python -m benchmarks.page.screenshots": "--help",
@@ -301,10 +305,18 @@ def run_blocks(document: Path, folder: Path) -> None:
                 assert block.file, f"a suite starts with # and a file's name:\n{block.text}"
                 read_suite(block.file)
             elif block.language == "python" and not block.file:
-                exec(compile(block.text, str(document), "exec"), names)
+                run_python(block.text, str(document), names)
             else:
                 ignored = block.file or not block.language or block.language.startswith("{")
                 assert ignored, f"unknown language in a document: {block.language}"
+
+
+def run_python(code: str, document: str, names: dict[str, Any]) -> None:
+    """Run Python code with the names of earlier blocks."""
+    with warnings.catch_warnings():
+        if "lightning" in code:  # it warns of its own calls of torch
+            warnings.simplefilter("ignore")
+        exec(compile(code, document, "exec"), names)
 
 
 def lines(script: str) -> Iterator[list[str]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import matplotlib
 import pytest
+import yaml
 from PIL import Image
 from skimage import data
 
@@ -78,3 +81,17 @@ def test_the_notebook_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert set(board.index) == {"mine", "mine+lpf3", "digits:resnet@lpf3-seed0"}
     # the first network was trained, and the conversion has not been fine-tuned
     assert board.loc["mine", "clean_error"] < 0.3
+
+
+def test_the_commands_of_the_workflow_run(tmp_path: Path) -> None:
+    jobs = yaml.safe_load((EXAMPLES / "github_actions.yml").read_text())["jobs"]
+    commands = [step["run"] for step in jobs["gate"]["steps"] if "run" in step]
+    assert commands.pop(0) == "pip install robustbench-aa"
+    program = f"robustbench-aa() {{ '{sys.executable}' -m robustbench_aa \"$@\"; }}"
+    script = "\n".join(["set -e", program, *commands])
+    summary = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "OMP_NUM_THREADS": "1"}
+    paths = {"PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent), *sys.path])}
+    environment = os.environ | summary | paths
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "summary.md").read_text().startswith("### ✅ Robustness gate: pass")
+    assert (tmp_path / "gate.xml").exists()

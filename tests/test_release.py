@@ -108,7 +108,8 @@ def test_the_tools_build_on_the_extras_instead_of_repeating_them() -> None:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     extras = config["options.extras_require"]
-    assert "robustbench-aa[docs,hf,lite,objects,onnx,open-clip,ray,timm,video]" in extras["dev"]
+    everything = "docs,hf,lightning,lite,objects,onnx,open-clip,ray,timm,video"
+    assert f"robustbench-aa[{everything}]" in extras["dev"]
     for extra in ("docs", "hf", "objects", "onnx", "open-clip", "ray", "timm", "video"):
         for requirement in extras[extra].split():
             assert requirement not in extras["dev"].split(), requirement

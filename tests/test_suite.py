@@ -241,6 +241,8 @@ def key_row(name: str, field: FieldInfo) -> str:
         value = "list of strings" if value == "string" else "list of whole numbers"
     if field is FIELDS["datasets"]:
         value = "list of strings or tables"
+    if field is FIELDS["gate"]:
+        value = "table of tables"
     default = "required" if field.is_required() else json.dumps(field.default)
     shown = {"required": "required", "null": "", "[]": ""}.get(default, f"`{default}`")
     return f"| `{name}` | {value} | {shown} | {field.description} |"

@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from robustbench_aa.cli import data, doctor, models, report, run
+from robustbench_aa.cli import data, doctor, gate, models, report, run, stability
 from robustbench_aa.cli.usage import explain
 from robustbench_aa.errors import RobustbenchError, cause
 from robustbench_aa.support.scripts import import_script
@@ -35,9 +35,9 @@ def commands(scripts: tuple[str, ...]) -> None:
 
 for command in (
     *(run.benchmark, run.evaluate),
-    *(report.report, report.compare, report.merge, report.export),
+    *(report.report, report.compare, report.merge, report.export, gate.gate),
     *(data.datasets, data.download, data.make, data.verify, data.preview),
-    *(models.models, models.antialias, models.features),
+    *(models.models, models.antialias, models.features, stability.stability),
     doctor.doctor,
 ):
     commands.add_command(command)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 UNBROKEN = 100_000
 """The width in characters of output that is not for a terminal."""
+NO_OPTION = ("name", "gate")
+"""The fields of a suite that are no options."""
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -63,7 +65,7 @@ def _each_suite_option(overriding: bool) -> Iterator[click.Option]:
     from robustbench_aa.support.fields import is_list, value_type
 
     for name, field in FIELDS.items():
-        if name == "name" or (overriding and field.is_required()):
+        if name in NO_OPTION or (overriding and field.is_required()):
             continue
         flag = "--" + name.replace("_", "-")
         if value_type(field) is bool:

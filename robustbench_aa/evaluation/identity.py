@@ -29,6 +29,7 @@ def model_identity(classifier: Classifier) -> Identity:
         # through JSON, so that tuples are lists and an identity equals itself read from run.json
         "preprocessing": json.loads(json.dumps(dataclasses.asdict(classifier.preprocessing))),
         **_conversion(classifier),
+        **({"trained_on": [*classifier.trained_on]} if classifier.trained_on else {}),
     }
 
 

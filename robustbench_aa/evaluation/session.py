@@ -17,6 +17,7 @@ from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.image_lists import read_image_list
 from robustbench_aa.datasets.pictures import Geometry, cores
 from robustbench_aa.distortions import BACKENDS
+from robustbench_aa.distortions.corruptions import CORRUPTIONS
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.evaluation.engines import ENGINES
 from robustbench_aa.evaluation.identity import dataset_identity, model_identity, with_provenance
@@ -161,6 +162,10 @@ def prepare(
         request = dataclasses.replace(request, geometry=_own_geometry(classifiers.values()))
         datasets = _open_datasets(suite, request)
     for classifier in classifiers.values():
+        for corruption in classifier.trained_on:
+            if corruption not in CORRUPTIONS:
+                noun = f"corruption in trained_on of {classifier.name}"
+                raise UnknownName(noun, corruption, CORRUPTIONS)
         for dataset in datasets.values():
             _check_fit(classifier, dataset)
     names = groups(classifiers)

@@ -40,7 +40,7 @@ class CellMeans:
     Attributes:
         wrong, flips, top5_distance: as in `Outcomes`, without the axis of the images.
         shifts: the metrics of `metrics/shifts.py` by name, each by shift protocol.
-        selected: as in `Outcomes`.
+        selected, trained_on: as in `Outcomes`.
     """
 
     wrong: Cells
@@ -48,6 +48,7 @@ class CellMeans:
     top5_distance: Cells = field(default_factory=dict)
     shifts: Mapping[str, Cells] = field(default_factory=dict)
     selected: Collection[Distortion] | None = None
+    trained_on: Collection[str] = ()
 
     @property
     def subset(self) -> list[Distortion] | None:
@@ -68,6 +69,7 @@ class CellMeans:
             change(part.top5_distance),
             {name: change(getattr(part, name)) for name in METRICS_OF_SHIFTS},
             part.selected,
+            part.trained_on,
         )
 
 
@@ -151,6 +153,7 @@ def _corruption_aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKi
             complete = not names or {cell.name for cell in cells} == set(names)
             found[metric] = mean if complete else np.full_like(mean, np.nan)
         if metric == "mean_error":
+            found |= _unseen(corrupted, cells)
             for name, baseline in baselines.items():
                 normalised = _normalised_errors(model, baseline)
                 found |= {f"{key}_{name}": value for key, value in normalised.items()}
@@ -163,10 +166,19 @@ def _subset_aggregates(model: MeansByKind, baselines: Mapping[str, MeansByKind])
     if not corrupted.subset:
         return {}
     found: Aggregates = {"mean_error_subset": _mean_over_names(corrupted.wrong, corrupted.subset)}
+    found |= _unseen(corrupted, corrupted.subset)
     for name, baseline in baselines.items():
         normalised = _normalised_errors(model, baseline)
         found |= {f"{key}_{name}": value for key, value in normalised.items()}
     return found
+
+
+def _unseen(corrupted: CellMeans, cells: Iterable[Distortion]) -> Aggregates:
+    """Return the mean error over the corruptions that no model of the run was trained on."""
+    others = [cell for cell in cells if cell.name not in corrupted.trained_on]
+    if not corrupted.trained_on or not others:
+        return {}
+    return {"mean_error_unseen": _mean_over_names(corrupted.wrong, others)}
 
 
 def _mean_over_names(cells: Cells, chosen: Iterable[Distortion]) -> np.ndarray:

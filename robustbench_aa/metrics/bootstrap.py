@@ -13,10 +13,11 @@ docs/metrics.md has the table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from math import ceil
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -33,6 +34,7 @@ EQUAL = 1e-9
 _SEED = 0
 _ROWS = 64  # resamples at a time: their counts take 26 MB for 50,000 images
 
+Key = TypeVar("Key")
 Interval = tuple[float, float]
 NONE: Interval = (float("nan"), float("nan"))
 
@@ -79,6 +81,31 @@ def wilson(share: float, images: float) -> Interval:
     low = min(max((centre - half) / (images + Z**2), 0.0), share)
     high = max(min((centre + half) / (images + Z**2), 1.0), share)
     return low, high
+
+
+def mean_and_p(
+    values: np.ndarray, margin: float, largest: float = 1.0, smallest: float = 0.0
+) -> Difference:
+    """Return a mean over images with the interval of `mean_interval`, and its test.
+
+    Wilson's interval contains the values that the score test does not reject, so that the p-value
+    is below `LEVEL` if and only if the interval excludes the margin.
+
+    Args:
+        values: [N], value of each image, all known.
+        margin: the tested value of the mean.
+        largest, smallest: bounds of possible values.
+    """
+    shares, scale = (values - smallest) / (largest - smallest), largest - smallest
+    share, tested = float(shares.mean()), (margin - smallest) / scale
+    if abs(share - tested) < EQUAL:
+        p = 1.0
+    elif not 0 < tested < 1:  # the mean cannot be there unless all values are
+        p = 0.0
+    else:
+        spread = (tested * (1 - tested) / effective_images(shares)) ** 0.5
+        p = 2 * NORMAL.cdf(-abs(share - tested) / spread)
+    return Difference(float(values.mean()), *mean_interval(values, largest, smallest), p)
 
 
 def effective_images(shares: np.ndarray) -> float:
@@ -177,7 +204,10 @@ def bootstrap_interval(value: float, resampled: np.ndarray) -> Interval:
 
 
 class Difference(NamedTuple):
-    """A difference between two models: `p` is below `LEVEL` if `low` to `high` excludes zero."""
+    """A difference between two models: `p` is below `LEVEL` if `low` to `high` excludes zero.
+
+    If a margin is tested, `p` is below `LEVEL` if `low` to `high` excludes the margin.
+    """
 
     value: float
     low: float
@@ -218,8 +248,22 @@ def resampled_sums(values: np.ndarray) -> Resampled:
     return Resampled(np.concatenate(sums), np.concatenate(added))
 
 
+def resampled_columns(values: Mapping[Key, np.ndarray]) -> dict[Key, Resampled]:
+    """Return the sums over resampled images of several columns, for `paired_difference`.
+
+    Args:
+        values: [N] each; columns over as many images share their draws.
+    """
+    found: dict[Key, Resampled] = {}
+    for images in dict.fromkeys(map(len, values.values())):
+        names = [name for name, column in values.items() if len(column) == images]
+        sums, added = resampled_sums(np.stack([values[name] for name in names], axis=1))
+        found |= {name: Resampled(sums[:, place], added) for place, name in enumerate(names)}
+    return found
+
+
 def paired_difference(
-    differences: np.ndarray, resampled: Resampled, largest: float = 1.0
+    differences: np.ndarray, resampled: Resampled, largest: float = 1.0, margin: float = 0.0
 ) -> Difference:
     """Return the mean difference between two models on the same images, and its test.
 
@@ -234,13 +278,15 @@ def paired_difference(
         differences: [N], difference on each image.
         resampled: resampled sums of the differences, [R].
         largest: largest possible difference.
+        margin: the tested value of the mean difference.
     """
     # keep its sign: exchanging the models then changes only the signs of the result
     step = float(differences[np.abs(differences).argmax()])
     if abs(step) < EQUAL:
         step = largest
     means = (resampled.sums + step * resampled.added) / (len(differences) + 2)
-    return Difference(float(differences.mean()) + 0.0, *interval_and_p(means))
+    low, high, p = interval_and_p(means - margin)
+    return Difference(float(differences.mean()) + 0.0, low + margin, high + margin, p)
 
 
 def interval_and_p(differences: np.ndarray) -> tuple[float, float, float]:

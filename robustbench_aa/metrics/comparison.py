@@ -24,10 +24,9 @@ from robustbench_aa.metrics.aggregates import aggregates
 from robustbench_aa.metrics.bootstrap import (
     EQUAL,
     LEVEL,
-    Resampled,
     interval_and_p,
     paired_difference,
-    resampled_sums,
+    resampled_columns,
 )
 from robustbench_aa.metrics.estimates import Sample, values_by_image
 from robustbench_aa.metrics.metric import find_metric
@@ -151,16 +150,12 @@ def _paired_tests(
 ) -> dict[str, dict[str, float]]:
     """Return the mean differences a − b and their tests, from values image by image, [N] each."""
     differences = {name: a[name] - b[name] for name in a if name in b}
+    resampled = resampled_columns(differences)
     found: dict[str, dict[str, float]] = {}
-    for images in dict.fromkeys(map(len, differences.values())):
-        # the same resamples serve all metrics over as many images
-        alike = {name: values for name, values in differences.items() if len(values) == images}
-        sums, added = resampled_sums(np.stack(list(alike.values()), axis=1))
-        for column, (name, values) in enumerate(alike.items()):
-            resampled = Resampled(sums[:, column], added)
-            value, low, high, p = paired_difference(values, resampled)
-            found[name] = {"difference": value, "low": low, "high": high, "p": p}
-    return {name: found[name] for name in differences}
+    for name, values in differences.items():
+        value, low, high, p = paired_difference(values, resampled[name])
+        found[name] = {"difference": value, "low": low, "high": high, "p": p}
+    return found
 
 
 def _count_better(a: np.ndarray, b: np.ndarray) -> dict[str, float]:

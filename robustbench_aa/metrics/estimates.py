@@ -122,6 +122,7 @@ def _extreme(means: CellMeans, failing: float) -> CellMeans:
             for metric, cells in means.shifts.items()
         },
         selected=means.selected,
+        trained_on=means.trained_on,
     )
 
 

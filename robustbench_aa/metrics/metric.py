@@ -39,6 +39,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("error", "error"),
         Metric("mean_error", "mean error"),
         Metric("mean_error_subset", "mean error subset"),
+        Metric("mean_error_unseen", "mean error unseen"),
         Metric("mean_error_other", "mean error other"),
         Metric("holdout_error", "holdout error"),
         Metric("ce", "CE", normalised=True),

@@ -6,7 +6,7 @@ Every metric is computed from them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -65,6 +65,7 @@ class Outcomes:
             `metrics/shifts.py`, by shift protocol [images].
         diagonal: mean probability of the true class, by the shift protocol `diagonal` [frames].
         selected: distortions that the run asked for; None for all.
+        trained_on: corruptions that any model of the run was trained on.
     """
 
     wrong: Mapping[Distortion, np.ndarray]
@@ -80,6 +81,7 @@ class Outcomes:
     probability_change: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     diagonal: Mapping[Distortion, np.ndarray] = field(default_factory=dict)
     selected: Collection[Distortion] | None = None
+    trained_on: Collection[str] = ()
 
     @property
     def images(self) -> int:
@@ -201,7 +203,7 @@ def _drop_unused_shifts(networks: Sequence[dict[str, Outcomes]]) -> None:
         for cell in unused:
             for table in tables.values():
                 table.pop(cell, None)
-        outcomes["shift"] = Outcomes(**tables, selected=part.selected)
+        outcomes["shift"] = replace(part, **tables)
 
 
 def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
@@ -214,7 +216,7 @@ def _mean(outcomes: Sequence[Outcomes]) -> Outcomes:
             cell: np.mean(np.broadcast_arrays(*(by_cell[cell] for by_cell in tables)), axis=0)
             for cell in tables[0]
         }
-    return Outcomes(**means, selected=outcomes[0].selected)
+    return replace(outcomes[0], **means)
 
 
 def _read(store: Store, model: str, dataset: str) -> Outcomes:
@@ -235,7 +237,12 @@ def _read(store: Store, model: str, dataset: str) -> Outcomes:
             outcomes = measurement.compute(cell.distortion, *columns)
         for name in outcomes.keys() - left_out:
             tables[name][cell.distortion] = outcomes[name]
-    return Outcomes(**tables, selected=store.selected(dataset))
+    trained_on = {
+        corruption
+        for identity in store.manifest.models.values()
+        for corruption in identity.get("trained_on", ())
+    }
+    return Outcomes(**tables, selected=store.selected(dataset), trained_on=trained_on)
 
 
 def _by_image(column: pd.Series, images: int) -> np.ndarray:

@@ -23,7 +23,7 @@ def value_columns(table: pd.DataFrame) -> list[str]:
 
 COUNTS = (
     *("complete", "rank_group", "seeds", "params_m", "images"),
-    *("conversion", "classes", "classes_present", "source"),
+    *("conversion", "trained_on", "classes", "classes_present", "source"),
 )
 """Columns of the leaderboard that are no metrics, in the order in which a reader needs them."""
 

@@ -34,7 +34,7 @@ class Cell:
     shade: float = 0.0
 
 
-TEXT = ("model", "complete", "conversion", "source")
+TEXT = ("model", "complete", "conversion", "trained_on", "source")
 """Columns without numbers."""
 
 

@@ -31,6 +31,7 @@ from robustbench_aa.report.provenance import (
     subset_notes,
 )
 from robustbench_aa.report.rounding import format_full
+from robustbench_aa.report.trained_on import listed, marked, read_trained_on, trained_notes
 from robustbench_aa.store.shards import Store
 
 
@@ -145,6 +146,8 @@ def make_tables(
     if any(conversions.values()):
         place = list(leaderboard).index("images")
         leaderboard.insert(place, "conversion", leaderboard["model"].map(conversions))
+    trained = read_trained_on(store, models)
+    leaderboard = listed(leaderboard, trained)
     if with_published:
         leaderboard = append_published(leaderboard, datasets)
     subset = cell_tables.subset(models.values(), kinds)
@@ -153,10 +156,10 @@ def make_tables(
     return Tables(
         leaderboard=leaderboard,
         intervals=board.intervals(baseline),
-        normalised=board.normalised(baseline),
+        normalised=marked(board.normalised(baseline), "distortion", trained),
         relative=board.relative(),
         seeds=board.seeds(baseline),
-        corruptions=cell_tables.corruptions(models.values(), kinds),
+        corruptions=marked(cell_tables.corruptions(models.values(), kinds), "corruption", trained),
         corruption_means=cell_tables.corruption_means(models.values(), kinds),
         natural_shifts=cell_tables.natural_shifts(models.values(), kinds, datasets),
         perturbations=cell_tables.perturbations(models.values(), kinds.get("perturbation")),
@@ -177,6 +180,7 @@ def make_tables(
             *subset_notes(subset),
             *limit_notes(store),
             *label_notes(store),
+            *trained_notes(trained),
         ],
         warnings=[
             *partial,

@@ -25,6 +25,8 @@ from robustbench_aa.report.tables import Tables
 
 HIDDEN = ("params_m", "images", "group")
 """Columns that a terminal has no room for."""
+TRAINED = "*"
+"""The mark of a corruption that a model was trained on."""
 GAP = 2
 """Spaces between two columns."""
 Columns = Mapping[str, Sequence[str]]
@@ -177,10 +179,12 @@ def dataset_table(tables: Tables, dataset: str) -> Listing | None:
         if "severity" in frame:
             title += ", mean over severities"
             others.insert(0, "each severity (also by --by-severity)")
-        note = f"with {', '.join([*others, 'intervals'])}: {name}.csv, which the report writes"
+        notes = [f"with {', '.join([*others, 'intervals'])}: {name}.csv, which the report writes"]
+        if "trained_on" in frame:
+            notes.append(f"{TRAINED}: the model was trained on this corruption")
         frame = frame[frame["dataset"] == dataset]
         means = _means(frame, distortion, metric, [*tables.leaderboard["model"]])
-        return Listing(title, means, [distortion], side_by_side=True, notes=[note])
+        return Listing(title, means, [distortion], side_by_side=True, notes=notes)
     return None
 
 
@@ -231,6 +235,8 @@ def _means(
     found = graded[graded.groupby([distortion, "severity"])[metric].transform("count") > 0]
     means = found.groupby([distortion, "model"])[metric].agg(lambda cells: cells.mean(skipna=False))
     severities = found.groupby(distortion)["severity"].unique()
+    rows = found[found["trained_on"]] if "trained_on" in found else found[:0]
+    trained = {*zip(rows[distortion], rows["model"], strict=True)}
     columns: dict[str, list[str]] = {distortion: []}
     for name in found[distortion].unique():
         levels = sorted(severities[name])
@@ -238,7 +244,8 @@ def _means(
         columns[distortion].append(f"{name}{part}")
         for model in models:
             value = float(means.get((name, model), float("nan")))
-            columns.setdefault(model, []).append(format_rounded(value, metric))
+            mark = TRAINED if (name, model) in trained else ""
+            columns.setdefault(model, []).append(format_rounded(value, metric) + mark)
     return columns
 
 

@@ -21,7 +21,7 @@ RUN = "run.json"
 """The name of the manifest's file."""
 JOINED = " + "
 """Between the names of several suites."""
-RECORDED = ("conversion", "fine_tuned")
+RECORDED = ("conversion", "fine_tuned", "trained_on")
 """Keys of a model's identity that are recorded but not compared."""
 Identity = dict[str, Any]
 """Everything about a model or a data set that predictions depend on, as JSON."""
@@ -184,6 +184,14 @@ class Manifest:
                 if changed:
                     return f"holds predictions of {name} with another {', '.join(changed)}"
         return None
+
+    def other_data(self, other: Manifest) -> str | None:
+        """Return how the data of another run differ from this one's, or None if they are equal."""
+        return self.contradiction(
+            dataclasses.replace(
+                other, models={}, shard_size=self.shard_size, keep_ranking=self.keep_ranking
+            )
+        )
 
 
 def _union(one: Manifest, other: Manifest) -> dict[str, list[str]]:

@@ -80,6 +80,7 @@ class ModelEntry(SchemaEntry):
 
     parameters: int = Field(ge=0, lt=BEYOND)
     classes: int = Field(ge=1, le=2**16)
+    trained_on: Annotated[list[Text], Field(max_length=CELLS)] = Field(default_factory=list)
 
 
 Entry = TypeVar("Entry", bound=SchemaEntry)

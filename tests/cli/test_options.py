@@ -15,6 +15,7 @@ from robustbench_aa.antialiasing.conversion import METHODS
 from robustbench_aa.antialiasing.layers import TORCH_MODES
 from robustbench_aa.cli import run
 from robustbench_aa.cli.main import commands
+from robustbench_aa.cli.options import NO_OPTION
 from robustbench_aa.errors import SuiteError
 from robustbench_aa.suite import FIELDS, Suite, read_suite
 
@@ -51,7 +52,7 @@ def invoke(*arguments: str) -> None:
 
 
 def test_every_field_has_a_case() -> None:
-    assert FIELDS.keys() == {"name", *REQUIRED, *OTHER}
+    assert FIELDS.keys() == {*NO_OPTION, *REQUIRED, *OTHER}
 
 
 @pytest.mark.parametrize("field", OTHER)
