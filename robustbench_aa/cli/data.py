@@ -162,12 +162,13 @@ def verify(
     """Check that a data set's files are complete and readable, or check a SUBMISSION.
 
     The leaderboard of a submission is computed again from its predictions. With --model, a random
-    shard is evaluated again and compared; --dataset and --data-dir then name its data set.
+    shard is evaluated again and compared; --dataset, --data-dir and --images are then of its data.
     """
     if submission is not None:
-        if (sample, deep, images) != (None, None, None):
-            raise UsageError("--sample, --deep and --images are for data sets; leave them out")
-        return _verify_submission(submission, dataset=dataset, data_dir=data_dir, **options)
+        if (sample, deep) != (None, None):
+            raise UsageError("--sample and --deep are for data sets; leave them out")
+        options |= {"dataset": dataset, "data_dir": data_dir, "images": images}
+        return _verify_submission(submission, **options)
     if dataset is None or data_dir is None:
         raise UsageError("verify needs a SUBMISSION, or --dataset and --data-dir")
     for name, value in options.items():
@@ -182,6 +183,7 @@ def _verify_submission(
     models: tuple[str, ...],
     dataset: str | None,
     data_dir: str | None,
+    images: str | None,
     **options: Any,
 ) -> int:
     """Check a submission, print the result and return the exit status."""
@@ -189,14 +191,16 @@ def _verify_submission(
     from robustbench_aa.export.submission import checked_submission
     from robustbench_aa.report.terminal import render_table
 
-    if not models and (dataset or data_dir):
-        raise UsageError("--dataset and --data-dir are for an evaluation; name a --model as well")
+    if not models and (dataset or data_dir or images):
+        raise UsageError(
+            "--dataset, --data-dir and --images are for an evaluation; name a --model as well"
+        )
     with checked_submission(file) as checked:
         problems = [*checked.problems]
         click.echo(f"{file}: {checked.files} files checked, the leaderboard was computed again")
         if models and checked.run is not None and not problems:
             place = checked.run.directory
-            table, found = spot_check(place, models, dataset, data_dir, **options)
+            table, found = spot_check(place, models, dataset, data_dir, images, **options)
             problems += [problem.replace(f"{place}/", "") for problem in found]
             console().print(render_table(table, "evaluated again"))
         elif models:

@@ -47,6 +47,7 @@ def spot_check(
     models: Sequence[str],
     dataset: str | None = None,
     data_dir: str | None = None,
+    images: str | None = None,
     seed: int | None = None,
     device: str | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -60,6 +61,7 @@ def spot_check(
         models: specifications of models of the run.
         dataset: the data set of the shard; any by default.
         data_dir: folder of its files.
+        images: the list of its images, if the run measured one.
         seed: seed of the choice; None for another choice each time.
         device: a torch device; a GPU by default, if there is one.
 
@@ -75,7 +77,8 @@ def spot_check(
     classifiers = _recognised(store, models)
     chosen = random.Random(seed).choice(_places(store, classifiers, dataset))
     classifier = classifiers[chosen.model]
-    data = _opened(store, chosen.cell.dataset, classifier, data_dir)
+    request = request_of(store.manifest, chosen.cell.dataset, data_dir, images)
+    data = _opened(store, chosen.cell.dataset, classifier, request)
     with TemporaryDirectory() as folder:
         again = Store(Path(folder), dataclasses.replace(store.manifest, suite=None, command=None))
         session = Session(
@@ -130,11 +133,11 @@ def _places(store: Store, models: dict[str, Classifier], dataset: str | None) ->
     return places
 
 
-def _opened(store: Store, name: str, classifier: Classifier, data_dir: str | None) -> Dataset:
+def _opened(store: Store, name: str, classifier: Classifier, first: Request) -> Dataset:
     """Open the data set that a run was made from, under the settings that give its identity."""
     described = store.manifest.datasets[name]
     differ: list[str] = []
-    for request in _requests(request_of(store.manifest, name, data_dir), classifier):
+    for request in _requests(first, classifier):
         dataset = open_dataset(name, request)
         identity = dataset_identity(dataset)
         changed = [key for key in described if described[key] != identity.get(key)]

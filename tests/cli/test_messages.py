@@ -76,7 +76,7 @@ WRONG = {
     "verify -d imagenet-c --data-dir . -m digits:resnet": "--model is for a SUBMISSION; leave it",
     "verify -d imagenet-c --data-dir . --seed 1": "--seed is for a SUBMISSION; leave it out",
     "verify file --sample 3": "--sample and --deep are for data sets; leave them out",
-    "verify file -d digits": "--data-dir are for an evaluation; name a --model as well",
+    "verify file -d digits": "--images are for an evaluation; name a --model as well",
     "verify file": "file is no submission (",
     "verify lost.tar": "File 'lost.tar' does not exist; see robustbench-aa verify --help",
     # models
