@@ -42,12 +42,7 @@ from benchmarks.reliability.simulated import (
     true_errors,
 )
 from benchmarks.rows import write_table
-from robustbench_aa.metrics.aggregates import (
-    Aggregates,
-    CellMeans,
-    MeansByKind,
-    normalised_aggregates,
-)
+from robustbench_aa.metrics.aggregates import Aggregates, normalised_aggregates
 from robustbench_aa.metrics.bootstrap import (
     LEVEL,
     Interval,
@@ -58,6 +53,7 @@ from robustbench_aa.metrics.bootstrap import (
     resampled_sums,
     wilson,
 )
+from robustbench_aa.metrics.cell_means import CellMeans, MeansByKind
 from robustbench_aa.metrics.estimates import Sample, normalised_intervals
 from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, Distortion

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustbench_aa.metrics.aggregates import CellMeans, MeansByKind
+from robustbench_aa.metrics.cell_means import CellMeans, MeansByKind
 from robustbench_aa.metrics.per_image import OutcomesByKind
 from robustbench_aa.store.dataset_schema import distortion_of
 from robustbench_aa.types import CLEAN, PHOTOGRAPHS, kind

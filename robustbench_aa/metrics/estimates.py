@@ -10,11 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from robustbench_aa.metrics.aggregates import (
-    CellMeans,
-    Cells,
-    MeansByKind,
     aggregates,
-    average,
     normalised_aggregates,
     normalised_by_distortion,
 )
@@ -26,6 +22,7 @@ from robustbench_aa.metrics.bootstrap import (
     ratio_interval,
     unseen,
 )
+from robustbench_aa.metrics.cell_means import CellMeans, Cells, MeansByKind, average
 from robustbench_aa.metrics.flip_rate import TOP5_LARGEST
 from robustbench_aa.metrics.metric import METRICS
 from robustbench_aa.metrics.per_image import OutcomesByKind

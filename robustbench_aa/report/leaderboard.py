@@ -12,9 +12,7 @@ import pandas as pd
 
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.metrics.aggregates import (
-    MeansByKind,
     aggregates,
-    average,
     normalised_aggregates,
     normalised_by_distortion,
 )
@@ -25,6 +23,7 @@ from robustbench_aa.metrics.bootstrap import (
     paired_difference,
     resampled_sums,
 )
+from robustbench_aa.metrics.cell_means import MeansByKind, average
 from robustbench_aa.metrics.estimates import (
     Sample,
     aggregate_intervals,

@@ -30,6 +30,7 @@ OTHER: dict[str, tuple[list[str], object]] = {  # options that change the defaul
     "perturbations": (["--perturbation", "tilt"], ("tilt",)),
     "protocols": (["--protocol", "crops"], ("crops",)),
     "classes": (["--classes", "10"], 10),
+    "unlabelled": (["--unlabelled"], True),
     "data_dir": (["--data-dir", "/data"], "/data"),
     "corruption_backend": (["--corruption-backend", "imagecorruptions"], "imagecorruptions"),
     "stored_jpeg": (["--no-stored-jpeg"], False),

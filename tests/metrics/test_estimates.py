@@ -8,12 +8,11 @@ import pytest
 from robustbench_aa.metrics import estimates
 from robustbench_aa.metrics.aggregates import (
     Aggregates,
-    CellMeans,
-    MeansByKind,
     normalised_aggregates,
     normalised_by_distortion,
 )
 from robustbench_aa.metrics.bootstrap import mean_interval
+from robustbench_aa.metrics.cell_means import CellMeans, MeansByKind
 from robustbench_aa.metrics.estimates import Sample, aggregate_intervals, normalised_intervals
 from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, Distortion

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robustbench_aa.metrics.aggregates import aggregates, average
+from robustbench_aa.metrics.aggregates import aggregates
+from robustbench_aa.metrics.cell_means import average
 from robustbench_aa.metrics.per_image import Outcomes
 from robustbench_aa.types import CLEAN, COUNTED_CORRUPTIONS, HOLDOUT_CORRUPTIONS, Distortion
 
