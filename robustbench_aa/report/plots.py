@@ -136,7 +136,7 @@ def _error_by_severity(axes: Axes, tables: Tables, styles: Styles) -> None:
     errors = by_severity.mean().where(by_severity.count() == by_severity.size()) * 100
     for model, style in styles.items():
         by_severity = errors[model].sort_index()
-        axes.plot(by_severity.index, by_severity.values, marker="o", **style)
+        axes.plot(by_severity.index, by_severity.values, marker="o", label=model, **style)
     axes.set(xlabel="severity (0: clean)", ylabel="error, mean over corruptions [%]")
 
 

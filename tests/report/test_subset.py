@@ -123,7 +123,7 @@ def test_plots_average_only_over_severities_that_all_corruptions_have(folder: Pa
     plots = draw_plots(tables)
     assert {"ranking", "corruptions", "overview", "calibration"} <= set(plots)
     axes = plots["overview"].figure.axes[0]
-    (line,) = [one for one in axes.lines if one.get_color() == "#010203"]
+    (line,) = [one for one in axes.lines if one.get_label() == "a"]
     assert line.get_xdata().tolist() == [0, 3]  # type: ignore[union-attr]
     mean = 100 * (wrong(folder, "a", "fog/3") + wrong(folder, "a", "snow/3")).mean() / 2
     assert line.get_ydata()[1] == pytest.approx(mean)  # type: ignore[index]

@@ -47,6 +47,20 @@ def test_other_files_stay_and_old_tables_are_deleted(run: Run) -> None:
     ]
 
 
+def test_plots_can_be_written_as_pdf_files_too(run: Run) -> None:
+    folder = run.directory / "report" / "figures"
+    written = run.report(figures=["pdf"])
+    pdf = folder / "ranking.pdf"
+    assert pdf in written
+    content = pdf.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert b"/Type3" not in content
+    run.report(figures=["pdf"])
+    assert pdf.read_bytes() == content  # no date in it
+    run.report()
+    assert sorted(path.name for path in folder.iterdir()) == ["ranking.png", "ranking.svg"]
+
+
 @pytest.mark.parametrize("module", [page, tables])
 def test_a_full_disk_leaves_the_earlier_report(
     run: Run, monkeypatch: pytest.MonkeyPatch, module: object
