@@ -301,13 +301,18 @@ def run_blocks(document: Path, folder: Path) -> None:
                 assert block.file, f"a suite starts with # and a file's name:\n{block.text}"
                 read_suite(block.file)
             elif block.language == "python" and not block.file:
-                with warnings.catch_warnings():
-                    if "lightning" in block.text:  # it warns of its own calls of torch
-                        warnings.simplefilter("ignore")
-                    exec(compile(block.text, str(document), "exec"), names)
+                execute(block.text, document, names)
             else:
                 ignored = block.file or not block.language or block.language.startswith("{")
                 assert ignored, f"unknown language in a document: {block.language}"
+
+
+def execute(text: str, document: Path, names: dict[str, Any]) -> None:
+    """Execute a block of Python with the names of the blocks before it, and add its own."""
+    with warnings.catch_warnings():
+        if "lightning" in text:  # it warns of its own calls of torch
+            warnings.simplefilter("ignore")
+        exec(compile(text, str(document), "exec"), names)
 
 
 def lines(script: str) -> Iterator[list[str]]:
