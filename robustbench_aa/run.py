@@ -205,7 +205,7 @@ class Run:
     def _on_same_data(
         self, new: OutcomesByKind, old_run: Run, against: str | Classifier
     ) -> tuple[OutcomesByKind, OutcomesByKind]:
-        """Return the outcomes of a model, and of one of another run, on the data of both."""
+        """Return the outcomes of a model, and those of one of another run on data of both."""
         old, stores = old_run._model(against).mean, (self._store, old_run._store)
         here, there = (store.kinds() for store in stores)
         shared = [kind for kind in here if here[kind] == there.get(kind)]
@@ -217,13 +217,13 @@ class Run:
                 reason = f"was asked for other distortions of {here[kind]}"
         if reason:
             raise UsageError(f"{old_run.directory} {reason}; evaluate both models on the same data")
-        # what no model of either run was trained on
+        # mean_error_unseen is then over what no model of either run was trained on
         seen = {kind: {*new[kind].trained_on, *old[kind].trained_on} for kind in shared}
-        pair = [
+        ours, theirs = (
             {kind: replace(outcomes[kind], trained_on=seen[kind]) for kind in shared}
             for outcomes in (new, old)
-        ]
-        return pair[0], pair[1]
+        )
+        return {**new, **ours}, theirs
 
     def report(
         self,

@@ -305,18 +305,18 @@ def run_blocks(document: Path, folder: Path) -> None:
                 assert block.file, f"a suite starts with # and a file's name:\n{block.text}"
                 read_suite(block.file)
             elif block.language == "python" and not block.file:
-                run_python(block.text, str(document), names)
+                execute(block.text, document, names)
             else:
                 ignored = block.file or not block.language or block.language.startswith("{")
                 assert ignored, f"unknown language in a document: {block.language}"
 
 
-def run_python(code: str, document: str, names: dict[str, Any]) -> None:
-    """Run Python code with the names of earlier blocks."""
+def execute(text: str, document: Path, names: dict[str, Any]) -> None:
+    """Execute a block of Python with the names of the blocks before it, and add its own."""
     with warnings.catch_warnings():
-        if "lightning" in code:  # it warns of its own calls of torch
+        if "lightning" in text:  # it warns of its own calls of torch
             warnings.simplefilter("ignore")
-        exec(compile(code, document, "exec"), names)
+        exec(compile(text, str(document), "exec"), names)
 
 
 def lines(script: str) -> Iterator[list[str]]:

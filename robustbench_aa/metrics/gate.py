@@ -155,15 +155,19 @@ def decide(rules: Sequence[Rule], new: Sample, old: Sample | None = None) -> lis
     Args:
         rules: the rules.
         new: outcomes of the new model.
-        old: outcomes of the old model on the same images; None if all rules are about one model.
+        old: outcomes of the old model on the same images, perhaps of fewer kinds of data sets;
+            None if all rules are about one model.
 
     Raises:
         UnknownName: there is no such metric.
         UsageError: the models lack a metric or some of its cells.
     """
-    samples = [new] if old is None else [new, old]
+    samples = [new]
+    if old is not None:
+        shared = {kind: part for kind, part in new.outcomes.items() if kind in old.outcomes}
+        samples = [Sample(shared), old]
     for rule in rules:
-        _check_metric(rule, samples[: 1 + rule.how.paired])
+        _check_metric(rule, samples if rule.how.paired else [new])
     paired = _paired_tests([rule for rule in rules if rule.how.paired], samples)
     single = {rule: _single_test(rule, new) for rule in rules if not rule.how.paired}
     return judge([(paired | single)[rule] for rule in rules])

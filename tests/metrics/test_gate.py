@@ -124,6 +124,16 @@ def test_an_unknown_or_missing_metric_is_named() -> None:
         verdicts(gap, new, max_rise={"mean_error": 0.1})
 
 
+def test_a_rule_about_one_model_needs_no_data_of_the_other() -> None:
+    flips = {Distortion("perturbation", "tilt"): np.zeros(500)}
+    tilted = {"perturbation": Outcomes(flips, flips=flips, top5_distance=flips)}
+    new, old = Sample({**sample(0.2).outcomes, **tilted}), sample(0.3)
+    limits = {"max": {"mean_flip_probability": 0.1}, "max_rise": {"mean_error": 0.01}}
+    assert verdicts(new, old, **limits) == [PASS, PASS]
+    with pytest.raises(UsageError, match="the run has no mean_flip_probability"):
+        verdicts(new, old, max_rise={"mean_flip_probability": 0.01})
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
