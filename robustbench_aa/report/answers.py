@@ -61,10 +61,9 @@ def _rows(store: Store, network: str, cell: Cell, images: int) -> pd.DataFrame |
     with suppress(DamagedShard):  # the cell is incomplete, which the report says already
         table = store.read_shard(network, cell, first)
         if table is not None:
-            known = [name for name in COLUMNS if name in table.column_names]
-            shown = table.select(known).slice(0, images * cell.frames).to_pandas()
-            if "label" not in known:
-                shown.insert(2, "label", pd.Series(pd.NA, shown.index, dtype="Int64"))
+            shown = table.select([*COLUMNS]).slice(0, images * cell.frames).to_pandas()
+            if not store.is_labelled(cell.dataset):
+                shown["label"] = pd.NA
             distortion = cell.distortion
             shown.insert(0, "severity", distortion.severity or 0)
             shown.insert(0, "distortion", distortion.name)

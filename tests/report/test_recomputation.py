@@ -76,6 +76,10 @@ def frames(folder: Path, network: str, dataset: str, cell: str) -> pd.DataFrame:
     return rows.sort_values(["image", "frame"], ignore_index=True)
 
 
+def first(rows: pd.DataFrame, images: int) -> pd.DataFrame:
+    return rows[rows["image"].isin(rows["image"].unique()[:images])]
+
+
 def by_image(rows: pd.DataFrame, column: str) -> np.ndarray:
     return rows.pivot_table(index="image", columns="frame", values=column).to_numpy()
 
@@ -116,15 +120,28 @@ def calibration_error(rows: pd.DataFrame) -> float:
     return float(surplus.groupby(bins, observed=True).sum().abs().sum() / len(rows))
 
 
+def confidences(rows: pd.DataFrame) -> np.ndarray:
+    """Return the number, the confidence and the correct ones of the predictions in each bin."""
+    place = pd.cut(rows["top1_probability"], np.arange(16) / 15, labels=False, include_lowest=True)
+    right = (rows["top1"] == rows["label"]).astype(float)
+    each = [np.ones(len(rows)), rows["top1_probability"].to_numpy(float), right.to_numpy()]
+    return np.array([[column[place == b].sum() for column in each] for b in range(15)])
+
+
 def outcomes_of(folder: Path, network: str, datasets: Mapping[str, str]) -> Outcomes:
     """Return all outcomes of a network; outcomes of all images together are single numbers."""
     found: Outcomes = {}
     rows = frames(folder, network, datasets["clean"], "clean")
     found["wrong", "clean"], found["ece", "clean"] = wrong(rows), np.array(calibration_error(rows))
+    found["bins", "clean"] = confidences(rows)
     for corruption, severity in product(GROUP, SEVERITIES):
         cell = f"{corruption}/{severity}"
         rows = frames(folder, network, datasets["corruption"], cell)
         found["wrong", cell], found["ece", cell] = wrong(rows), np.array(calibration_error(rows))
+        found["bins", cell] = confidences(rows)
+    for corruption in GROUP:
+        cells = [found["wrong", f"{corruption}/{severity}"] for severity in SEVERITIES]
+        found["mean", corruption] = np.mean(cells, axis=0)
     for file in (folder / "predictions" / network / datasets["perturbation"]).iterdir():
         rows = frames(folder, network, datasets["perturbation"], file.name)
         for outcome, values in along_sequences(rows, file.name).items():
@@ -277,12 +294,25 @@ def ratio_interval(
 
 def difference_interval(differences: np.ndarray) -> tuple[float, float]:
     """Return the interval of 3,999 means over resamples of the images and two extreme ones."""
+    means = difference_means(differences)
+    return means[98], means[-99]
+
+
+def difference_means(differences: np.ndarray) -> list[float]:
     random = np.random.default_rng(0)
     largest = max(differences, key=abs) or 1.0
     images = np.array([*differences, largest, -largest])
     n = len(images)
-    means = sorted(images[random.integers(n, size=n, dtype="int32")].mean() for _ in range(3999))
-    return means[98], means[-99]
+    return sorted(images[random.integers(n, size=n, dtype="int32")].mean() for _ in range(3999))
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> Row:
+    """Return the difference of two models on the same images and its test."""
+    means = np.array(difference_means(ours - theirs))
+    rarer = min((means <= 1e-12).sum(), (means >= -1e-12).sum())
+    row = {"value": ours.mean(), "other_value": theirs.mean(), "p_holm": np.nan}
+    row |= {"difference": ours.mean() - theirs.mean(), "p": min(1.0, 2 * (rarer + 1) / 4000)}
+    return row | bounds(difference_interval(ours - theirs))
 
 
 def bounds(found: tuple[float, float], metric: str = "") -> Row:
@@ -290,7 +320,7 @@ def bounds(found: tuple[float, float], metric: str = "") -> Row:
 
 
 def means(outcomes: Outcomes, mean: Callable[[np.ndarray], Any]) -> Means:
-    together = ("ece", "diagonal")
+    together = ("ece", "diagonal", "bins")
     return {cell: mean(values) for cell, values in outcomes.items() if cell[0] not in together}
 
 
@@ -329,6 +359,9 @@ class Report:
             }
             for model, networks in MODELS.items()
         }
+        for own, corruption in product(self.models.values(), GROUP):
+            cells = [own["wrong", f"{corruption}/{severity}"] for severity in SEVERITIES]
+            own["mean", corruption] = np.mean(cells, axis=0)  # the order decides the last bit
         self.published = dict(published)
         self.baselines = dict(published)
         if own_baseline:
@@ -348,6 +381,13 @@ class Report:
             "normalised": (["model", "baseline", "metric", "distortion"], self.normalised()),
             "relative": (["model", "baseline", "metric"], self.relative()),
             "corruptions": (["model", "corruption", "severity"], self.corruptions()),
+            "corruption_means": (["model", "corruption"], self.corruption_means()),
+            "differences": (["model", "other", "metric", "distortion"], self.differences()),
+            "answers": (
+                ["model", "dataset", "distortion", "severity", "image", "frame"],
+                self.answers(),
+            ),
+            "reliability": (["model", "severity", "bin_low"], self.reliability()),
             "perturbations": (["model", "perturbation"], self.perturbations()),
             "consistency": (["model", "protocol"], self.consistency()),
             "diagonal": (["model", "offset"], self.diagonal()),
@@ -491,6 +531,78 @@ class Report:
                 found[model, corruption, severity] = row
         return found
 
+    def corruption_means(self) -> Table:
+        return {
+            (model, corruption): {
+                "dataset": self.datasets["corruption"],
+                "group": GROUP[corruption],
+            }
+            | {"images": len(outcomes["mean", corruption])}
+            | self.estimate("error", ("mean", corruption), model)
+            for model, outcomes, _ in self.each()
+            for corruption in GROUP
+        }
+
+    def differences(self) -> Table:
+        model, other = ("one", "two") if "two" in self.baselines else ("two", "one")
+        found: Table = {}
+        ours, theirs = self.by_image(model), self.by_image(other)
+        for metric in ours:
+            found[model, other, metric, ""] = difference(ours[metric], theirs[metric])
+        for metric, outcome in (("error", "mean"), ("flip_probability", "flips")):
+            names = [name for of, name in self.models[model] if of == outcome]
+            rows = {
+                name: difference(*(self.models[each][outcome, name] for each in (model, other)))
+                for name in names
+            }
+            ordered, largest = sorted(names, key=lambda name: float(rows[name]["p"])), 0.0
+            for place, name in enumerate(ordered):  # Holm, step by step
+                largest = max(largest, min(1.0, (len(names) - place) * rows[name]["p"]))
+                found[model, other, metric, name] = rows[name] | {"p_holm": largest}
+        return found
+
+    def answers(self) -> Table:
+        cells = [
+            (self.datasets["corruption"], f"{c}/{s}", c, s) for c, s in product(GROUP, SEVERITIES)
+        ]
+        cells += [(self.datasets["clean"], "clean", "clean", 0)]
+        sequences = {name for outcome, name in self.models["one"] if outcome == "flips"}
+        perturbed = [(self.datasets["perturbation"], name, name, 0) for name in sequences]
+        asked = [
+            (network, 1, cell)
+            for networks in MODELS.values()
+            for network in networks
+            for cell in cells
+        ]
+        asked += [(networks[0], 3, cell) for networks in MODELS.values() for cell in perturbed]
+        return {
+            (network, dataset, name, severity, row.image, row.frame): {
+                "true_class": row.label,
+                "predicted_class": row.top1,
+                "probability": row.top1_probability,
+            }
+            for network, images, (dataset, path, name, severity) in asked
+            for row in first(frames(self.folder, network, dataset, path), images).itertuples()
+        }
+
+    def reliability(self) -> Table:
+        found: Table = {}
+        clean = self.datasets["clean"] == self.datasets["corruption"]
+        for model, _, seeds in self.each():
+            for severity in range(0 if clean else 1, 6):
+                cells = [f"{c}/{severity}" for c in COUNTED] if severity else ["clean"]
+                bins = sum(seed["bins", cell] for seed in seeds for cell in cells)
+                for place, (count, certain, right) in enumerate(np.asarray(bins)):
+                    if count:
+                        found[model, severity, round(place / 15, 6)] = {
+                            "dataset": self.datasets["corruption"],
+                            "bin_high": (place + 1) / 15,
+                            "predictions": count,
+                            "confidence": certain / count,
+                            "accuracy": right / count,
+                        }
+        return found
+
     def perturbations(self) -> Table:
         found = {}
         columns = {
@@ -611,7 +723,8 @@ def test_every_number_of_every_table(report: Report) -> None:
     assert numbers == {name for name, (_, table) in tables.items() if table}
     for name in numbers:
         key, expected = tables[name]
-        found = read[name].set_index(key)
+        table = read[name].fillna({"distortion": ""}) if "distortion" in key else read[name]
+        found = table.set_index(key)
         rows = {index if isinstance(index, tuple) else (index,) for index in found.index}
         assert rows == set(expected), name
         assert len(found) == len(expected), name
