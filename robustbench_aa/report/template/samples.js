@@ -109,6 +109,7 @@ let width = innerWidth;
 addEventListener("resize", () => {
   if (innerWidth !== width) {
     width = innerWidth;
+    fitBoard();
     drawAll();
   }
 });

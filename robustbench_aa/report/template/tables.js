@@ -30,10 +30,16 @@ const makeSortable = (table) => {
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 
 const board = byId("board");
+/** Let values wrap if the columns are wider than the screen. */
+const fitBoard = () => {
+  board.classList.remove("dense");
+  board.classList.toggle("dense", board.scrollWidth > board.parentElement.clientWidth);
+};
 const chooseView = (view) => {
   for (const cell of board.querySelectorAll("[data-views]")) {
     cell.hidden = !cell.dataset.views.split(" ").includes(view);
   }
+  fitBoard();
 };
 for (const choice of document.querySelectorAll('input[name="view"]')) {
   choice.addEventListener("change", () => chooseView(choice.value));
