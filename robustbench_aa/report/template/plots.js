@@ -1,6 +1,9 @@
 // The plots that all sections share, and the choice of the models in them.
 const drawers = {};
 const NARROW = 600;
+// the width of a sheet of A4 without its margins, in pixels
+const PAPER = 710;
+let printing = false;
 // plots that do not depend on the choice of models
 const OF_ALL = ["ranking", "pairs"];
 
@@ -11,10 +14,10 @@ const describe = (svg, text) => {
   svg.setAttribute("aria-label", text);
 };
 
-/** Draw a plot into each of its places, as wide as the place. */
+/** Draw a plot into each of its places, as wide as the place or the paper. */
 const draw = (name) => {
   for (const place of document.querySelectorAll(`[data-plot="${name}"]`)) {
-    const width = Math.floor(place.clientWidth);
+    const width = printing ? PAPER : Math.floor(place.clientWidth);
     if (width <= 0 || !(name in drawers)) continue;
     const drawn = shown.size || OF_ALL.includes(name) ? drawers[name](width) : "No model is chosen.";
     if (drawn instanceof SVGElement) {
@@ -49,9 +52,12 @@ const plot = (width, options) =>
 const wrapped = (names, width, least) => {
   const most = Math.max(1, Math.min(names.length, Math.floor(width / least)));
   const columns = Math.ceil(names.length / Math.ceil(names.length / most));
+  const rows = Math.ceil(names.length / columns);
   const place = new Map(names.map((name, i) => [name, i]));
+  // a single panel would leave the room between panels around itself
+  const gap = (panels, share) => ({ axis: null, paddingInner: panels > 1 ? share : 0, paddingOuter: 0 });
   return {
-    rows: Math.ceil(names.length / columns),
+    rows,
     columns,
     facets: (key) => ({
       fx: (row) => place.get(key(row)) % columns,
@@ -66,10 +72,7 @@ const wrapped = (names, width, least) => {
       fontWeight: 600,
       fill: "currentColor",
     }),
-    options: {
-      fx: { axis: null, padding: 0.1 },
-      fy: { axis: null, padding: 0.22 },
-    },
+    options: { fx: gap(columns, 0.1), fy: gap(rows, 0.22) },
   };
 };
 

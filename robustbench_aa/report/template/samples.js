@@ -113,5 +113,10 @@ addEventListener("resize", () => {
     drawAll();
   }
 });
-addEventListener("beforeprint", drawAll);
+const drawFor = (paper) => () => {
+  printing = paper;
+  drawAll();
+};
+addEventListener("beforeprint", drawFor(true));
+addEventListener("afterprint", drawFor(false));
 drawAll();
