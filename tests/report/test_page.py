@@ -363,9 +363,11 @@ PAPER = 718
 def test_paper_shows_all_tables_and_what_the_colours_mean_but_no_controls(
     browser: Browser, run: Run
 ) -> None:
-    opened = Opened(browser, run)
+    opened = Opened(browser, run, scheme="dark")
     page = opened.page
     page.emulate_media(media="print")
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    assert ink == "rgb(27, 27, 31)"
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.set_viewport_size({"width": PAPER, "height": 1000})
     visible = "all => all.every(e => e.checkVisibility({contentVisibilityAuto: true}))"

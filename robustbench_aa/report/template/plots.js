@@ -3,6 +3,8 @@ const drawers = {};
 const NARROW = 600;
 // the width of a sheet of A4 without its margins, in pixels
 const PAPER = 710;
+// the size of the values of the leaderboard on paper, relative to that on the screen
+const SMALLER = 0.57;
 let printing = false;
 // plots that do not depend on the choice of models
 const OF_ALL = ["ranking", "pairs"];

@@ -115,6 +115,7 @@ addEventListener("resize", () => {
 });
 const drawFor = (paper) => () => {
   printing = paper;
+  fitBoard(paper ? PAPER / SMALLER : undefined);
   drawAll();
 };
 addEventListener("beforeprint", drawFor(true));
