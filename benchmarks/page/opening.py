@@ -55,9 +55,7 @@ def main(runs: tuple[Path, ...], browser: str | None, times: int) -> None:
             seconds = [milliseconds / 1000 for milliseconds, _ in found]
             size = f"{page.stat().st_size / 1e6:.1f} MB"
             median, most = statistics.median(seconds), max(seconds)
-            click.echo(
-                f"| {run.name} | {size} | {found[0][1]} | {median:.2f} s | {most:.2f} s |"
-            )
+            click.echo(f"| {run.name} | {size} | {found[0][1]} | {median:.2f} s | {most:.2f} s |")
         opened.close()
 
 
