@@ -83,6 +83,7 @@ ADDED = {  # commands that are run, and options that make them quick
     "python -m benchmarks.reliability.gate_simulation": "--help",
     "python -m benchmarks.gpu": "--help",
     "python -m benchmarks.page.many_models": "--models 2 --images 4",
+    "python -m benchmarks.page.opening": "--help",
     "python -m benchmarks.page.screenshots": "--help",
     "python -m benchmarks.speed.scaling": "--help",
     "python -m benchmarks.speed.side_by_side": "--help",

@@ -1,1 +1,1 @@
-"""Runs to look at a page with, and its pictures."""
+"""Runs to look at a page with, its pictures, and how fast it opens."""

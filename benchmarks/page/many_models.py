@@ -54,7 +54,8 @@ def write_run(folder: Path, models: int, images: int) -> Store:
         name: {"parameters": 10_000_000 + _seed(name) % 10**8, "classes": CLASSES}
         for name in MODELS[:models]
     }
-    manifest = Manifest("many models", BASELINE, 0, images, identities, described, {})
+    baseline = BASELINE if BASELINE in identities else MODELS[0]
+    manifest = Manifest("many models", baseline, 0, images, identities, described, {})
     store = Store(folder, manifest)
     store.write_manifest()
     for model in identities:

@@ -27,6 +27,7 @@ COLUMNS = {
         *("model", "other", "metric", "distortion", "value", "other_value"),
         *("difference", "low", "high", "p", "p_holm"),
     ),
+    "natural_shifts": ("model", "dataset", "error", "error_low", "error_high"),
     "perturbations": (
         *("model", "perturbation"),
         *("flip_probability", "flip_probability_low", "flip_probability_high"),

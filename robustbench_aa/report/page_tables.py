@@ -81,6 +81,14 @@ def number_grids(tables: Tables) -> Iterator[dict[str, Any]]:
                 for model, rows in corruptions.groupby("model", sort=False)
             ],
         }
+    if not tables.natural_shifts.empty:
+        yield {
+            "anchor": "natural_shifts",
+            "heading": "Natural shifts",
+            "note": "Top-1 error on clean images from other sources, by the rule of each data set. "
+            f"{_class_rules(tables.natural_shifts)}.",
+            "tables": [_matrix(tables.natural_shifts, "model", "dataset", "error")],
+        }
     if not tables.perturbations.empty:
         yield {
             "anchor": "perturbations",
@@ -111,6 +119,12 @@ def number_grids(tables: Tables) -> Iterator[dict[str, Any]]:
             "note": "Expected calibration error (15 bins) by severity, averaged over corruptions.",
             "tables": [_matrix(tables.calibration, "model", "severity", "ece")],
         }
+
+
+def _class_rules(table: pd.DataFrame) -> str:
+    """Return the rule of each data set by which an answer is right."""
+    rules = table.drop_duplicates("dataset")
+    return "; ".join(f"{row['dataset']}: {row['class_rule']}" for row in records(rules))
 
 
 def _shift_metrics(table: pd.DataFrame, protocol: str) -> dict[str, Any]:

@@ -91,10 +91,14 @@ class Comparisons:
 
 
 def summarise_run(tables: Tables) -> list[str]:
-    """Return what came out of a run in a few sentences, the most important first.
+    """Return what came out of a run in a few sentences.
 
     Args:
         tables: tables of the run.
+
+    Returns:
+        The headline, which is short and has no interval unless it is the only sentence, and the
+        sentences under it.
     """
     board = own_rows(tables.leaderboard)
     metric = ranking_column(board)
@@ -140,7 +144,10 @@ def _against(
     better = groups["better"]
     if better:
         points = _points(comparisons.of(better[0], baseline))
-        sentences = [f"{better[0]} {verb} {points} {fewer} {things} than {baseline}."]
+        sentences = [
+            f"{better[0]} is better than {baseline}.",
+            f"It {verb} {points} {fewer} {things}.",
+        ]
     else:
         sentences = [f"No model is shown to be better than {baseline}."]
     parts = []
@@ -174,10 +181,11 @@ def _leader(
         board = tables.leaderboard.set_index("model")["rank_group"]
         tied = [model for model in others if board[model] == board[leader]]
     if not tied:
-        least = "the most" if _higher(metric) else "the least"
-        return [f"{leader} {verb} {share}, {least} of the {len(ranked)} models."]
-    sentence = f"{leader} {verb} {share}, but these images cannot tell {_list(tied)} from it."
-    return [sentence]
+        return [f"{leader} is the best of the {len(ranked)} models.", f"It {verb} {share}."]
+    return [
+        "No model is shown to be the best.",
+        f"{leader} {verb} {share}, but these images cannot tell {_list(tied)} from it.",
+    ]
 
 
 def _first_place(

@@ -384,7 +384,7 @@ def test_another_suite_continues_a_run_and_the_report_names_both(tmp_path: Path)
     assert result.returncode == 0, result.stderr
     assert "mean_error_subset: snow 3; fog 3 (digits-c)\n" in result.stdout
     page = (tmp_path / "out/report/index.html").read_text(encoding="utf-8")
-    assert "<h1>one + two</h1>" in page
+    assert '<p class="title">one + two</p>' in page
 
 
 def test_no_help_imports_torch_or_pandas() -> None:

@@ -251,6 +251,12 @@ def test_a_protocol_shows_the_metrics_that_it_has(browser: Browser, run: Run) ->
             assert found == [row[metric] for metric in metrics]
     protocols = set(table.dropna(subset="accuracy_worst")["protocol"])
     assert opened.drawn("worst_case", "circle") == len(protocols) * len(MODELS)
+    # the axes are the same: the dotted line leads from corner to corner
+    line = opened.page.locator("[data-plot=worst_case] [stroke-dasharray] path").first
+    frame = opened.page.locator("[data-plot=worst_case] rect").first
+    for side in ("width", "height"):
+        size = float(frame.get_attribute(side) or 0)
+        assert line.evaluate(f"path => path.getBBox().{side}") == pytest.approx(size, abs=1)
 
 
 def test_the_chosen_models_are_drawn(browser: Browser, run: Run) -> None:
@@ -341,6 +347,73 @@ def test_an_image_opens_with_the_answers_of_every_model(browser: Browser, run: R
     assert dialog.locator("#sample-answers").inner_text() == ""
     opened.page.click("#sample-close")
     assert not dialog.is_visible()
+
+
+def test_every_picture_appears(browser: Browser, run: Run) -> None:
+    opened = Opened(browser, run)
+    empty = "all => all.filter(i => !i.complete || i.naturalWidth === 0 || i.width === 0).length"
+    assert opened.page.locator("main img").count() > 100
+    assert opened.page.eval_on_selector_all("main img", empty) == 0
+
+
+PAPER = 718
+"""The width of a sheet of A4 within margins of 1 cm, in pixels."""
+
+
+def test_paper_shows_all_tables_and_what_the_colours_mean_but_no_controls(
+    browser: Browser, run: Run
+) -> None:
+    opened = Opened(browser, run, scheme="dark")
+    page = opened.page
+    page.emulate_media(media="print")
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    assert ink == "rgb(27, 27, 31)"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    visible = "all => all.every(e => e.checkVisibility({contentVisibilityAuto: true}))"
+    for shown in ("details table", "details.about p", "#legend", "main img", "[data-plot] svg"):
+        assert page.locator(shown).count() > 0
+        assert page.eval_on_selector_all(shown, visible), shown
+    for hidden in (".links", "#models", ".views", "#filter", "dialog"):
+        assert not page.locator(hidden).first.is_visible(), hidden
+    for view in ("overview", "corruptions", "perturbations", "shifts", "run"):
+        page.eval_on_selector(f"input[name=view][value={view}]", "choice => choice.click()")
+        wide = "all => all.filter(e => e.getBoundingClientRect().right > innerWidth).length"
+        assert page.eval_on_selector_all("table, svg, pre", wide) == 0, view
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    wide = "svg => svg.clientWidth"
+    assert page.eval_on_selector("[data-plot=corruptions] svg", wide) > 2 * PAPER - 200
+    assert opened.complaints == []
+
+
+def test_natural_shifts_have_a_dot_for_each_model_and_data_set(
+    browser: Browser, run: Run, tmp_path: Path
+) -> None:
+    rows = [
+        {"model": model, "dataset": name, "class_rule": f"one label among {classes} classes"}
+        | {"images": 100, "images_left_out": 0, "error": 0.1 * place + 0.05 * shift + 0.1}
+        for place, model in enumerate(MODELS)
+        for shift, (name, classes) in enumerate((("imagenet-a", "200"), ("imagenet-v2", "1,000")))
+    ]
+    table = pd.DataFrame(rows)
+    table["error_low"], table["error_high"] = table["error"] - 0.04, table["error"] + 0.04
+    path = tmp_path / "index.html"
+    path.write_text(render_page("a run", replace(run.tables(), natural_shifts=table), {}))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    section = page.locator("#natural_shifts")
+    assert section.locator("[data-plot] circle").count() == len(table)
+    rules = "imagenet-a: one label among 200 classes; imagenet-v2: one label among 1,000 classes."
+    assert rules in section.locator(".note").inner_text()
+    cells = section.locator("td").evaluate_all("all => all.map(c => [c.dataset.order, c.title])")
+    assert cells[:2] == [["0.100000", "0.0600 to 0.1400"], ["0.150000", "0.1100 to 0.1900"]]
+    assert len(cells) == len(table)
+    page.click("nav a:has-text('Natural shifts')")
+    assert section.bounding_box()["y"] < 200
+    without = (run.directory / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'id="natural_shifts"' not in without
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1300, "light"), (390, "dark")])

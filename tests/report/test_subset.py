@@ -176,7 +176,7 @@ def test_a_subset_may_grow_to_the_whole_set(tmp_path: Path) -> None:
     assert run.leaderboard()["mean_flip_probability"].notna().all()
     run.report()
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert "<h1>small + large</h1>" in page
+    assert '<p class="title">small + large</p>' in page
 
 
 def test_the_published_corruptions_alone_are_a_whole_set(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def test_a_model_that_beats_the_baseline_is_named_with_its_interval() -> None:
         baseline="net",
     )
     assert summarise_run(run) == [
-        "blur fails on 2.1 points (1.8 to 2.4) fewer corrupted images than net.",
+        "blur is better than net.",
+        "It fails on 2.1 points (1.8 to 2.4) fewer corrupted images.",
         "These images cannot tell wide from the baseline; old is worse.",
     ]
 
@@ -78,8 +79,9 @@ def test_a_lead_that_images_cannot_confirm_is_no_victory() -> None:
     ]
     run = tables({"a": 0.2, "b": 0.201}, {("b", "a"): (0.001, -0.001, 0.003, 0.4)})
     assert summarise_run(run) == [
+        "No model is shown to be the best.",
         "a fails on 20.0% (19.0 to 21.0) of corrupted images, but these images cannot tell b "
-        "from it."
+        "from it.",
     ]
 
 
@@ -101,13 +103,13 @@ def test_the_best_of_several_is_named_only_if_it_beats_them() -> None:
     versus_net = {(name, "net"): (-0.1, -0.2, -0.05, CLEARLY) for name in "ab"}
     values = {"a": 0.2, "b": 0.21, "net": 0.31}
     tied = tables(values, versus_net | {("a", "b"): (-0.01, -0.03, 0.01, 0.3)}, "net")
-    assert summarise_run(tied)[0].endswith("fewer corrupted images than net.")
-    assert summarise_run(tied)[1:] == [
+    assert summarise_run(tied)[0] == "a is better than net."
+    assert summarise_run(tied)[2:] == [
         "b is better too.",
         "a comes first, but these images cannot tell b from it.",
     ]
     clear = tables(values, versus_net | {("a", "b"): (-0.01, -0.02, -0.001, 0.03)}, "net")
-    assert summarise_run(clear)[2] == "a is the best of the 3 models."
+    assert summarise_run(clear)[3] == "a is the best of the 3 models."
 
 
 def test_higher_is_better_for_consistency() -> None:
@@ -118,15 +120,16 @@ def test_higher_is_better_for_consistency() -> None:
         metric="consistency_crops",
     )
     assert summarise_run(run) == [
-        "smooth gives the same answer for 10.0 points (8.0 to 12.0) more pairs of shifts than net."
+        "smooth is better than net.",
+        "It gives the same answer for 10.0 points (8.0 to 12.0) more pairs of shifts.",
     ]
 
 
 def test_training_seeds_that_matter_more_are_mentioned() -> None:
     pair = {("a", "b"): (-0.01, -0.02, -0.005, CLEARLY)}
     values = {"a": 0.2, "b": 0.21}
-    assert len(summarise_run(tables(values, pair, "b", std=0.009))) == 1
-    assert "standard deviation 5.0 points" in summarise_run(tables(values, pair, "b", std=0.05))[1]
+    assert len(summarise_run(tables(values, pair, "b", std=0.009))) == 2
+    assert "standard deviation 5.0 points" in summarise_run(tables(values, pair, "b", std=0.05))[2]
 
 
 def test_models_without_a_rank_are_counted() -> None:
@@ -162,12 +165,11 @@ def test_no_claim_without_a_significant_interval(rows: list[tuple[float, float, 
     first, *further = summarise_run(tables(values, pairs, "net"))
     rest = " ".join(further)
     better = [n for n in names if corrected[n] < 0.05 and pairs[n, "net"][0] < 0]
-    assert ("fails on" in first) == bool(better)
+    assert ("is better than net." in first) == ("It fails on" in rest) == bool(better)
     if better:
-        best = min(better, key=lambda name: values[name])
-        assert first.startswith(f"{best} fails on ") or values[best] in [
-            values[other] for other in better if first.startswith(f"{other} fails on ")
-        ]
+        # of several with the same value, any may be named
+        named = first.removesuffix(" is better than net.")
+        assert values[named] == min(values[name] for name in better)
     unclear = [n for n in names if corrected[n] >= 0.05]
     assert ("from the baseline" in rest) == bool(unclear)
     worse = [n for n in names if corrected[n] < 0.05 and pairs[n, "net"][0] > 0]
@@ -178,5 +180,22 @@ def test_no_claim_without_a_significant_interval(rows: list[tuple[float, float, 
 def test_without_pairs_the_groups_of_the_ranking_decide(missing: str) -> None:
     run = tables({"a": 0.2, "b": 0.21}, {}, "b" if missing == "differences" else None)
     assert summarise_run(run) == [
-        "a fails on 20.0% (19.0 to 21.0) of corrupted images, the least of the 2 models."
+        "a is the best of the 2 models.",
+        "It fails on 20.0% (19.0 to 21.0) of corrupted images.",
     ]
+
+
+RANKING = ["mean_error", "mean_error_subset", "mean_flip_probability_subset", "clean_error"]
+
+
+@pytest.mark.parametrize("metric", [*RANKING, "error_imagenet_real", "consistency_crops"])
+@pytest.mark.parametrize("baseline", [None, "torchvision:resnet50@v2"])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("p", [CLEARLY, 0.5])
+def test_the_headline_is_short(metric: str, baseline: str | None, sign: int, p: float) -> None:
+    model, other = "antialiased:resnet50@lpf3", "torchvision:resnet50@v2"
+    pair = (sign * 0.123, min(sign * 0.1, sign * 0.2), max(sign * 0.1, sign * 0.2), p)
+    run = tables({model: 0.4, other: 0.5}, {(model, other): pair}, baseline, metric)
+    headline = summarise_run(run)[0]
+    assert len(headline) <= 90
+    assert headline.count(".") == 1

@@ -21,7 +21,8 @@ drawers.corruptions = (width) => {
     const first = own.length ? own : clean.filter((row) => row.dataset === clean[0].dataset);
     return [...first.map((row) => ({ ...row, corruption: name })), ...same];
   });
-  const { rows: count, facets, titles, options } = wrapped(names, width, width < NARROW ? 165 : 195);
+  const least = printing ? 135 : width < NARROW ? 165 : 195;
+  const { rows: count, facets, titles, options } = wrapped(names, width, least);
   const facet = facets((row) => row.corruption);
   const title = (row) =>
     `${row.model}\n${row.severity ? `${row.corruption}, severity ${row.severity}` : "clean"}: ` +

@@ -1,6 +1,11 @@
 // The plots that all sections share, and the choice of the models in them.
 const drawers = {};
 const NARROW = 600;
+// the width of a sheet of A4 without its margins, in pixels
+const PAPER = 710;
+// the size of the values of the leaderboard on paper, relative to that on the screen
+const SMALLER = 0.57;
+let printing = false;
 // plots that do not depend on the choice of models
 const OF_ALL = ["ranking", "pairs"];
 
@@ -11,10 +16,10 @@ const describe = (svg, text) => {
   svg.setAttribute("aria-label", text);
 };
 
-/** Draw a plot into each of its places, as wide as the place. */
+/** Draw a plot into each of its places, as wide as the place or the paper. */
 const draw = (name) => {
   for (const place of document.querySelectorAll(`[data-plot="${name}"]`)) {
-    const width = Math.floor(place.clientWidth);
+    const width = printing ? PAPER : Math.floor(place.clientWidth);
     if (width <= 0 || !(name in drawers)) continue;
     const drawn = shown.size || OF_ALL.includes(name) ? drawers[name](width) : "No model is chosen.";
     if (drawn instanceof SVGElement) {
@@ -49,9 +54,12 @@ const plot = (width, options) =>
 const wrapped = (names, width, least) => {
   const most = Math.max(1, Math.min(names.length, Math.floor(width / least)));
   const columns = Math.ceil(names.length / Math.ceil(names.length / most));
+  const rows = Math.ceil(names.length / columns);
   const place = new Map(names.map((name, i) => [name, i]));
+  // a single panel would leave the room between panels around itself
+  const gap = (panels, share) => ({ axis: null, paddingInner: panels > 1 ? share : 0, paddingOuter: 0 });
   return {
-    rows: Math.ceil(names.length / columns),
+    rows,
     columns,
     facets: (key) => ({
       fx: (row) => place.get(key(row)) % columns,
@@ -66,10 +74,7 @@ const wrapped = (names, width, least) => {
       fontWeight: 600,
       fill: "currentColor",
     }),
-    options: {
-      fx: { axis: null, padding: 0.1 },
-      fy: { axis: null, padding: 0.22 },
-    },
+    options: { fx: gap(columns, 0.1), fy: gap(rows, 0.22) },
   };
 };
 
@@ -126,27 +131,23 @@ drawers.worst_case = (width) => {
   const rows = tables.consistency.filter((row) => isShown(row) && row.accuracy_worst != null && row.accuracy != null);
   if (!rows.length) return null;
   const key = (row) => row.protocol;
-  const { rows: count, columns, facets, titles, options } =
-    wrapped(unique(rows.map(key)), width, 330);
+  const { columns, facets, titles, options } = wrapped(unique(rows.map(key)), width, 330);
   const facet = facets(key);
   const title = (row) =>
     `${row.model}\naccuracy ${percent(row.accuracy)}\nworst case ${percent(row.accuracy_worst)} ` +
     `(${percent(row.accuracy_worst_low)} to ${percent(row.accuracy_worst_high)})`;
-  const x = spanOf(rows.map((row) => row.accuracy));
-  const y = spanOf(rows.flatMap((row) => [row.accuracy_worst_low, row.accuracy_worst_high]));
-  const [from, to] = [Math.max(x[0], y[0]), Math.min(x[1], y[1])];
-  const same = from < to ? [[from, to]] : [];
-  return plot(Math.min(width, Math.max(700, 420 * columns)), {
+  const ends = ["accuracy", "accuracy_worst_low", "accuracy_worst_high"];
+  const span = spanOf(rows.flatMap((row) => ends.map((end) => row[end])));
+  const scale = { percent: true, domain: span.map((end) => 100 * end), ticks: 5 };
+  return plot(Math.min(width, 400 * columns + 68), {
     ...options,
-    height: 290 * count + 40,
-    x: { percent: true, domain: x.map((end) => 100 * end), ticks: 5,
-         ...axis("accuracy, mean over shifts (%)") },
-    y: { percent: true, domain: y.map((end) => 100 * end), grid: true, ticks: 6,
-         ...axis("accuracy at the worst shift (%)") },
+    aspectRatio: 1,
+    x: { ...scale, ...axis("accuracy, mean over shifts (%)") },
+    y: { ...scale, grid: true, ...axis("accuracy at the worst shift (%)") },
     marks: [
       titles,
       Plot.frame({ stroke: "var(--line)" }),
-      Plot.link(same, { x1: "0", y1: "0", x2: "1", y2: "1", stroke: "var(--faint)",
+      Plot.link([span], { x1: "0", y1: "0", x2: "1", y2: "1", stroke: "var(--faint)",
                         strokeDasharray: "2 3" }),
       Plot.ruleX(rows, { ...facet, x: "accuracy", y1: "accuracy_worst_low",
                          y2: "accuracy_worst_high", stroke: colourOf, strokeWidth: 2 }),
@@ -170,29 +171,35 @@ drawers.diagonal = (width) => {
   });
 };
 
-drawers.perturbations = (width) => {
-  const rows = tables.perturbations.filter((row) => isShown(row) && row.flip_probability !== null);
+/** Draw a share with its interval as a dot per model, in a row for each value of a column. */
+const drawShares = (width, table, value, column, label, digits) => {
+  const rows = table.filter((row) => isShown(row) && row[value] !== null);
   const models = data.models.filter((model) => shown.has(model));
-  const names = unique(rows.map((row) => row.perturbation));
+  const names = unique(rows.map((row) => row[column]));
+  const longest = Math.max(0, ...names.map((name) => name.length));
+  const [low, high] = [`${value}_low`, `${value}_high`];
   const title = (row) =>
-    `${row.model}\n${row.perturbation}: ${percent(row.flip_probability, 2)} ` +
-    `(${percent(row.flip_probability_low, 2)} to ${percent(row.flip_probability_high, 2)})`;
+    `${row.model}\n${row[column]}: ${percent(row[value], digits)} ` +
+    `(${percent(row[low], digits)} to ${percent(row[high], digits)})`;
   return plot(width, {
     height: names.length * Math.max(26, 9 * models.length + 8) + 60,
-    marginLeft: 118,
+    marginLeft: Math.min(0.5 * width, 7 * longest + 20),
     marginTop: 6,
     fy: { domain: names, label: null, padding: 0.05 },
     y: { type: "point", domain: models, axis: null },
-    x: { percent: true, grid: true, nice: true, ...axis("flip probability (%)"), ticks: width / 90 },
+    x: { percent: true, grid: true, nice: true, ...axis(label), ticks: width / 90 },
     marks: [
-      Plot.link(rows, { fy: "perturbation", x1: "flip_probability_low", x2: "flip_probability_high",
-                        y1: "model", y2: "model", stroke: colourOf, strokeWidth: 2 }),
-      Plot.dot(rows, { fy: "perturbation", x: "flip_probability", y: "model", r: 3.5,
-                       fill: colourOf }),
-      tips(rows, { fy: "perturbation", x: "flip_probability", y: "model", title }),
-    ].filter(Boolean),
+      Plot.link(rows, { fy: column, x1: low, x2: high, y1: "model", y2: "model", stroke: colourOf,
+                        strokeWidth: 2 }),
+      Plot.dot(rows, { fy: column, x: value, y: "model", r: 3.5, fill: colourOf }),
+      tips(rows, { fy: column, x: value, y: "model", title }),
+    ],
   });
 };
+drawers.natural_shifts = (width) =>
+  drawShares(width, tables.natural_shifts, "error", "dataset", "error (%)", 1);
+drawers.perturbations = (width) =>
+  drawShares(width, tables.perturbations, "flip_probability", "perturbation", "flip probability (%)", 2);
 
 drawers.reliability = (width) => {
   const rows = tables.reliability.filter(isShown);
@@ -225,6 +232,7 @@ drawers.calibration = (width) => {
   const rows = tables.calibration.filter((row) => isShown(row) && row.ece !== null);
   return plot(Math.min(width, 760), {
     height: 260,
+    marginLeft: 68,
     x: { ticks: [0, 1, 2, 3, 4, 5], tickFormat: "d", ...axis("severity (0: clean)") },
     y: { grid: true, zero: true, nice: true, ...axis("expected calibration error") },
     marks: [

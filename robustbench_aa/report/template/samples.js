@@ -113,5 +113,11 @@ addEventListener("resize", () => {
     drawAll();
   }
 });
-addEventListener("beforeprint", drawAll);
+const drawFor = (paper) => () => {
+  printing = paper;
+  fitBoard(paper ? PAPER / SMALLER : undefined);
+  drawAll();
+};
+addEventListener("beforeprint", drawFor(true));
+addEventListener("afterprint", drawFor(false));
 drawAll();

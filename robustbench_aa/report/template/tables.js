@@ -30,10 +30,13 @@ const makeSortable = (table) => {
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 
 const board = byId("board");
-/** Let values wrap if the columns are wider than the screen. */
-const fitBoard = () => {
+/** Let values wrap if the columns are wider than the room for them, by default the screen. */
+const fitBoard = (room = board.parentElement.clientWidth) => {
   board.classList.remove("dense");
-  board.classList.toggle("dense", board.scrollWidth > board.parentElement.clientWidth);
+  board.style.width = "min-content";
+  const wide = board.offsetWidth > room;
+  board.style.width = "";
+  board.classList.toggle("dense", wide);
 };
 const chooseView = (view) => {
   for (const cell of board.querySelectorAll("[data-views]")) {
