@@ -19,6 +19,7 @@ from robustbench_aa.metrics.gate import Gate, decide
 from robustbench_aa.metrics.per_image import Model, OutcomesByKind, read_models
 from robustbench_aa.metrics.seed_intervals import with_seed_intervals
 from robustbench_aa.report import Tables, make_tables, write_report
+from robustbench_aa.report.answers import answers
 from robustbench_aa.report.columns import results_first
 from robustbench_aa.report.provenance import limit_notes
 from robustbench_aa.store.feature_maps import read_feature_maps
@@ -93,8 +94,13 @@ class Run:
         """
         key = baseline, with_published
         if key not in self._tables:
-            self._tables[key] = make_tables(self._store, self._models, *key)
+            self._tables[key] = make_tables(self._store, self._models, *key, shown=self._answers)
         return self._tables[key]
+
+    @cached_property
+    def _answers(self) -> pd.DataFrame:
+        """The predictions on the images that the page shows."""
+        return answers(self._store)
 
     @cached_property
     def _models(self) -> dict[str, Model]:

@@ -257,7 +257,9 @@ def test_a_command_that_is_not_listed_is_refused(
 def prepare(document: Path, folder: Path) -> None:
     """Write the files of a document, and those that it assumes."""
     (folder / "stand_in.py").write_text(STAND_IN)
-    PICTURE.save(folder / "picture.jpg")
+    for file in ("picture.jpg", "data/photographs/picture.jpg"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        PICTURE.save(folder / file)
     for place in range(2):
         write_picture(folder / "data/imagenet/val" / wnids()[place] / f"{place}.JPEG")
     for block in blocks(document):

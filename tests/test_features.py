@@ -177,18 +177,20 @@ def test_unmeasurable_requests_are_refused() -> None:
 
 def test_feature_maps_of_a_run_are_shown_by_its_report(tmp_path: Path) -> None:
     run = rb.Run(forge(tmp_path / "run", ["a"], ["image-folder"]))
-    assert "Feature distance" not in page_of(run)
+    assert "Internal feature distance" not in page_of(run)
     maps = feature_distance(classifier(conv(3, 4), nn.ReLU()), IMAGES, max_shift=1)
     maps.insert(0, "model", "toy")
     folder = features_folder(run.directory)
     assert folder == run.directory / "features"
     write_features(maps, folder)
     before = tree(folder)
-    assert "Feature distance of toy: a map for each layer" in page_of(run)
+    page = page_of(run)
+    assert "Internal feature distance" in page
+    assert ">toy</h3>" in page
     assert tree(folder) == before
     # a report reads nothing from its own folder
     folder.rename(run.directory / "report" / "features")
-    assert "Feature distance" not in page_of(run)
+    assert "Internal feature distance" not in page_of(run)
 
 
 def page_of(run: rb.Run) -> str:

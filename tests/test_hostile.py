@@ -57,7 +57,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_random_damage_is_survived() -> None:
-    command = [sys.executable, "-m", "benchmarks.reliability.fuzz", "--cases=250", "--seed=1"]
+    command = [sys.executable, "-m", "benchmarks.reliability.fuzz", "--cases=500", "--seed=1"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     *targets, total = result.stdout.splitlines()[1:]

@@ -64,8 +64,12 @@ def windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise FileNotFoundError(2, "No such file or directory", str(self))
         return read_text(self, *arguments, **options)
 
-    def no_whole_program(name: str | None) -> None:
-        raise TypeError("expected str, bytes or os.PathLike object, not NoneType")
+    library = ctypes.CDLL
+
+    def no_whole_program(name: str | None, *arguments: Any, **options: Any) -> ctypes.CDLL:
+        if name is None:
+            raise TypeError("expected str, bytes or os.PathLike object, not NoneType")
+        return library(name, *arguments, **options)
 
     monkeypatch.setattr(os, "open", only_files)
     monkeypatch.setattr(Path, "read_text", without_proc)

@@ -44,10 +44,10 @@ def datasets() -> None:
     "data/DATASET.",
 )
 def download(dataset: str, families: tuple[str, ...], to: Path | None) -> None:
-    """Download a DATASET and unpack it, or a list of images such as robustbench-5k.
+    """Download a DATASET and unpack it, or download a list of images.
 
-    For a data set that is not public, the command says where to request it. The same command
-    resumes an interrupted download and skips archives that are unpacked.
+    A list is robustbench-5k. For a data set that is not public, the command says where to request
+    it. The same command resumes an interrupted download and skips archives that are unpacked.
     """
     from robustbench_aa.datasets.archives import default_folder, download_dataset
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "hf": "transformers",
+    "lightning": "lightning",
     "lite": "efficientnet-lite-pytorch",
     "objects": "s3fs",
     "onnx": "onnxruntime",

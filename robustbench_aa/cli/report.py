@@ -112,6 +112,7 @@ def compare(directory: str, a: str, b: str, output_format: str) -> None:
     The table has the paired difference a − b of each metric, its interval and p-value.
     """
     from robustbench_aa.metrics.comparison import summarise
+    from robustbench_aa.metrics.seed_intervals import COLUMNS as SEEDS
     from robustbench_aa.report.rounding import format_full
     from robustbench_aa.report.terminal import render_table
     from robustbench_aa.run import Run
@@ -124,7 +125,8 @@ def compare(directory: str, a: str, b: str, output_format: str) -> None:
     elif output_format == "json":
         click.echo(table.to_json(orient="records", indent=1))
     else:
-        table = table.dropna(axis="columns", how="all")  # seeds, unless there are enough of them
+        unknown = [name for name in SEEDS if table[name].isna().all()]
+        table = table.drop(columns=unknown)  # models with few training seeds have none
         keys, first = ("metric", "distortion"), ("difference", "low", "high", "p", "p_holm")
         console().print(render_table(table, f"a: {a}, b: {b}", keys, first))
         say(summarise(table, a, b))

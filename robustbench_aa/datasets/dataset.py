@@ -23,30 +23,30 @@ class Request:
 
     Attributes:
         limit: at most this many images, evenly spread over the data set; None for all.
-        images: the images to open; None for all. A limit is spread over these.
         seed: the seed of the distortions.
         data_dir: the folder of the files; None for the data set's environment variable.
         classes: the number of classes, if class folders are numbers with gaps; the numbers are
             then the labels. None if the folders show the number of classes.
-        unlabelled: whether the pictures have no labels, so that their folders do not matter.
         backend: the code that corrupts clean images, `torch` or `imagecorruptions`.
         geometry: the square of a photograph that models see; None for the one that ImageNet-C
             was made with.
         stored_jpeg: whether corrupted photographs are finally stored as JPEG of quality 85, as the
             published ones were.
         workers: the number of threads that decode files.
+        images: the images to open; None for all. A limit is spread over these.
+        unlabelled: whether the pictures have no labels, so that their folders do not matter.
     """
 
     limit: int | None = None
-    images: ImageList | None = None
     seed: int = 0
     data_dir: str | None = None
     classes: int | None = None
-    unlabelled: bool = False
     backend: str = "torch"
     geometry: Geometry | None = None
     stored_jpeg: bool = True
     workers: int = field(default_factory=cores)
+    images: ImageList | None = None
+    unlabelled: bool = False
 
     @property
     def listed(self) -> str:

@@ -117,6 +117,7 @@ def make_tables(
     models: Mapping[str, Model],
     baseline: str | None = None,
     with_published: bool = False,
+    shown: pd.DataFrame | None = None,
 ) -> Tables:
     """Compute all tables of a run.
 
@@ -126,6 +127,7 @@ def make_tables(
         baseline: baseline of the normalised metrics: a model of the run or a published one; None
             for the run's own.
         with_published: whether to append published results to the leaderboard.
+        shown: the table `answers`, if it is known already.
 
     Raises:
         UnknownName: the run has no such model.
@@ -168,7 +170,7 @@ def make_tables(
         calibration=cell_tables.calibration(models.values(), kinds.get("corruption")),
         reliability=cell_tables.reliability(models.values(), kinds.get("corruption")),
         differences=differences({name: model.mean for name, model in models.items()}, baseline),
-        answers=answers(store),
+        answers=answers(store) if shown is None else shown,
         baseline=baseline,
         command=store.manifest.command,
         provenance=provenance(store, origins),

@@ -225,7 +225,7 @@ def test_a_terminal_marks_published_rows(run: Run) -> None:
 def test_the_page_says_which_constants_are_unverified(tmp_path: Path) -> None:
     for dataset, unverified in (("imagenet-p", True), ("imagenet-c", False)):
         run = Run(forge(tmp_path / dataset, ["mine"], [dataset]))
-        page = render_page("a run", run.tables(), {}, {})
+        page = render_page("a run", run.tables(), {}, None)
         assert ("unverified constants of AlexNet" in page) == unverified
 
 

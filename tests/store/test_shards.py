@@ -20,6 +20,7 @@ from robustbench_aa.types import Distortion, Shard
 NOISE = Distortion("corruption", "gaussian_noise", 3)
 CELL = Cell("digits-c", NOISE, 2)
 SHARDS = [Shard(0, 3), Shard(3, 5)]
+LABELS = {"labels": {"rule": "stored", "present": 10}}
 MODEL = "file:net@/weights/a.pth"
 
 
@@ -31,7 +32,7 @@ def manifest(**changes: object) -> Manifest:
         "seed": 0,
         "shard_size": 3,
         "models": {MODEL: {"weights_sha256": "aa", "classes": 10}},
-        "datasets": {"digits-c": {"sha256": "dd", "images": 5, "distortions": [entry]}},
+        "datasets": {"digits-c": {"sha256": "dd", "images": 5, "distortions": [entry], **LABELS}},
         "environment": {"torch": "2"},
     }
     return Manifest(**(given | changes))  # type: ignore[arg-type]
