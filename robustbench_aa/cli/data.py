@@ -159,7 +159,7 @@ def verify(
     images: str | None,
     **options: Any,
 ) -> int:
-    """Check that a data set's files are complete and readable, or check a SUBMISSION.
+    """Check the files of a data set, or a SUBMISSION.
 
     The leaderboard of a submission is computed again from its predictions. With --model, a random
     shard is evaluated again and compared; --dataset, --data-dir and --images are then of its data.

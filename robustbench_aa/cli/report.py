@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def report(
     runs: tuple[str, ...], output_dir: str | None, index: Path | None, **options: Any
 ) -> int:
-    """Write the tables, plots and page of a RUN, or of several RUNs together.
+    """Write the tables, plots and page of one RUN or several.
 
     Several runs must have been made from the same data and with the same settings. They are
     compared in one leaderboard and not changed.
@@ -159,7 +159,7 @@ def compare(directory: str, a: str, b: str, output_format: str) -> None:
     help="Baseline of corruption errors, as in report; not for timm-csv.",
 )
 def export(directory: str, output: Path, name: str, **options: Any) -> None:
-    """Write the results of a RUN in the format of another tool, or as a submission.
+    """Write the results of a RUN in the format of another tool.
 
     timm-csv has the columns of timm's result files, hf-eval-results the YAML for a model card of
     the Hugging Face Hub; latex and markdown are the leaderboard as a table. A submission is an
