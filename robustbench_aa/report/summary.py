@@ -162,9 +162,9 @@ def _against(
         # a name at the beginning keeps its case
         sentences.append(text.replace("these images", "These images", 1) if not also else text)
     sentences += _first_place(others, better, comparisons)
-    if better:
-        difference = comparisons.of(better[0], baseline)
-        sentences += _seeds(metric, (better[0], baseline), difference, tables)
+    for model in better[:1] or worse[-1:]:  # the largest difference
+        difference = comparisons.of(model, baseline)
+        sentences += _seeds(metric, (model, baseline), difference, tables)
     return sentences
 
 

@@ -130,6 +130,9 @@ def test_training_seeds_that_matter_more_are_mentioned() -> None:
     values = {"a": 0.2, "b": 0.21}
     assert len(summarise_run(tables(values, pair, "b", std=0.009))) == 2
     assert "standard deviation 5.0 points" in summarise_run(tables(values, pair, "b", std=0.05))[2]
+    # nor is a model worse because of its training alone
+    assert len(summarise_run(tables(values, pair, "a", std=0.009))) == 2
+    assert "standard deviation 5.0 points" in summarise_run(tables(values, pair, "a", std=0.05))[2]
 
 
 def test_models_without_a_rank_are_counted() -> None:
