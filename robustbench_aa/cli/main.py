@@ -17,6 +17,9 @@ from robustbench_aa.cli.usage import explain
 from robustbench_aa.errors import RobustbenchError, cause
 from robustbench_aa.support.scripts import import_script
 
+BROKEN_PIPE = 128 + 13
+"""The exit status of a program whose reader has ended, as a shell reports it for SIGPIPE."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="robustbench-aa")
@@ -85,14 +88,23 @@ def run_command(command: click.Command, prog_name: str | None = None) -> None:
         event = "terminated" if first == signal.SIGTERM else "interrupted"
         _quit(f"{event}; the same command resumes", 128 + first)
     except SystemExit as error:
-        code = error.code if isinstance(error.code, int) and error.code else 1
-        _quit(f"a model or data set raised SystemExit({error.code!r})", code)
+        _quit_after(error)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _is_short_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or "memory" in text or "map segment" in text
+
+
+def _quit_after(error: SystemExit) -> None:
+    """End after code of others has ended the program: click and rich, or a model or data set."""
+    # `| head` has read enough: rich raises this from the error, click has replaced stdout by then
+    by_click = type(sys.stdout).__module__.startswith("click.")
+    if by_click or isinstance(error.__context__, BrokenPipeError):
+        sys.exit(BROKEN_PIPE)
+    code = error.code if isinstance(error.code, int) and error.code else 1
+    _quit(f"a model or data set raised SystemExit({error.code!r})", code)
 
 
 def _quit(message: str, status: int) -> None:

@@ -685,3 +685,21 @@ def test_one_report_compares_several_runs(tmp_path: Path) -> None:
     assert "mine is another model in one and two; its name has the run" in result.stdout
     assert (tmp_path / "both" / "index.html").is_file()
     assert not (tmp_path / "one" / "report").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such pipes")
+@pytest.mark.parametrize("command", [["compare", "RUN", "a", "b"], ["datasets"], ["--help"]])
+def test_a_reader_that_has_read_enough_is_no_error(command: list[str], tmp_path: Path) -> None:
+    folder = forge(tmp_path / "run", ["a", "b"], ["imagenet-shift"])
+    words = [str(folder) if word == "RUN" else word for word in command]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as closed:
+        result = subprocess.run(
+            [sys.executable, "-m", "robustbench_aa", *words],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (result.returncode, result.stderr) == (141, "")
