@@ -24,7 +24,7 @@ from robustbench_aa.report.strips import draw_strips
 from robustbench_aa.support.checks import whole_number
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, restored
-from robustbench_aa.types import CLEAN, Batch, Classifier
+from robustbench_aa.types import CLEAN, NO_LABEL, Batch, Classifier
 
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 """The offsets of the crops of a frame, down and to the right in pixels; the first is no shift."""
@@ -116,7 +116,7 @@ def _predicted(
     for part in frames.split(max(1, batch_size // len(SHIFTS))):
         crops = [part[..., 1 + y : 1 + y + size, 1 + x : 1 + x + size] for y, x in SHIFTS]
         index = np.arange(len(part))
-        batch = Batch(CLEAN, index, np.zeros_like(index), torch.stack(crops, dim=1))
+        batch = Batch(CLEAN, index, np.full_like(index, NO_LABEL), torch.stack(crops, dim=1))
         columns = predictor.predict(batch)
         shape = len(part), len(SHIFTS)
         yield columns["top1"].reshape(shape), columns["top1_probability"].reshape(shape)

@@ -29,7 +29,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import Transform
 
 from robustbench_aa.distortions.corruptions import CORRUPTIONS
-from robustbench_aa.distortions.perturbations import table_of
+from robustbench_aa.distortions.perturbations import TABLES, table_of
 from robustbench_aa.distortions.severities import SEVERITIES, check_severity
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.images import corrupt, perturb
@@ -40,8 +40,6 @@ __all__ = ["Corrupt", "Perturb", "RandomCorrupt"]
 
 SEEDS = 2**63 - 1
 """The number of seeds that are drawn from."""
-SIZES = (32, 224)
-"""The sizes of images with published perturbations, in pixels."""
 
 
 def _is_plain(value: object) -> bool:
@@ -217,8 +215,8 @@ class Perturb(_Distorting):
 
     def __init__(self, perturbation: str, seed: int | None = None, size: int | None = None) -> None:
         super().__init__(seed)
-        tables = [table_of(size)] if size is not None else [table_of(each) for each in SIZES]
-        known = dict.fromkeys(name for table in tables for name in table)
+        sizes = TABLES if size is None else [size]
+        known = dict.fromkeys(name for each in sizes for name in table_of(each))
         if perturbation not in known:
             raise UnknownName("perturbation", perturbation, known)
         self.perturbation, self.size = perturbation, size
