@@ -23,11 +23,9 @@ from robustbench_aa.report.answers import answers
 from robustbench_aa.report.columns import results_first
 from robustbench_aa.report.provenance import limit_notes
 from robustbench_aa.store.feature_maps import read_feature_maps
-from robustbench_aa.store.joined import JoinedStore
-from robustbench_aa.store.manifest import RUN
 from robustbench_aa.store.merge import merge
 from robustbench_aa.store.shards import Store
-from robustbench_aa.store.storage import exists, on_disk, open_directory
+from robustbench_aa.store.storage import on_disk, open_directory
 from robustbench_aa.store.thumbnails import Samples, read_samples
 
 if TYPE_CHECKING:
@@ -266,57 +264,6 @@ class Run:
         with on_disk(self.report_folder) as here:
             written = write_report(tables, here, title, samples, maps, latex, figures)
         return [self.report_folder / path.relative_to(here) for path in written]
-
-
-class JointRun(Run):
-    """Runs that were made apart, in one report, without merging them.
-
-    Models keep their names, except for different models of the same name; see `JoinedStore`.
-    Feature maps stay in the reports of the single runs.
-
-    Args:
-        directories: Directories of the runs, or their URLs.
-        report_folder: Folder for the report.
-
-    Raises:
-        RunError: A directory holds no run, or the runs have different data, distortions or
-            settings.
-        UsageError: The folder holds a run, or a run is named twice.
-    """
-
-    def __init__(
-        self,
-        directories: Sequence[str | os.PathLike[str]],
-        report_folder: str | os.PathLike[str],
-    ) -> None:
-        folder = open_directory(report_folder)
-        if exists(folder / RUN):
-            raise UsageError(f"{folder} holds a run; choose another --output-dir for the report")
-        self._joined = JoinedStore.of_runs(directories)
-        self._read_from(self._joined, folder)
-
-    def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
-        """Return all tables, with the runs of each model in `provenance`."""
-        tables = super().tables(baseline, with_published)
-        rows = [
-            {"subject": name, "property": "run", "value": str(store.directory)}
-            for name, held in self._joined.members.items()
-            for store, _ in held
-        ]
-        return replace(
-            tables,
-            provenance=pd.concat([tables.provenance, pd.DataFrame(rows)], ignore_index=True),
-            notes=[*tables.notes, *self._joined.notes],
-        )
-
-    def write(self, tables: Tables, latex: bool = False, figures: Sequence[str] = ()) -> list[Path]:
-        """Write the files of `report` from tables that have been computed already."""
-        stores = self._joined.stores
-        samples: Samples = {}
-        for store in reversed(stores):
-            samples |= read_samples(store)
-        title = " and ".join(store.directory.name for store in stores)
-        return self._write(tables, title, samples, None, latex, figures)
 
 
 def merge_runs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -25,6 +24,7 @@ from robustbench_aa.errors import SuiteError, UnknownName, UsageError
 from robustbench_aa.gate import read_rules
 from robustbench_aa.support.fields import explain
 from robustbench_aa.support.files import read_text
+from robustbench_aa.support.toml import line_of
 
 if TYPE_CHECKING:
     from pydantic import ModelWrapValidatorHandler, ValidationInfo
@@ -286,7 +286,7 @@ def read_suite(name: str) -> Suite:
         return Suite(**({"name": path.stem} | content))
     except SuiteError as error:
         known = error.path and error.path[0] in content
-        place = f"{path}, line {_line(text, *error.path)}" if known else f"{path}"
+        place = f"{path}, line {line_of(text, *error.path)}" if known else f"{path}"
         raise SuiteError(f"{place}: {error}") from None
 
 
@@ -336,25 +336,3 @@ def _unknown_key(key: str, fields: Mapping[str, FieldInfo]) -> SuiteError:
         text = f"{key} is for the whole suite; write it above the tables of data sets"
         return SuiteError(text, key)
     return SuiteError(str(UnknownName("key", key, fields)), key)
-
-
-def _line(text: str, key: str | int, *within: str | int) -> int:
-    """Return the number of the line on which a key stands.
-
-    Args:
-        text: text of a suite.
-        key: a key of the suite.
-        within: number of a table in the list under this key, counted from zero, and its key.
-    """
-    start = rf"^[ \t]*{{}}[ \t]*[\"']?{re.escape(str(key))}\b"
-    found = re.search(start.format(r"\[*"), text, re.MULTILINE)
-    place = found.start() if found else 0
-    if within:
-        header = re.compile(start.format(r"\[\["), re.MULTILINE)
-        tables = [*header.finditer(text)] or [*re.compile("{").finditer(text, place)]
-        before = tables[: int(within[0]) + 1]
-        place = before[-1].start() if before else place
-    if len(within) > 1:
-        found = re.search(rf"\b{re.escape(str(within[1]))}\b[\"']?[ \t]*=", text[place:])
-        place += found.start() if found else 0
-    return text.count("\n", 0, place) + 1

@@ -29,6 +29,7 @@ ARROWS = {
     "report": {"gate", "metrics", "store"},
     "export": {"metrics", "report", "run", "store"},
     "run": {"gate", "metrics", "report", "store"},
+    "joint_run": {"report", "run", "store"},
     "gate": set(),
     "pytest_plugin": {"gate", "report", "run"},
     "suite": {"gate"},
@@ -40,7 +41,17 @@ ARROWS = {
     "transforms": {"distortions", "images"},
     "cli": {
         *("antialiasing", "datasets", "distortions", "evaluation", "export", "features", "gate"),
-        *("metrics", "models", "preview", "report", "run", "stability", "store", "suite"),
+        *(
+            "joint_run",
+            "metrics",
+            "models",
+            "preview",
+            "report",
+            "run",
+            "stability",
+            "store",
+            "suite",
+        ),
     },
     "__init__": {
         *("antialiasing", "callbacks", "datasets", "distortions", "evaluation", "images"),

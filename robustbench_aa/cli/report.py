@@ -51,7 +51,8 @@ def report(
     Several runs must have been made from the same data and with the same settings. They are
     compared in one leaderboard and not changed.
     """
-    from robustbench_aa.run import JointRun, Run
+    from robustbench_aa.joint_run import JointRun
+    from robustbench_aa.run import Run
 
     if index is not None:
         return _write_index(index, runs, output_dir)
