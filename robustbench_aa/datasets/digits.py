@@ -25,8 +25,8 @@ ARCHIVE = Path(__file__).with_name("digits.npz")
 SIZE = 32
 CLASSES = 10
 TRAINING_IMAGES = 1000
-SEQUENCES = 100
-"""Test digits of `digits-p`, evenly spread; each becomes three hundred frames."""
+MOST_IMAGES = {"digits-p": 100, "digits-shift": 200}
+"""Test digits of a data set, evenly spread: each becomes some three hundred or one hundred frames."""
 
 NAMES = {
     "digits": "clean",
@@ -41,9 +41,7 @@ def open_digits(entry: DatasetEntry, request: Request) -> LiveDataset:
     """Return the test digits under the distortions of a data set."""
     images, labels = load_split("test")
     sources = of_pixels(images)
-    limit = request.limit
-    if entry.name == "digits-p":
-        limit = min(limit or SEQUENCES, SEQUENCES)
+    most = MOST_IMAGES.get(entry.name, len(images))
     return LiveDataset(
         name=entry.name,
         classes=CLASSES,
@@ -51,7 +49,7 @@ def open_digits(entry: DatasetEntry, request: Request) -> LiveDataset:
         collection="digits",
         size=SIZE,
         distortions=tuple(DISTORTIONS[NAMES[entry.name]](SIZE)),
-        index=spread(len(images), limit),
+        index=spread(len(images), min(request.limit or most, most)),
         clean=lambda index: (images[index], labels[index], sources[index]),
         clean_sha256=hashlib.sha256(ARCHIVE.read_bytes()).hexdigest(),
         seed=request.seed,
