@@ -75,6 +75,14 @@ class Inference:
             "compiled": str(self.compiled),
         }
 
+    def switches(self) -> dict[str, bool]:
+        """Return whether each option that makes a model faster is on."""
+        return {
+            "--amp": self.amp_dtype is not None,
+            "--channels-last": self.channels_last,
+            "--compile": self.compiled,
+        }
+
 
 class Predictor:
     """A model on its device, ready to predict.
