@@ -36,8 +36,8 @@ from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.evaluation.inference import AMP_DTYPES, CPU_PIXELS, Inference, Predictor
 from robustbench_aa.evaluation.session import Session, prepare
 from robustbench_aa.models import load
-from robustbench_aa.suite import Suite
 from robustbench_aa.store.shards import Cell
+from robustbench_aa.suite import Suite
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import restored
 from robustbench_aa.types import COUNTED_CORRUPTIONS, Classifier
