@@ -32,7 +32,7 @@ OUTPUT = Path("results/performance/full_imagenet_c.csv")
 IMAGES = 50_000
 """Validation images of ImageNet."""
 WARM_UP = 256
-"""Photographs of the evaluation that comes first, at severity 3: a whole batch of each corruption."""
+"""Photographs of the evaluation that comes first: a whole batch of each corruption."""
 
 
 def work(model: str, device: str, setting: str, photographs: Path) -> None:
