@@ -138,7 +138,10 @@ def _run(step: Step, log: Path, limit: float) -> int | str:
     ):
         process = subprocess.Popen(
             [sys.executable, *step.arguments],
-            env=os.environ | {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
+            # the command line of robustbench-aa sets the policy too
+            env={"OMP_WAIT_POLICY": "PASSIVE"}
+            | os.environ
+            | {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -201,24 +204,27 @@ def main(
             if name not in known:
                 raise click.UsageError(f"no step {name!r}; choose from {', '.join(known)}")
         chosen = [step for step in steps if not names or step.name in names]
-        done = run_all(chosen, known, folder, 60 * minutes, device)
-        if not on_cpu:
-            aims = compare(read_aims(file), folder)
-            write_table(aims, folder / "aims.csv", digits=3)
-            click.echo(aims.to_string(index=False))
+        aims = [] if on_cpu else read_aims(file)
+        done = run_all(chosen, known, aims, folder, 60 * minutes, device)
     if not done:
         raise click.exceptions.Exit(1)
 
 
 def run_all(
-    steps: Sequence[Step], known: Sequence[str], folder: Path, seconds: float, device: str
+    steps: Sequence[Step],
+    known: Sequence[str],
+    aims: Sequence[Aim],
+    folder: Path,
+    seconds: float,
+    device: str,
 ) -> bool:
-    """Run steps, write the table of all known steps after each, and return whether all succeeded.
+    """Run steps, write the tables of steps and aims after each, and return whether all succeeded.
 
     Args:
         steps: The steps to run.
         known: Names of all steps; earlier rows of those that do not run are kept.
-        folder: Folder of the table and the logs.
+        aims: The aims to compare.
+        folder: Folder of the tables and the logs.
         seconds: Time limit of all steps together.
         device: Torch device.
     """
@@ -231,8 +237,12 @@ def run_all(
         rows[str(row["step"])] = row
         ordered = [rows[name] for name in known if name in rows]
         write_table(pd.DataFrame(ordered), table, digits=1)
+        if aims:
+            write_table(compare(aims, folder), folder / "aims.csv")
         click.echo(f"{row['step']}: {row['status']} ({row['seconds']:.0f} s) {row['last_line']}")
         failed = failed or row["status"] not in (0, SKIPPED)
+    if aims:
+        click.echo(compare(aims, folder).to_string(index=False))
     click.echo(table)
     return not failed
 
