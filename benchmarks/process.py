@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -47,11 +48,14 @@ def together(
     Raises:
         click.ClickException: A command does not get ready, or its exit status is not 0.
     """
-    started: list[Any] = []
-    try:
+    with ExitStack() as stack:
+        started: list[Any] = []
         for command in commands:
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            started.append(subprocess.Popen(command, env=environment, text=True, **pipes))
+            process = subprocess.Popen(command, env=environment, text=True, **pipes)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            started.append(process)
         for process in started:
             if process.stdout.readline() != "ready\n":
                 raise click.ClickException(f"{shlex.join(process.args)} did not start")
@@ -61,11 +65,6 @@ def together(
         outputs = [process.communicate()[0] for process in started]
         for process in started:
             if process.returncode:
-                raise click.ClickException(
-                    f"{shlex.join(process.args)} ended with status {process.returncode}"
-                )
+                code = process.returncode
+                raise click.ClickException(f"{shlex.join(process.args)} ended with status {code}")
         return outputs
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
