@@ -206,6 +206,21 @@ def test_the_documents_have_the_simulated_coverages() -> None:
     assert documented <= simulated
 
 
+def test_the_documents_have_the_cost_of_training() -> None:
+    table = pd.read_csv(ROOT / "results" / "performance" / "training_cost.csv")
+    types = [
+        (dtype, layout)
+        for dtype in ("float32", "bfloat16")
+        for layout in ("contiguous", "channels_last")
+    ]
+    ratios = training_cost.summary(table)[types]
+    rows = [
+        f"| {layer} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios.loc[layer]) + " |"
+        for layer in ratios.index
+    ]
+    assert "\n".join(rows) in (ROOT / "docs" / "performance.md").read_text()
+
+
 def test_the_documents_have_the_simulated_gates() -> None:
     found = pd.read_csv(ROOT / "results" / "reliability" / "gate.csv")
     rows = [
