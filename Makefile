@@ -88,13 +88,14 @@ bench: $(READY) ## measure speed and write results/performance/
 	$(BIN)/python -m benchmarks.speed.evaluation_speed
 	$(BIN)/python -m benchmarks.speed.corruption_speed
 	$(BIN)/python -m benchmarks.speed.antialias_cost
+	$(BIN)/python -m benchmarks.speed.training_cost
 	$(BIN)/python -m benchmarks.speed.scaling
 	$(BIN)/python -m benchmarks.speed.engines
 	$(BIN)/python -m benchmarks.speed.side_by_side
 	$(BIN)/python -m benchmarks.speed.synthetic_run
 	$(BIN)/python -m benchmarks.speed.cluster_simulation
 
-gpu: $(READY) ## test and measure on a GPU for at most 20 minutes and write results/gpu/
+gpu: $(READY) ## test and measure on a GPU for at most 15 minutes and write results/gpu/
 	$(BIN)/python -m benchmarks.gpu
 
 train-cifar10: $(READY) ## train ResNet-20 with each downsampling on the CIFAR-10 of DATA_DIR; resumes

@@ -4,7 +4,9 @@ The tests that need a GPU and the benchmarks of speed run one after the other, a
 `gpu.toml`. Each is a separate process with a time limit and a log, so that a step that fails or
 hangs does not stop the others. After each step the table of all steps is written, and the
 benchmarks write their own rows as they go: if the command is killed, the finished results remain.
-Nothing is downloaded.
+At the end the aims of `gpu.toml` are printed beside the measured values. Nothing is downloaded.
+
+Without a GPU the commands are tried on the CPU with small sizes, and their tables are thrown away.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
 import torch
 
+from benchmarks.aims import Aim, compare
 from benchmarks.rows import device_name, write_table
+from robustbench_aa.support.devices import choose_device
 
 OUTPUT = Path("results/gpu")
 STEPS = Path(__file__).with_suffix(".toml")
@@ -44,25 +49,38 @@ class Step:
     Attributes:
         name: Name of its row and its log.
         arguments: Arguments of the interpreter.
-        share: Share of the time, relative to the shares of the other steps.
+        minutes: Share of the time, relative to those of the other steps.
     """
 
     name: str
     arguments: tuple[str, ...]
-    share: float
+    minutes: float
 
 
 def read_steps(file: Path, device: str, output: Path) -> list[Step]:
-    """Read the steps of a TOML file, with the options of the command filled in."""
+    """Read the steps of a TOML file, with the options of the command filled in.
+
+    On a CPU they have small sizes, and those that have none are left out.
+    """
+    size = "small" if torch.device(device).type == "cpu" else "sizes"
     values = {
         "device": device,
         "output": shlex.quote(str(output)),
         "gpu_tests": shlex.join(_gpu_tests()),
     }
-    return [
-        Step(entry["name"], tuple(_filled(entry["arguments"], values)), entry["share"])
-        for entry in tomllib.loads(file.read_text(encoding="utf-8"))["steps"]
-    ]
+    steps = []
+    for entry in tomllib.loads(file.read_text(encoding="utf-8"))["steps"]:
+        if size not in entry and "sizes" in entry:
+            continue
+        arguments = _filled(entry["arguments"], values | {"sizes": entry.get(size, "")})
+        steps.append(Step(entry["name"], tuple(arguments), entry["minutes"]))
+    return steps
+
+
+def read_aims(file: Path) -> list[Aim]:
+    """Read the aims of a TOML file."""
+    entries = tomllib.loads(file.read_text(encoding="utf-8")).get("aims", [])
+    return [Aim(**entry) for entry in entries]
 
 
 def _filled(arguments: str, values: dict[str, str]) -> list[str]:
@@ -93,9 +111,9 @@ def run_steps(steps: Sequence[Step], folder: Path, seconds: float, device: str) 
     about = {"device": device_name(device), "torch": torch.__version__}
     end = time.monotonic() + seconds
     for place, step in enumerate(steps):
-        shares = sum(later.share for later in steps[place:])
+        whole = sum(later.minutes for later in steps[place:])
         start = time.monotonic()
-        limit = (end - start) * step.share / shares
+        limit = (end - start) * step.minutes / whole
         log = folder / f"{step.name}.log"
         log.unlink(missing_ok=True)
         status = SKIPPED if limit < SHORTEST else _run(step, log, limit)
@@ -120,7 +138,10 @@ def _run(step: Step, log: Path, limit: float) -> int | str:
     ):
         process = subprocess.Popen(
             [sys.executable, *step.arguments],
-            env=os.environ | {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
+            # the command line of robustbench-aa sets the policy too
+            env={"OMP_WAIT_POLICY": "PASSIVE"}
+            | os.environ
+            | {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -147,15 +168,15 @@ def last_line(log: Path) -> str:
 
 @click.command()
 @click.option(
-    "--minutes", default=20.0, show_default=True, help="Time limit of all steps together."
+    "--minutes", default=15.0, show_default=True, help="Time limit of all steps together."
 )
-@click.option("--output", default=OUTPUT, type=click.Path(path_type=Path), show_default=True)
 @click.option(
-    "--device",
-    default="cuda",
-    show_default=True,
-    help="Torch device; `cpu` tries the commands without a GPU.",
+    "--output",
+    type=click.Path(path_type=Path),
+    help=f"Folder of the tables [default: {OUTPUT}, or none on a CPU].",
 )
+@click.option("--device", help="Torch device [default: cuda if available, otherwise cpu].")
+@click.option("--step", "names", multiple=True, help="Run only this step (repeatable).")
 @click.option(
     "--steps",
     "file",
@@ -163,22 +184,67 @@ def last_line(log: Path) -> str:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="TOML file of the steps [default: gpu.toml beside this module].",
 )
-def main(minutes: float, output: Path, device: str, file: Path) -> None:
+def main(
+    minutes: float, output: Path | None, device: str | None, names: tuple[str, ...], file: Path
+) -> None:
     """Run the tests that need a GPU and the benchmarks of speed on it.
 
-    The exit status is 1 if a step fails or exceeds its time limit.
+    The exit status is 1 if a step fails or exceeds its time limit. With --step, the rows of the
+    other steps stay.
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        click.echo("no GPU: nothing to measure")
-        return
-    rows: list[Row] = []
-    for row in run_steps(read_steps(file, device, output), output, 60 * minutes, device):
-        rows.append(row)
-        write_table(pd.DataFrame(rows), output / "steps.csv", digits=1)
-        click.echo(f"{row['step']}: {row['status']} ({row['seconds']:.0f} s) {row['last_line']}")
-    click.echo(output / "steps.csv")
-    if any(row["status"] not in (0, SKIPPED) for row in rows):
+    device = choose_device(device)
+    on_cpu = torch.device(device).type == "cpu"
+    if on_cpu:
+        click.echo("no GPU: the steps run on the CPU with small sizes, and aims are not compared")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = output or (Path(scratch) if on_cpu else OUTPUT)
+        steps = read_steps(file, device, folder)
+        known = [step.name for step in steps]
+        for name in names:
+            if name not in known:
+                raise click.UsageError(f"no step {name!r}; choose from {', '.join(known)}")
+        chosen = [step for step in steps if not names or step.name in names]
+        aims = [] if on_cpu else read_aims(file)
+        done = run_all(chosen, known, aims, folder, 60 * minutes, device)
+    if not done:
         raise click.exceptions.Exit(1)
+
+
+def run_all(
+    steps: Sequence[Step],
+    known: Sequence[str],
+    aims: Sequence[Aim],
+    folder: Path,
+    seconds: float,
+    device: str,
+) -> bool:
+    """Run steps, write the tables of steps and aims after each, and return whether all succeeded.
+
+    Args:
+        steps: The steps to run.
+        known: Names of all steps; earlier rows of those that do not run are kept.
+        aims: The aims to compare.
+        folder: Folder of the tables and the logs.
+        seconds: Time limit of all steps together.
+        device: Torch device.
+    """
+    table = folder / "steps.csv"
+    running = {step.name for step in steps}
+    earlier: list[Any] = pd.read_csv(table).to_dict("records") if table.exists() else []
+    rows: dict[str, Row] = {row["step"]: row for row in earlier if row["step"] not in running}
+    failed = False
+    for row in run_steps(steps, folder, seconds, device):
+        rows[str(row["step"])] = row
+        ordered = [rows[name] for name in known if name in rows]
+        write_table(pd.DataFrame(ordered), table, digits=1)
+        if aims:
+            write_table(compare(aims, folder), folder / "aims.csv")
+        click.echo(f"{row['step']}: {row['status']} ({row['seconds']:.0f} s) {row['last_line']}")
+        failed = failed or row["status"] not in (0, SKIPPED)
+    if aims:
+        click.echo(compare(aims, folder).to_string(index=False))
+    click.echo(table)
+    return not failed
 
 
 if __name__ == "__main__":

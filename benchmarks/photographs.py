@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from skimage.data import astronaut, chelsea, coffee
 
 from robustbench_aa.datasets.labels import wnids
+from robustbench_aa.datasets.pictures import cores
 
 
 def originals() -> tuple[np.ndarray, ...]:
@@ -24,13 +26,19 @@ def originals() -> tuple[np.ndarray, ...]:
 
 
 def write_crops(folder: Path, count: int) -> None:
-    """Write crops of three photographs, at most 500 × 375 pixels, each in its own class folder."""
-    whole = originals()
-    for place in range(count):
+    """Write crops of three photographs, at most 500 × 375 pixels, in class folders in turn."""
+    whole, classes = originals(), wnids()
+    for name in classes[:count]:
+        (folder / name).mkdir(parents=True)
+
+    def write(place: int) -> None:
         left = 100 * place // count
         crop = whole[place % len(whole)][:375, left : left + 500]
-        (folder / wnids()[place]).mkdir(parents=True)
-        Image.fromarray(crop).save(folder / wnids()[place] / f"{place:03}.JPEG", quality=95)
+        file = folder / classes[place % len(classes)] / f"{place:03}.JPEG"
+        Image.fromarray(crop).save(file, quality=95)
+
+    with ThreadPoolExecutor(cores()) as threads:
+        list(threads.map(write, range(count)))
 
 
 def link(photographs: list[Path], folder: Path) -> Path:

@@ -1,11 +1,14 @@
-"""The cost of a command: its time, and the largest memory of its process."""
+"""Commands: the time and the largest memory of one, and several that work at the same time."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 import click
 
@@ -32,3 +35,36 @@ def measured(command: Sequence[str]) -> dict[str, float]:
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_mib": usage.ru_maxrss / 1024,  # in KiB on Linux
     }
+
+
+def together(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None
+) -> list[str]:
+    """Run commands that start their work at the same time, and return the output of each.
+
+    Each command prints `ready` and waits for a line on its standard input; all get it when all are
+    ready. If one of them ends before, the others are ended too.
+
+    Raises:
+        click.ClickException: A command does not get ready, or its exit status is not 0.
+    """
+    with ExitStack() as stack:
+        started: list[Any] = []
+        for command in commands:
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            process = subprocess.Popen(command, env=environment, text=True, **pipes)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            started.append(process)
+        for process in started:
+            if process.stdout.readline() != "ready\n":
+                raise click.ClickException(f"{shlex.join(process.args)} did not start")
+        for process in started:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        outputs = [process.communicate()[0] for process in started]
+        for process in started:
+            if process.returncode:
+                code = process.returncode
+                raise click.ClickException(f"{shlex.join(process.args)} ended with status {code}")
+        return outputs

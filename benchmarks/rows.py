@@ -25,6 +25,11 @@ def publish(table: pd.DataFrame, output: Path, digits: int = 3) -> None:
     click.echo(output)
 
 
+def harmonic_mean(rates: pd.Series[float]) -> float:
+    """Return the mean of rates, each for the same amount of work."""
+    return len(rates) / float((1 / rates).sum())
+
+
 def device_name(device: str) -> str:
     """Return the name of a GPU, or the type of another device."""
     kind = torch.device(device).type

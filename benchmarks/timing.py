@@ -17,15 +17,16 @@ def medians(actions: Mapping[str, Callable[[], object]], repetitions: int) -> di
     times: dict[str, list[float]] = {name: [] for name in actions}
     for repetition in range(repetitions + 1):
         for name, action in actions.items():
-            _wait_for_gpu()
+            wait_for_gpu()
             start = time.perf_counter()
             action()
-            _wait_for_gpu()
+            wait_for_gpu()
             if repetition:
                 times[name].append(1e3 * (time.perf_counter() - start))
     return {name: median(found) for name, found in times.items()}
 
 
-def _wait_for_gpu() -> None:
+def wait_for_gpu() -> None:
+    """Wait until a GPU has done all the work that was started on it."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()

@@ -7,11 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.speed import antialias_cost, side_by_side
+from benchmarks.process import together
+from benchmarks.rows import harmonic_mean
+from benchmarks.speed import (
+    antialias_cost,
+    evaluation_speed,
+    full_imagenet_c,
+    side_by_side,
+    training_cost,
+)
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = ("antialiased_cnns", "kornia.filters", "sklearn.datasets", "timm.layers")
@@ -70,6 +79,76 @@ def test_one_conversion_of_one_network_has_a_cost(tmp_path: Path) -> None:
     assert (row.reference, row.reference_ms > 0) == ("plain", True)
 
 
+def test_layers_in_training_are_measured_without_peers(
+    tmp_path: Path, without_extras: dict[str, str]
+) -> None:
+    output = tmp_path / "cost.csv"
+    options = ("--device=cpu", "--batch=1", "--repetitions=1", "--shape", "16", "8")
+    run("speed.training_cost", *options, f"--output={output}", environment=without_extras)
+    table = pd.read_csv(output)
+    assert table["layer"].value_counts().to_dict() == dict.fromkeys(training_cost.LAYERS, 4)
+    assert (table[["forward_ms", "training_ms"]] > 0).all(axis=None)
+    ratios = [name for name in table if "_over_" in name]
+    assert len(ratios) == 2 * len(antialias_cost.PEERS)
+    assert table[ratios].isna().all(axis=None)
+
+
+def test_a_peer_that_is_installed_has_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("antialiased_cnns")
+    monkeypatch.setattr(training_cost, "medians", lambda actions, _: dict.fromkeys(actions, 2.0))
+    table = pd.DataFrame(training_cost.layer_rows("cpu", 1, 1, ((8, 8),)))
+    assert (table["training_over_antialiased_cnns"] == 1).all()
+    found = training_cost.summary(table)
+    assert [*found.index] == [*training_cost.LAYERS]
+    assert found.shape[1] == 4
+
+
+def test_repetitions_divide_the_cells() -> None:
+    assert evaluation_speed.severities_of(5) == [1, 2, 3, 4, 5]
+    assert evaluation_speed.severities_of(2) == [1, 3]
+
+
+def test_the_evaluation_is_measured_beside_the_bare_model(tmp_path: Path) -> None:
+    output = tmp_path / "speed.csv"
+    options = ["--device=cpu", "--no-peers", "--photographs=1", "--repetitions=1"]
+    options += ["--model=torchvision:shufflenet_v2_x0_5@random", "--dataset=imagenet-c-live"]
+    command = [*options, "--setting=channels-last", f"--output={output}"]
+    result = CliRunner().invoke(evaluation_speed.main, command)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(output)
+    assert table["route"].tolist() == ["bare", "robustbench_aa"]
+    assert set(table["frames"]) == {15}  # one photograph under each corruption, at one severity
+    assert (table["frames_per_second"] > 0).all()
+
+
+def test_the_time_of_all_of_imagenet_c_is_projected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes load for 30 and 60 s, and evaluate 100 images each in 1 and in 3 s."""
+    lines = ["30 1 7500\n", "60 3 7500\n"]
+    monkeypatch.setattr(full_imagenet_c, "together", lambda commands, _: lines[-len(commands) :])
+    one, two = (
+        full_imagenet_c.measure("any", "cpu", "float32", processes, tmp_path, 100)
+        for processes in (1, 2)
+    )
+    assert one["projected_minutes"] == pytest.approx((60 + 500 * 3) / 60)
+    assert two["projected_minutes"] == pytest.approx((60 + 250 * 3) / 60)
+    assert (one["frames_per_second"], two["frames_per_second"]) == (2500, 5000)
+
+
+def test_processes_start_together_and_a_failure_is_named() -> None:
+    code = "print('ready', flush=True); print(input() + 'done')"
+    assert together([[sys.executable, "-c", code]] * 2) == ["done\n", "done\n"]
+    for failing, words in (("1/0", "did not start"), (f"{code}; 1/0", "ended with status 1")):
+        with pytest.raises(click.ClickException, match=words):
+            together([[sys.executable, "-c", code], [sys.executable, "-c", failing]])
+
+
+def test_rates_have_a_mean_over_the_same_work() -> None:
+    """One picture a second and three a second: two pictures take 4/3 s."""
+    assert harmonic_mean(pd.Series([1.0, 3.0])) == pytest.approx(1.5)
+
+
 def test_there_are_photographs_without_scikit_learn(
     tmp_path: Path, without_extras: dict[str, str]
 ) -> None:
@@ -125,6 +204,21 @@ def test_the_documents_have_the_simulated_coverages() -> None:
         documented.add(tuple(cell.strip() for cell in line.strip("|").split("|")))
     assert len(documented) > 30
     assert documented <= simulated
+
+
+def test_the_documents_have_the_cost_of_training() -> None:
+    table = pd.read_csv(ROOT / "results" / "performance" / "training_cost.csv")
+    types = [
+        (dtype, layout)
+        for dtype in ("float32", "bfloat16")
+        for layout in ("contiguous", "channels_last")
+    ]
+    ratios = training_cost.summary(table)[types]
+    rows = [
+        f"| {layer} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios.loc[layer]) + " |"
+        for layer in ratios.index
+    ]
+    assert "\n".join(rows) in (ROOT / "docs" / "performance.md").read_text()
 
 
 def test_the_documents_have_the_simulated_gates() -> None:

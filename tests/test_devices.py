@@ -23,6 +23,7 @@ from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.features import feature_distance
 from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.suite import Suite
+from robustbench_aa.support.process import full_float32
 from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
 from tests.evaluation.test_restored import Network, mine, state_of
 
@@ -118,6 +119,18 @@ def test_memory_that_runs_out_halves_the_batch(caplog: pytest.LogCaptureFixture)
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert "out of memory with 512 frames; going on with 256" in caplog.messages[0]
     assert (found["top1"] == expected["top1"]).mean() > 0.99
+
+
+def test_float32_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.manual_seed(0)
+    pixels, filters = torch.randn(8, 64, 56, 56), torch.randn(64, 64, 3, 3)
+    exact = torch.nn.functional.conv2d(pixels.double(), filters.double())
+    with full_float32():
+        found = torch.nn.functional.conv2d(pixels.to(GPU), filters.to(GPU)).cpu()
+    # values are about 24; float32 is off by 1e-5, TF32 by more than 1e-3
+    assert (found - exact).abs().max() < 1e-3
+    assert torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(("owner", "device"), [("cpu", GPU), (GPU, "cpu"), (GPU, GPU)])

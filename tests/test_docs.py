@@ -89,6 +89,7 @@ ADDED = {  # commands that are run, and options that make them quick
     "python -m benchmarks.speed.side_by_side": "--help",
     "python -m benchmarks.speed.switches": "--help",
     "python -m benchmarks.speed.synthetic_run": "--help",
+    "python -m benchmarks.speed.training_cost": "--help",
     "python -m data_prep.download": "",
     "python -m benchmarks.fidelity.video_agreement": "",
     "python -m data_prep.make_imagenet_c": "",

@@ -93,10 +93,10 @@ def variants(device: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def layer_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:
     """Measure BlurPool and its peers, and yield a row for each configuration."""
-    peers = {name: peer for name in PEERS if (peer := _installed(name))}
+    peers = {name: peer for name in PEERS if (peer := installed(name))}
     for format_name, dtype_name, target in variants(device):
         for (channels, size), m, padding in product(SHAPES, FILTER_SIZES, PADDINGS):
-            x = torch.randn(batch, channels, size, size).to(**target)
+            x = torch.randn(batch, channels, size, size, device=device).to(**target)
             candidates: dict[str, nn.Module] = {"ours": BlurPool(channels, m, 2, padding)}
             for name, peer in peers.items():
                 if PEERS[name][0] == padding:
@@ -138,7 +138,7 @@ def network_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str
             networks = {"plain": plain} | {
                 str(m): convert(plain, Conversion(m)) for m in FILTER_SIZES
             }
-            x = torch.randn(batch, 3, 224, 224).to(**target)
+            x = torch.randn(batch, 3, 224, 224, device=device).to(**target)
             networks = {name: module.to(**target) for name, module in networks.items()}
             found = forward_medians(networks, x, repetitions)
             for m in FILTER_SIZES:
@@ -155,7 +155,7 @@ def network_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str
 
 def method_rows(device: str, batch: int, repetitions: int) -> Iterator[dict[str, Any]]:
     """Measure every method as a layer and in networks, and yield a row for each comparison."""
-    peer = _installed("antialiased_cnns")
+    peer = installed("antialiased_cnns")
     for channels, size in SHAPES:
         x = torch.randn(batch, channels, size, size, device=device)
         layers = {name: build(channels).eval() for name, build in METHOD_LAYERS.items()}
@@ -201,7 +201,8 @@ def _against(
             }
 
 
-def _installed(name: str) -> Any:
+def installed(name: str) -> Any:
+    """Return a module, or None if it is not installed."""
     try:
         return import_module(name)
     except ImportError:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 import pandas as pd
 import torch
 from torchvision.models import get_model
 
+from benchmarks.process import together
 from benchmarks.rows import publish
 
 OUTPUT = Path("results/performance/side_by_side.csv")
@@ -53,17 +52,7 @@ def rates(network: str, policy: str, processes: int, seconds: float) -> list[flo
         environment[VARIABLE] = policy.upper()
     command = [sys.executable, "-m", __spec__.name, "--work", "--network", network]
     command += ["--seconds", str(seconds)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    started: list[Any] = [
-        subprocess.Popen(command, env=environment, **pipes) for _ in range(processes)
-    ]
-    for process in started:
-        if process.stdout.readline() != "ready\n":
-            raise click.ClickException(f"{' '.join(command)} did not start")
-    for process in started:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    return [float(process.communicate()[0]) for process in started]
+    return [float(rate) for rate in together([command] * processes, environment)]
 
 
 def measure(network: str, seconds: float, repetitions: int) -> pd.DataFrame:

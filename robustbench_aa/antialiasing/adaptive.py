@@ -7,7 +7,10 @@ with sum 1, so it is a low-pass filter whatever the convolution learns.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -53,17 +56,26 @@ class AdaptiveBlurPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, channels, H, W] to [N, channels, ⌈H / stride⌉, ⌈W / stride⌉]."""
         filters = self.filters(x)
-        height, width = filters.shape[-2:]
-        padded = self._padded(x, self.filter_size // 2)
-        total: Tensor | None = None
-        for place in range(self.filter_size**2):
-            down, right = divmod(place, self.filter_size)
-            seen = padded[:, :, down :: self.stride[0], right :: self.stride[1]]
-            seen = seen[:, :, :height, :width].unflatten(1, (self.groups, -1))
-            part = filters[:, :, place, None] * seen
-            total = part if total is None else total + part
-        assert total is not None
+        phases = self._phases(self._padded(x, self.filter_size // 2), *filters.shape[-2:])
+        terms = (
+            filters[:, :, place, None] * seen.unflatten(1, (self.groups, -1))
+            for place, seen in enumerate(phases)
+        )
+        total: Tensor = functools.reduce(torch.add, terms)
         return total.flatten(1, 2)
+
+    def _phases(self, padded: Tensor, height: int, width: int) -> Iterator[Tensor]:
+        """Yield the pixels under each coefficient of the filters, [N, channels, height, width].
+
+        A padded map is subsampled once for each remainder of the stride, not once for each
+        coefficient, because the gradient of a view is a map as large as what it is a view of.
+        """
+        rows, columns = self.stride
+        maps = [[padded[:, :, i::rows, j::columns] for j in range(columns)] for i in range(rows)]
+        for down, right in itertools.product(range(self.filter_size), repeat=2):
+            phase = maps[down % rows][right % columns]
+            top, left = down // rows, right // columns
+            yield phase[:, :, top : top + height, left : left + width]
 
     def filters(self, x: Tensor) -> Tensor:
         """Return the filters of all kept places, [N, groups, k², ⌈H / stride⌉, ⌈W / stride⌉]."""

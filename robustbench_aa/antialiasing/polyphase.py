@@ -17,6 +17,7 @@ A chosen component is an index i · s + j for each image, int64 [N], or weights 
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import torch
@@ -140,8 +141,14 @@ class PolyphaseComponent(Polyphase):
         """
         components = self.components(x)
         if component.is_floating_point():
-            weights = component.to(x.dtype).view(-1, 1, 1, self.stride[0], 1, self.stride[1])
-            return (components * weights).sum((3, 5))
+            weights = component.to(x.dtype).view(-1, *self.stride, 1, 1, 1)
+            # term by term, since a sum over axes of stride s is several times slower
+            terms = (
+                part * weights[:, row, column]
+                for row, parts in enumerate(components.unbind(3))
+                for column, part in enumerate(parts.unbind(4))
+            )
+            return functools.reduce(torch.add, terms)
         images = torch.arange(len(x), device=x.device)
         rows, columns = component // self.stride[1], component % self.stride[1]
         return components[images, :, :, rows, :, columns]

@@ -109,7 +109,7 @@ running_options = combined(
     click.option(
         "--ray-address", help="Address of a Ray cluster; RAY_ADDRESS or this machine by default."
     ),
-    click.option("--profile", is_flag=True, help="Print how the time was spent."),
+    click.option("--profile", is_flag=True, help="Print how the time was spent and what may help."),
     click.option("--dry-run", is_flag=True, help="Print what would be done and exit."),
 )
 

@@ -97,8 +97,9 @@ def _evaluate(
     """Evaluate a suite with a progress display and return the run, or None for a dry run."""
     from robustbench_aa.evaluation.engines import ENGINES
     from robustbench_aa.evaluation.inference import Inference
-    from robustbench_aa.evaluation.session import prepare
+    from robustbench_aa.evaluation.session import TRACE, prepare
     from robustbench_aa.report.terminal import profile_table
+    from robustbench_aa.support.bottleneck import bottleneck
     from robustbench_aa.support.process import environment_variables, keep_freed_memory
     from robustbench_aa.support.progress import progress
 
@@ -106,6 +107,8 @@ def _evaluate(
         raise UnknownName("engine", engine, ENGINES)
     if ray_address and engine != "ray":
         raise UsageError(f"--ray-address has no effect with --engine {engine}; use --engine ray")
+    if profile and engine != "local":
+        raise UsageError(f"--profile times no stage of --engine {engine}; use --engine local")
     inference["amp_dtype"] = inference["amp_dtype"] or ("bfloat16" if amp else None)
     settings = Inference(**inference)
     session = prepare(suite, output_dir, device, command_line(), workers)
@@ -119,7 +122,10 @@ def _evaluate(
     with environment_variables(address), progress(passes, console(stderr=True)) as advance:
         run = session.run(settings, engine, advance, profile)
     if profile:
-        console().print(profile_table(run.profile))
+        console().print(profile_table(run.profile), "")
+        used = [option for option, on in settings.switches().items() if on]
+        say(bottleneck(run.profile, session.device, used))
+        say(f"When each stage ran: {run.directory / TRACE} (open it in https://ui.perfetto.dev)")
     return run
 
 

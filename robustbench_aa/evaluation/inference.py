@@ -27,6 +27,13 @@ each on one core: all cores together are hardly faster than one on layers of so 
 LEAST = 16
 """Fewest frames for which a core of its own is worthwhile."""
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "unable to find an engine",  # no algorithm of cuDNN fits into the memory that is left
+)
+"""Words in the messages of general errors when memory runs out."""
 _log = logging.getLogger(__name__)
 
 
@@ -73,6 +80,14 @@ class Inference:
             "amp_dtype": self.amp_dtype or "none",
             "channels_last": str(self.channels_last),
             "compiled": str(self.compiled),
+        }
+
+    def switches(self) -> dict[str, bool]:
+        """Return whether each option that makes a model faster is on."""
+        return {
+            "--amp": self.amp_dtype is not None,
+            "--channels-last": self.channels_last,
+            "--compile": self.compiled,
         }
 
 
@@ -193,9 +208,9 @@ def halved(batch_size: int, subject: str) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out. On a CPU, torch has no special error for it."""
+    """Return whether memory ran out, for which torch has a special error in some cases only."""
     kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, kinds) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def _check_labels(batch: Batch, classes: int) -> None:

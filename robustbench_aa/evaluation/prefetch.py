@@ -36,7 +36,7 @@ def prefetched(items: Iterable[T], device: torch.device) -> Generator[T]:
             stream.synchronize()
         return item
 
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1, "prefetch") as thread:
         coming = thread.submit(make_next)
         while True:
             with stage("waiting"):
@@ -57,7 +57,7 @@ def deferred() -> Iterator[Callable[..., None]]:
     Raises:
         Exception: A deferred call raised it; raised by the next call or on exit.
     """
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1, "commit") as thread:
         last: Future[Any] = thread.submit(int)
 
         def call(function: Callable[..., object], *arguments: object) -> None:

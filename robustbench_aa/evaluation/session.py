@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,16 +31,19 @@ from robustbench_aa.run import Run
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.schema import check_run
 from robustbench_aa.store.shards import Cell, Store
-from robustbench_aa.store.storage import locked, open_directory
+from robustbench_aa.store.storage import locked, open_directory, unwritable, write_whole
 from robustbench_aa.store.thumbnails import write_samples
 from robustbench_aa.suite import Selection, Suite
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, thread_count
-from robustbench_aa.support.stage_times import profiled
+from robustbench_aa.support.stage_times import Profile, profiled
 from robustbench_aa.support.training_seeds import groups
 from robustbench_aa.types import NO_LABELS, Classifier, Distortion, Shard
 
 PLAIN = Inference()
+TRACE = "profile.json"
+"""The file of a run that shows when each stage of a profiled session ran."""
+_log = logging.getLogger(__name__)
 Progress = Callable[[Cell, int], None]
 """Called after every forward pass with its cell and the number of frames in it."""
 
@@ -91,7 +96,8 @@ class Session:
             inference: How frames go through the models.
             engine: Where the evaluation runs, `local` or `ray`.
             progress: Called after every forward pass.
-            profile: Whether to measure how long each stage takes and write it to `run.json`.
+            profile: Whether to measure how long each stage takes and write it to `run.json`, and
+                when each stage ran to `profile.json`, a trace that Perfetto opens.
 
         Raises:
             UnknownName: There is no such engine.
@@ -111,6 +117,7 @@ class Session:
             if measured:
                 store.manifest = dataclasses.replace(store.manifest, profile=measured.seconds)
                 store.write_manifest()
+                _write_trace(store.directory / TRACE, measured)
             write_samples(store.directory, self.cells, self._first_frames)
         return Run(store.directory, failures)
 
@@ -185,6 +192,15 @@ def prepare(
         for item in plan(classifiers, cells[name], store, dataset)
     ]
     return Session(store, classifiers, datasets, [*chain(*cells.values())], work, device)
+
+
+def _write_trace(file: Path, profile: Profile) -> None:
+    try:
+        write_whole(file, lambda beside: beside.write_text(profile.trace(), encoding="utf-8"))
+    except OSError as error:
+        raise unwritable(file.parent, error) from error
+    if profile.left_out:
+        _log.warning("%s has no room for the last %d stages", file, profile.left_out)
 
 
 def _open_datasets(suite: Suite, request: Request) -> dict[str, Dataset]:

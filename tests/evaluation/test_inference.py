@@ -24,6 +24,7 @@ from robustbench_aa.evaluation.loop import evaluate
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.store.predictions import SCHEMA, UNSHIFTED_PROBABILITY
 from robustbench_aa.suite import Suite
+from robustbench_aa.support import stage_times
 from robustbench_aa.support.process import one_core_each
 from robustbench_aa.support.stage_times import STAGES
 from robustbench_aa.types import CLEAN, Batch, Classifier, Shard
@@ -211,6 +212,10 @@ def test_a_profile_has_the_time_of_each_stage(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "waiting" in result.output
+    assert "% of the time: try " in result.output
+    trace = json.loads((tmp_path / "profile.json").read_text())
+    assert trace["otherData"] == {"events_left_out": 0}
+    assert {"decode", "distort", "forward", "commit"} <= {e["name"] for e in trace["traceEvents"]}
     seconds = json.loads((tmp_path / "run.json").read_text())["profile"]
     assert list(seconds) == [*STAGES, "wall"]
     assert 0 < seconds["distort"] < seconds["wall"]
@@ -218,6 +223,22 @@ def test_a_profile_has_the_time_of_each_stage(tmp_path: Path) -> None:
     table = rb.Run(tmp_path).tables().provenance
     profile = table[table["subject"] == "profile"].set_index("property")["value"]
     assert profile["wall"] == f"{seconds['wall']:.1f} s"
+
+
+def test_a_profile_that_would_be_empty_is_refused(tmp_path: Path) -> None:
+    command = ["evaluate", "-m", "digits:resnet@lpf3-seed0", "-d", "digits", "--profile"]
+    result = CliRunner().invoke(commands, [*command, "--engine=ray", f"--output-dir={tmp_path}"])
+    assert isinstance(result.exception, UsageError), result.output
+    assert "use --engine local" in str(result.exception)
+
+
+def test_a_long_trace_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stage_times, "MOST_EVENTS", 2)
+    suite = Suite(["digits:resnet@lpf3-seed0"], ["digits"], limit=20)
+    prepare(suite, tmp_path).run(profile=True)
+    assert "profile.json has no room for the last " in caplog.text
 
 
 def test_the_options_are_recorded_and_a_mixture_is_reported(tmp_path: Path) -> None:
