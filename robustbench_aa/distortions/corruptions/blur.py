@@ -38,7 +38,7 @@ def glass_blur(
     """
     height, width = images.shape[-2:]
     rows, columns = height - 2 * reach, width - 2 * reach
-    offsets = draws.uniform(passes, rows, columns, 2).mul(2 * reach).floor().int() - reach
+    offsets = draws.uniform(passes, rows, columns, 2).mul_(2 * reach).int().sub_(reach)
     source = copied_from(offsets, height, width, reach)
     blurred = to_bytes(gaussian(images, sigma)).flatten(2)
     shuffled = blurred.gather(2, source.unsqueeze(1).expand_as(blurred)).view_as(images)
