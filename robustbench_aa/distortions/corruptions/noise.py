@@ -29,9 +29,9 @@ def shot_noise(images: Tensor, draws: RandomNumbers, photons: float) -> Tensor:
 @corruption("noise")
 def impulse_noise(images: Tensor, draws: RandomNumbers, amount: float) -> Tensor:
     """Set each value to 0 or 1, equally likely, with probability `amount`."""
-    hit = draws.uniform(*images.shape[1:]) < amount
-    salt = draws.uniform(*images.shape[1:]) < 0.5
-    return torch.where(hit, salt.to(images.dtype), images)
+    kept = draws.uniform(*images.shape[1:]).ge_(amount)
+    salt = draws.uniform(*images.shape[1:]).lt_(0.5)
+    return salt.lerp_(images, kept)  # faster than `torch.where`, and exact at weights 0 and 1
 
 
 @corruption("extra")
