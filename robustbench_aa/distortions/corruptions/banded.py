@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROWS = 32
+ROWS = 16
 """Least number of rows that are multiplied at once; MKL adds in another order in fewer than 12."""
 HALVED = range(193, 385)
 """Lengths of sums that MKL adds in halves, each from its first to its last term."""
@@ -41,8 +41,8 @@ class Banded:
         result = planes.new_zeros(len(planes), len(self.matrix), planes.shape[2])
         for place, pixel, values in self.blocks:
             rows, pixels = values.shape
-            part = result[:, place : place + rows]
-            part += values @ planes[:, pixel : pixel + pixels]
+            factors = values.expand(len(planes), -1, -1)
+            result[:, place : place + rows].baddbmm_(factors, planes[:, pixel : pixel + pixels])
         return result.view(*images.shape[:-2], *result.shape[1:])
 
     def across(self, images: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ class Banded:
         result = lines.new_zeros(len(lines), len(self.matrix))
         for place, pixel, values in self.blocks:
             rows, pixels = values.shape
-            part = result[:, place : place + rows]
-            part += lines[:, pixel : pixel + pixels] @ values.T
+            part = lines[:, pixel : pixel + pixels]
+            result[:, place : place + rows].addmm_(part, values.T)
         return result.view(*images.shape[:-1], result.shape[1])
 
 
