@@ -31,7 +31,10 @@ class Banded:
     @classmethod
     def of(cls, matrix: Tensor) -> Banded:
         """Return a matrix [places, pixels] with its blocks."""
-        return cls(matrix, tuple(_blocks(matrix)))
+        blocks = tuple(_blocks(matrix)) if matrix.shape[1] in HALVED else ()
+        values = sum(block.numel() for _, _, block in blocks)
+        narrow = 0 < values < matrix.numel() / 2
+        return cls(matrix, blocks if narrow else ((0, 0, matrix),))
 
     def down(self, images: Tensor) -> Tensor:
         """Multiply every column of images [..., pixels, W]: [..., places, W]."""
@@ -59,10 +62,8 @@ class Banded:
 
 
 def _blocks(matrix: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield blocks of at least `ROWS` rows, each within one half of the columns."""
     places, pixels = matrix.shape
-    if pixels not in HALVED:
-        yield 0, 0, matrix
-        return
     starts = range(0, places - ROWS + 1, ROWS)
     for start, stop in zip(starts, (*starts[1:], places), strict=True):
         rows = matrix[start:stop]
