@@ -35,7 +35,7 @@ DATASET = "digits-c"
 CELLS = 96
 """19 corruptions at five severities, and the clean images."""
 WORKERS = 2
-NETWORKS = '''
+NETWORKS = """
 import torch, robustbench_aa as rb
 
 def network(seed):
@@ -49,7 +49,7 @@ def network(seed):
 
 def __getattr__(name):
     return lambda: network(int(name.removeprefix("small")))
-'''
+"""
 
 
 def suite(models: int, images: int) -> str:
@@ -95,7 +95,7 @@ def evaluate(sandbox: Sandbox, output: str, every: float) -> tuple[float, int]:
 
 @click.command()
 @click.option("--models", default=50, show_default=True)
-@click.option("--images", default=400, show_default=True)
+@click.option("--images", default=797, show_default=True)
 @click.option("--every", default=30.0, show_default=True, help="Seconds between two kills.")
 @click.option("--output", default=OUTPUT, show_default=True, type=click.Path(path_type=Path))
 def main(models: int, images: int, every: float, output: Path) -> None:
