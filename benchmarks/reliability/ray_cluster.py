@@ -27,7 +27,7 @@ def _await_predictions(run: Path, command: Command) -> None:
         time.sleep(0.1)
 
 
-def _workers(driver: Command) -> list[int]:
+def workers(driver: Command) -> list[int]:
     """Return the processes that evaluate for a command."""
     listed = subprocess.run(
         ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
@@ -66,7 +66,7 @@ def worker_killed(sandbox: Sandbox) -> Iterator[str]:
         command = sandbox.benchmark(output, *RAY)
         while command.is_running() and killed < sandbox.count(10):
             _await_predictions(sandbox.folder / output, command)
-            for worker in _workers(command)[:1]:
+            for worker in workers(command)[:1]:
                 os.kill(worker, signal.SIGKILL)
                 killed += 1
                 yield "another process did its task"

@@ -1,7 +1,8 @@
 """Measure the speed of corruptions: `python -m benchmarks.speed.corruption_speed`.
 
 Our corruptions take batches; the imagecorruptions package takes single images. Both run on the same
-photographs and cores in one process, and the result is the ratio of their medians.
+photographs and cores in one process, which keeps freed memory as an evaluation does, and the
+result is the ratio of their medians.
 
 With `--rates`, and on every device but a CPU, the result is pictures per second instead: of the
 corruption alone, and with the final JPEG file of quality 85 that a run adds. Its mean is the number
@@ -25,6 +26,7 @@ from benchmarks.rows import device_name, harmonic_mean, write_table
 from benchmarks.timing import medians
 from robustbench_aa.distortions import corruptions_at, distort, imagecorruptions_backend
 from robustbench_aa.support.devices import choose_device
+from robustbench_aa.support.process import keep_freed_memory
 from robustbench_aa.types import Distortion
 
 OUTPUT = Path("results/performance/corruption_speed.csv")
@@ -78,6 +80,7 @@ def rates(images: Tensor, cell: Distortion, repetitions: int) -> dict[str, float
 def main(device: str, batch: int, repetitions: int, only_rates: bool, output: Path) -> None:
     """Measure every corruption at every severity, and write a row for each."""
     warnings.simplefilter("ignore")
+    keep_freed_memory()
     cores = torch.get_num_threads()
     images = photographs(batch).to(device)
     only_rates = only_rates or images.device.type != "cpu"

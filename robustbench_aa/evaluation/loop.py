@@ -73,7 +73,19 @@ def plan(
     return [item for item in work if item.pending]
 
 
-def _missing(item: Work, store: Store, dataset: Dataset | None) -> Work:
+def unfinished(work: Sequence[Work], store: Store) -> list[Work]:
+    """Return what an interrupted evaluation of this work has not committed.
+
+    It commits in order, so nothing is read beyond the first work that lacks a prediction file.
+    """
+    for place, item in enumerate(work):
+        rest = _missing(item, store)
+        if rest.pending:
+            return [rest, *work[place + 1 :]]
+    return []
+
+
+def _missing(item: Work, store: Store, dataset: Dataset | None = None) -> Work:
     """Return the work without the models whose predictions are in the store."""
     found = {name: store.content(name, item.cell, item.shard) for name in item.pending}
     if dataset is not None and any(content and content.stamp_sha256 for content in found.values()):

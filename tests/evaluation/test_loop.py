@@ -19,7 +19,7 @@ from robustbench_aa.distortions.corruptions import CORRUPTIONS
 from robustbench_aa.errors import RunError
 from robustbench_aa.evaluation import loop
 from robustbench_aa.evaluation.inference import Inference, Predictor
-from robustbench_aa.evaluation.loop import evaluate, plan
+from robustbench_aa.evaluation.loop import evaluate, plan, unfinished
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.store import thumbnails
 from robustbench_aa.store.predictions import SCHEMA
@@ -367,3 +367,20 @@ def test_a_failing_thumbnail_does_not_affect_the_predictions(
     assert not run.failures
     assert "no encoder for WEBP" in caplog.text
     assert run.report()
+
+
+def test_a_repeated_task_continues_at_its_first_missing_file(
+    tmp_path: Path, embedded: list[Classifier]
+) -> None:
+    suite = Suite(embedded[:2], datasets=["digits-shift"], limit=4, shard_size=2)
+    session = prepare(suite, tmp_path, "cpu")
+    store, work = session.store, list(session.work)
+    first, second = session.classifiers
+    assert unfinished(work, store) == work
+    session.run(Inference())
+    assert unfinished(work, store) == []
+    store.path(second, work[1].cell, work[1].shard).unlink()
+    for item in work[2:]:
+        for name in (first, second):
+            store.path(name, item.cell, item.shard).unlink()
+    assert unfinished(work, store) == [replace(work[1], pending=(second,)), *work[2:]]

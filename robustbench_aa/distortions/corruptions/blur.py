@@ -26,6 +26,8 @@ from robustbench_aa.distortions.corruptions.gaussian import gaussian
 
 AT_ONCE = 16
 """Images that are zoomed at once on a CPU."""
+TRANSFORMED = 2
+"""Images that are Fourier-transformed at once on a CPU: few enough to fit into its cache."""
 
 
 @corruption("blur")
@@ -38,7 +40,7 @@ def glass_blur(
     """
     height, width = images.shape[-2:]
     rows, columns = height - 2 * reach, width - 2 * reach
-    offsets = draws.uniform(passes, rows, columns, 2).mul(2 * reach).floor().int() - reach
+    offsets = draws.uniform(passes, rows, columns, 2).mul_(2 * reach).int().sub_(reach)
     source = copied_from(offsets, height, width, reach)
     blurred = to_bytes(gaussian(images, sigma)).flatten(2)
     shuffled = blurred.gather(2, source.unsqueeze(1).expand_as(blurred)).view_as(images)
@@ -81,11 +83,16 @@ def defocus_blur(images: Tensor, _draws: RandomNumbers, radius: float, alias: fl
     """
     kernel = torch.from_numpy(_disk(radius, alias)).to(images)
     reach = kernel.shape[0] // 2
-    wide = F.pad(images, (reach,) * 4, mode="reflect")
-    sizes = [_fast_length(length) for length in wide.shape[-2:]]
-    spectrum = torch.fft.rfft2(wide, sizes) * torch.fft.rfft2(kernel, sizes)
-    blurred: Tensor = torch.fft.irfft2(spectrum, sizes)
-    return blurred[..., 2 * reach : wide.shape[-2], 2 * reach : wide.shape[-1]]
+    height, width = (length + 2 * reach for length in images.shape[-2:])
+    sizes = [_fast_length(length) for length in (height, width)]
+    factors = torch.fft.rfft2(kernel, sizes)
+    result = torch.empty_like(images)
+    at_once = TRANSFORMED if images.device.type == "cpu" else max(len(images), 1)
+    for part, place in zip(images.split(at_once), result.split(at_once), strict=True):
+        wide = F.pad(part, (reach,) * 4, mode="reflect")
+        blurred = torch.fft.irfft2(torch.fft.rfft2(wide, sizes).mul_(factors), sizes)
+        place.copy_(blurred[..., 2 * reach : height, 2 * reach : width])
+    return result
 
 
 def _fast_length(length: int) -> int:

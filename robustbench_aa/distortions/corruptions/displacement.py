@@ -114,28 +114,23 @@ def copied_from(offsets: Tensor, height: int, width: int, reach: int) -> Tensor:
     Returns:
         [B, height · width], int64: the position that each pixel's value comes from.
     """
-    count = height * width
-    place = torch.arange(count, dtype=torch.int32, device=offsets.device)
-    inner = place.view(height, width)[
-        reach + 1 : height - reach + 1, reach + 1 : width - reach + 1
-    ].flip(0, 1)
-    visited = torch.zeros(count, dtype=torch.bool, device=offsets.device)
-    visited[inner.flatten()] = True
-    # a pointer below `count` means a position's value after the pass, others mean the value
-    # before it; each image has its own stretch of one long array
-    stretch = torch.arange(len(offsets)).to(place).unsqueeze(1) * (2 * count)
-    source = place.expand(len(offsets), count)
-    for step in offsets.unbind(1):
-        target = inner + step[..., 1] * width + step[..., 0]
-        # visits go backwards, so a later position was visited before
-        before = ~(visited[target] & (target > inner))
-        chain = (place.repeat(2) + stretch).add_(count)
-        chain[:, inner.flatten()] = (target + before.int() * count).flatten(1) + stretch
-        resolved = chain[:, :count]
-        while True:
-            further = chain.flatten().index_select(0, resolved.flatten()).view_as(resolved)
-            if torch.equal(further, resolved):
-                break
-            resolved.copy_(further)
-        source = source.gather(1, (resolved - stretch - count).long())
-    return source.long()
+    images, pixels = len(offsets), height * width
+    count = images * pixels
+    # all positions of all images in the order of the visits, which is backwards: what a place
+    # holds after a pass (below `count`), then what it held before
+    chain = torch.arange(2 * count, dtype=torch.int32, device=offsets.device)
+    after = chain[:count]
+    rows, columns = (slice(reach - 1, size - reach - 1) for size in (height, width))
+    visited = after.view(images, height, width)[:, rows, columns]
+    own = visited.clone()
+    y, x = (torch.arange(size).to(own) for size in own.shape[1:])
+    after += count
+    source = chain[:count] - count
+    for right, down in (step.unbind(-1) for step in offsets.unbind(1)):
+        row, column, move = y[:, None] - down, x - right, down * width + right
+        unchanged = (move <= 0) | (row < 0) | (column < 0) | (column >= len(x))
+        torch.add(own - move, unchanged.int(), alpha=count, out=visited)
+        while after.amin() < count:
+            after.copy_(chain.index_select(0, after))
+        source = source.index_select(0, after - count)
+    return (pixels - 1 - source.view(images, pixels) % pixels).flip(1).long()

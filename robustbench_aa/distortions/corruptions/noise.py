@@ -17,7 +17,7 @@ PARTS = 4096
 @corruption("noise")
 def gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Tensor:
     """Add Gaussian noise: x + N(0, sigma²)."""
-    return images + draws.normal(*images.shape[1:]) * sigma
+    return draws.normal(*images.shape[1:]).mul_(sigma).add_(images)
 
 
 @corruption("noise")
@@ -29,15 +29,15 @@ def shot_noise(images: Tensor, draws: RandomNumbers, photons: float) -> Tensor:
 @corruption("noise")
 def impulse_noise(images: Tensor, draws: RandomNumbers, amount: float) -> Tensor:
     """Set each value to 0 or 1, equally likely, with probability `amount`."""
-    hit = draws.uniform(*images.shape[1:]) < amount
-    salt = draws.uniform(*images.shape[1:]) < 0.5
-    return torch.where(hit, salt.to(images.dtype), images)
+    kept = draws.uniform(*images.shape[1:]).ge_(amount)
+    salt = draws.uniform(*images.shape[1:]).lt_(0.5)
+    return salt.lerp_(images, kept)  # faster than `torch.where`, and exact at weights 0 and 1
 
 
 @corruption("extra")
 def speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Tensor:
     """Add noise in proportion to the value: x + x · N(0, sigma²)."""
-    return images + images * draws.normal(*images.shape[1:]) * sigma
+    return draws.normal(*images.shape[1:]).mul_(images).mul_(sigma).add_(images)
 
 
 def poisson(images: Tensor, scale: float, uniform: Tensor) -> Tensor:

@@ -82,29 +82,24 @@ def canny(images: Tensor) -> Tensor:
     smooth_right = wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]
     right = (smooth_down[..., 2:] - smooth_down[..., :-2]).int()
     down = (smooth_right[..., 2:, :] - smooth_right[..., :-2, :]).int()
-    size = right.abs() + down.abs()
+    breadth, depth = right.abs(), down.abs()
+    size = breadth + depth
     framed = F.pad(size, (1,) * 4)
 
     def at(y: int, x: int) -> Tensor:
         return framed[..., 1 + y : 1 + y + images.shape[-2], 1 + x : 1 + x + images.shape[-1]]
 
-    steep, flat = down.abs() << 15, right.abs() * TANGENT
+    steep, flat = depth << 15, breadth * TANGENT
     horizontal = steep < flat
-    vertical = steep > flat + (right.abs() << 16)
+    vertical = steep > flat + (breadth << 16)
     falling = (right ^ down) >= 0
-    highest = torch.where(
-        horizontal,
-        (size > at(0, -1)) & (size >= at(0, 1)),
-        torch.where(
-            vertical,
-            (size > at(-1, 0)) & (size >= at(1, 0)),
-            torch.where(
-                falling,
-                (size > at(-1, -1)) & (size > at(1, 1)),
-                (size > at(-1, 1)) & (size > at(1, -1)),
-            ),
-        ),
-    )
+    across = (size > at(0, -1)) & (size >= at(0, 1))
+    along = (size > at(-1, 0)) & (size >= at(1, 0))
+    down_right = (size > at(-1, -1)) & (size > at(1, 1))
+    down_left = (size > at(-1, 1)) & (size > at(1, -1))
+    # selected by bits, since no CPU foresees the branches of `torch.where`
+    diagonal = falling & down_right | ~falling & down_left
+    highest = horizontal & across | ~horizontal & (vertical & along | ~vertical & diagonal)
     candidates = highest & (size > CANNY[0])
     edges = candidates & (size > CANNY[1])
     while True:
@@ -121,40 +116,42 @@ def edge_distance(edges: Tensor) -> Tensor:
 
     A shortest path consists of steps of one move and of a neighbouring move. Every number of steps
     is a sum of powers of two, so leaps of 1, 2, 4, … steps, each tried once in each direction,
-    find it.
+    find it. A margin as wide as the largest distance lets a leap be a shift of the flat array:
+    no path from one row or image to the next is short enough to count.
     """
-    distance = torch.where(edges, 0.0, FARTHEST)
+    height, width = edges.shape[-2:]
+    margin = int(FARTHEST)
+    wide = F.pad(edges, (0, margin, margin, margin))
+    distance = FARTHEST * (~wide).to(torch.float32).flatten()
     spare = torch.empty_like(distance)
     leap = 1
     while leap <= FARTHEST:
         for (down, right), length in STEPS.items():
             cost = leap * length / 65536
             if cost < FARTHEST:
-                _leap(distance, spare, leap * down, leap * right, cost)
-                _leap(distance, spare, -leap * down, -leap * right, cost)
+                _leap(distance, spare, leap * (down * wide.shape[-1] + right), cost)
         leap *= 2
-    return distance
+    return distance.view(wide.shape)[..., margin : margin + height, :width]
 
 
-def _leap(distance: Tensor, spare: Tensor, down: int, right: int, cost: float) -> None:
-    """Shorten distances, in place, by paths through the position `down` and `right` before."""
-    height, width = distance.shape[-2:]
-    if abs(down) >= height or abs(right) >= width:
-        return
-    here, there = (
-        distance[..., max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]
-        for y, x in ((down, right), (-down, -right))
-    )
-    way = torch.add(there, cost, out=spare[..., : there.shape[-2], : there.shape[-1]])
-    torch.minimum(here, way, out=here)
+def _leap(distance: Tensor, spare: Tensor, shift: int, cost: float) -> None:
+    """Shorten distances, in place, by paths through the places `shift` before and after."""
+    here = distance[shift:-shift]
+    way = torch.minimum(distance[: -2 * shift], distance[2 * shift :], out=spare[: len(here)])
+    torch.minimum(here, way.add_(cost), out=here)
 
 
 def _relief(distance: Tensor) -> Tensor:
     """Shade distances from the upper left, in OpenCV's 8-bit steps; [B, 1, H, W] each."""
     levels = _mean3(distance).floor()
     levels = _equalised(levels.long()).to(distance)
-    kernel = torch.tensor(RELIEF).to(distance)[None, None]
-    shaded = F.conv2d(F.pad(levels, (1,) * 4, mode="reflect"), kernel).clamp_(0.0, 255.0)
+    wide = F.pad(levels, (1,) * 4, mode="reflect")
+    height, width = levels.shape[-2:]
+    shaded = torch.zeros_like(levels)
+    for y, row in enumerate(RELIEF):  # whole numbers, for which this is faster than a convolution
+        for x, weight in enumerate(row):
+            shaded.add_(wide[..., y : y + height, x : x + width], alpha=weight)
+    shaded.clamp_(0.0, 255.0)
     return _mean3(shaded).round_()
 
 

@@ -31,7 +31,7 @@ from robustbench_aa.distortions.registered_perturbations import (
 from robustbench_aa.errors import UsageError, cause
 from robustbench_aa.evaluation.identity import with_provenance
 from robustbench_aa.evaluation.inference import Predictor
-from robustbench_aa.evaluation.loop import Work, evaluate
+from robustbench_aa.evaluation.loop import Work, evaluate, unfinished
 from robustbench_aa.store.shards import Store
 from robustbench_aa.support.optional import extra
 from robustbench_aa.support.process import (
@@ -280,9 +280,10 @@ def _gather(ray: Any, tasks: dict[Any, list[Work]], progress: Progress) -> list[
 
 
 def _evaluate(reference: Sequence[Any], work: Sequence[Work]) -> list[Failure]:
-    """Run one task in a worker."""
+    """Run one task in a worker, or what is left of it if a worker was lost."""
     with full_float32():
         session, predictors = _load(reference[0])
+        work = unfinished(work, session.store)
         with thread_count(session.inference.threads):
             return evaluate(replace(session, work=work), predictors)
 
