@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aa.distortions.corruptions.banded import Banded
 from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
 from robustbench_aa.distortions.corruptions.displacement import sample
 from robustbench_aa.distortions.corruptions.gaussian import gaussian
@@ -107,8 +106,8 @@ def _box_resize(images: Tensor, height: int, width: int) -> Tensor:
     if across.single and down.single:
         columns, rows = across.first.to(images.device), down.first.to(images.device)
         return images.index_select(-1, columns).index_select(-2, rows)
-    planes = _mean(across.covered.across(images), across.count.to(images))
-    return _mean(down.covered.down(planes), down.count.to(images)[:, None])
+    planes = _mean(images @ across.covered.to(images).T, across.count.to(images))
+    return _mean(down.covered.to(images) @ planes, down.count.to(images)[:, None])
 
 
 def _mean(sums: Tensor, count: Tensor) -> Tensor:
@@ -121,13 +120,13 @@ class _Box:
     """The pixels of an axis that Pillow's BOX filter covers for each place of the result.
 
     Attributes:
-        covered: the matrix [places, pixels] of 0 and 1.
+        covered: [places, pixels], 0 or 1.
         count: [places], how many pixels each covers.
         first: [places], the first pixel that each covers.
         single: whether each place covers exactly one pixel.
     """
 
-    covered: Banded
+    covered: Tensor
     count: Tensor
     first: Tensor
     single: bool
@@ -146,4 +145,4 @@ class _Box:
             covered[place, first:last] = (offset > -0.5) & (offset <= 0.5)
         matrix = torch.from_numpy(covered)
         count = matrix.sum(1)
-        return cls(Banded.of(matrix), count, matrix.argmax(1), bool((count == 1).all()))
+        return cls(matrix, count, matrix.argmax(1), bool((count == 1).all()))

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aa.distortions.corruptions.banded import Banded
-
 Edges = Literal["edge", "symmetric"]
 """A mode of `numpy.pad`: repeat the border pixel, or mirror the image with its border pixel."""
 
@@ -26,12 +24,12 @@ def gaussian(images: Tensor, sigma: float, edges: Edges = "edge", cut: float = 4
         edges: how images continue beyond their edges: `edge` or `symmetric`, as in `numpy.pad`.
         cut: the filter ends this many standard deviations from its middle.
     """
-    height, width = (_matrix(size, sigma, edges, cut) for size in images.shape[-2:])
-    return width.across(height.down(images))
+    height, width = (torch.from_numpy(_matrix(s, sigma, edges, cut)) for s in images.shape[-2:])
+    return height.to(images) @ images @ width.to(images).T
 
 
 @lru_cache(maxsize=32)
-def _matrix(size: int, sigma: float, edges: Edges, cut: float) -> Banded:
+def _matrix(size: int, sigma: float, edges: Edges, cut: float) -> np.ndarray:
     """Return the matrix that blurs a column of pixels, [size, size]."""
     reach = int(cut * sigma + 0.5)
     offset = np.arange(-reach, reach + 1)
@@ -41,4 +39,4 @@ def _matrix(size: int, sigma: float, edges: Edges, cut: float) -> Banded:
     matrix = np.zeros((size, size))
     for place, share in enumerate(weight):
         np.add.at(matrix, (np.arange(size), source[place : place + size]), share)
-    return Banded.of(torch.from_numpy(matrix).float())
+    return matrix
