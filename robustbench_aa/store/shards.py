@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +69,13 @@ class Store:
     Args:
         directory: the run's directory.
         manifest: the run's manifest.
+
+    Attributes:
+        members, notes: as in `JoinedStore`; a single run has none.
     """
+
+    members: Mapping[str, Sequence[tuple[Store, str]]] = MappingProxyType({})
+    notes: Sequence[str] = ()
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
