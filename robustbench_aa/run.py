@@ -28,7 +28,8 @@ from robustbench_aa.store.storage import on_disk, open_directory
 from robustbench_aa.store.thumbnails import Samples, read_samples
 
 if TYPE_CHECKING:
-    from robustbench_aa.types import Classifier, Failure
+    from robustbench_aa.classifier import Classifier
+    from robustbench_aa.types import Failure
 
 
 class Run:

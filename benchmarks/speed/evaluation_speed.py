@@ -29,11 +29,12 @@ from benchmarks.rows import device_name, write_table
 from benchmarks.speed import peers
 from data_prep.make_imagenet_c import main as make_imagenet_c
 from data_prep.make_imagenet_p import main as make_imagenet_p
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.evaluation.inference import AMP_DTYPES, CPU_PIXELS, Inference
 from robustbench_aa.evaluation.session import Session, prepare
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import COUNTED_CORRUPTIONS, Classifier
+from robustbench_aa.types import COUNTED_CORRUPTIONS
 
 OUTPUT = Path("results/performance/evaluation_speed.csv")
 BATCH_SIZE = 256

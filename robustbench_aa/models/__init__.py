@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import SuiteError, UsageError, near_matches
 from robustbench_aa.models.converted import check_short, converted, split
 from robustbench_aa.support.checks import check_type
 from robustbench_aa.support.registry import Registry
 from robustbench_aa.support.training_seeds import training_seed, with_seed
-from robustbench_aa.types import Classifier
 
 __all__ = ["SOURCES", "Source", "expand", "known_models", "load", "load_all", "load_model"]
 
