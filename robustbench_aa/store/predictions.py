@@ -37,6 +37,9 @@ RANKING = "ranking"
 """The optional column of all classes, most likely first."""
 UNSHIFTED_PROBABILITY = "unshifted_probability"
 """The optional column of shifts: the probability of the class of the frame without a shift."""
+FAST = {"compression": "snappy", "use_dictionary": [f"{RANKING}.list.element"]}
+"""How files are written: a tenth larger than with zstd and more dictionaries, but read in half the
+time."""
 ROUNDING = 1e-5
 """By how much a probability may exceed 1."""
 FOOTER = b"robustbench_aa"
@@ -149,7 +152,7 @@ def write_predictions(
     schema = layout.schema.with_metadata({FOOTER: text})
     table = pa.table([_column(columns[field.name], field.type) for field in schema], schema=schema)
     file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+    pq.write_table(table, file, write_page_checksum=True, **FAST)
     content = sealed(file.getvalue())
     write_whole(path, lambda beside: beside.write_bytes(content))
 
@@ -164,8 +167,16 @@ def read_footer(content: bytes) -> Footer | None:
     """Return the footer of a prediction file without reading its predictions; None if damaged."""
     try:
         metadata = pq.read_metadata(pa.BufferReader(content)).metadata
-        return Footer.model_validate_json((metadata or {})[FOOTER])
+        return as_footer(json.loads((metadata or {})[FOOTER]))
     except _UNREADABLE:
+        return None
+
+
+def as_footer(found: object) -> Footer | None:
+    """Return the parsed JSON of a footer after checking it; None if it is none."""
+    try:
+        return Footer.model_validate(found)
+    except ValueError:
         return None
 
 
@@ -182,10 +193,12 @@ def read_content(
     Raises:
         DamagedShard: the file is damaged, or belongs to another run; names the path.
     """
-    if not is_intact(content):
-        return read_predictions(content, path, layout, identity)[1]
-    with _opened(content, path, layout, identity) as (_, found):
-        return found
+    if is_intact(content):
+        with _opened(content, path, layout, identity) as (_, footer):
+            pass
+    else:
+        _, footer = read_predictions(content, path, layout, identity)
+    return Content(*(str(footer.get(name, "")) for name in Content._fields))
 
 
 def read_predictions(
@@ -194,8 +207,8 @@ def read_predictions(
     layout: Layout,
     identity: Mapping[str, Any],
     columns: Sequence[str] | None = None,
-) -> tuple[pa.Table, Content]:
-    """Return the predictions of a file and their digests after checking that they are valid.
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Return the predictions of a file and its footer after checking that they are valid.
 
     A file whose seal is intact is as it was written, so that only the columns in question are
     decoded and checked. Any other file is decoded and checked whole.
@@ -210,7 +223,7 @@ def read_predictions(
     Raises:
         DamagedShard: the file is damaged, or belongs to another run; names the path.
     """
-    with _opened(content, path, layout, identity) as (file, found):
+    with _opened(content, path, layout, identity) as (file, footer):
         # these files are small: to start threads for their columns takes longer than to read
         table = file.read(columns=columns if is_intact(content) else None, use_threads=False)
     problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
@@ -219,14 +232,14 @@ def read_predictions(
     if layout.shifted and UNSHIFTED_PROBABILITY not in table.column_names:
         unknown = pa.array(np.full(layout.rows, np.nan, np.float32))
         table = table.append_column(UNSHIFTED_PROBABILITY, unknown)
-    return table if columns is None else table.select(columns), found
+    return table if columns is None else table.select(columns), footer
 
 
 @contextmanager
 def _opened(
     content: bytes, path: Path, layout: Layout, identity: Mapping[str, Any]
-) -> Iterator[tuple[pq.ParquetFile, Content]]:
-    """Open a prediction file, and check all but its predictions."""
+) -> Iterator[tuple[pq.ParquetFile, dict[str, Any]]]:
+    """Open a prediction file with its footer, and check all but its predictions."""
     try:
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             footer = json.loads((file.schema_arrow.metadata or {})[FOOTER])
@@ -238,7 +251,7 @@ def _opened(
             rows = file.metadata.num_rows
             if rows != layout.rows:
                 raise DamagedShard(f"prediction file {path} has {rows} rows, not {layout.rows}")
-            yield file, Content(*(str(footer.get(name, "")) for name in Content._fields))
+            yield file, footer
     except _UNREADABLE as error:
         raise DamagedShard(f"damaged prediction file {path}") from error
 

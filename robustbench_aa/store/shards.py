@@ -26,6 +26,7 @@ from robustbench_aa.store.predictions import (
     Content,
     Layout,
     are_distinct,
+    as_footer,
     empty_columns,
     read_content,
     read_footer,
@@ -80,6 +81,7 @@ class Store:
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
         self.manifest = manifest
+        self._origins: dict[Path, dict[str, str]] = {}
 
     @classmethod
     def of_run(cls, directory: Path) -> Store:
@@ -272,7 +274,10 @@ class Store:
         Raises:
             StoreError: the file cannot be read now.
         """
-        if (content := readable(self.path(model, cell, shard))) is None:
+        path = self.path(model, cell, shard)
+        if path in self._origins:  # the file has just been read
+            return self._origins.pop(path)
+        if (content := readable(path)) is None:
             return None
         footer = read_footer(content)
         if footer is None or footer.identity != self._identity(model, cell, shard):
@@ -321,7 +326,10 @@ class Store:
         if (content := readable(path)) is None:
             return None
         layout, identity = self._layout(model, cell, shard), self._identity(model, cell, shard)
-        return read_predictions(content, path, layout, identity, columns)[0]
+        table, footer = read_predictions(content, path, layout, identity, columns)
+        if checked := as_footer(footer):
+            self._origins[path] = checked.provenance()
+        return table
 
     def is_labelled(self, dataset: str) -> bool:
         """Return whether the images of a data set have labels."""
