@@ -167,15 +167,15 @@ def read_footer(content: bytes) -> Footer | None:
     """Return the footer of a prediction file without reading its predictions; None if damaged."""
     try:
         metadata = pq.read_metadata(pa.BufferReader(content)).metadata
-        return as_footer(json.loads((metadata or {})[FOOTER]))
+        return as_footer((metadata or {})[FOOTER])
     except _UNREADABLE:
         return None
 
 
-def as_footer(found: object) -> Footer | None:
-    """Return the parsed JSON of a footer after checking it; None if it is none."""
+def as_footer(text: bytes) -> Footer | None:
+    """Return a footer from its JSON; None if it lacks an entry, or has one of another type."""
     try:
-        return Footer.model_validate(found)
+        return Footer.model_validate_json(text)
     except ValueError:
         return None
 
@@ -194,10 +194,11 @@ def read_content(
         DamagedShard: the file is damaged, or belongs to another run; names the path.
     """
     if is_intact(content):
-        with _opened(content, path, layout, identity) as (_, footer):
+        with _opened(content, path, layout, identity) as (_, text):
             pass
     else:
-        _, footer = read_predictions(content, path, layout, identity)
+        _, text = read_predictions(content, path, layout, identity)
+    footer = json.loads(text)
     return Content(*(str(footer.get(name, "")) for name in Content._fields))
 
 
@@ -207,8 +208,8 @@ def read_predictions(
     layout: Layout,
     identity: Mapping[str, Any],
     columns: Sequence[str] | None = None,
-) -> tuple[pa.Table, dict[str, Any]]:
-    """Return the predictions of a file and its footer after checking that they are valid.
+) -> tuple[pa.Table, bytes]:
+    """Return the predictions of a file after checking that they are valid, and its footer's JSON.
 
     A file whose seal is intact is as it was written, so that only the columns in question are
     decoded and checked. Any other file is decoded and checked whole.
@@ -223,7 +224,7 @@ def read_predictions(
     Raises:
         DamagedShard: the file is damaged, or belongs to another run; names the path.
     """
-    with _opened(content, path, layout, identity) as (file, footer):
+    with _opened(content, path, layout, identity) as (file, text):
         # these files are small: to start threads for their columns takes longer than to read
         table = file.read(columns=columns if is_intact(content) else None, use_threads=False)
     problem = problem_of(table, layout) if table.num_rows == layout.rows else "too few rows"
@@ -232,18 +233,18 @@ def read_predictions(
     if layout.shifted and UNSHIFTED_PROBABILITY not in table.column_names:
         unknown = pa.array(np.full(layout.rows, np.nan, np.float32))
         table = table.append_column(UNSHIFTED_PROBABILITY, unknown)
-    return table if columns is None else table.select(columns), footer
+    return table if columns is None else table.select(columns), text
 
 
 @contextmanager
 def _opened(
     content: bytes, path: Path, layout: Layout, identity: Mapping[str, Any]
-) -> Iterator[tuple[pq.ParquetFile, dict[str, Any]]]:
-    """Open a prediction file with its footer, and check all but its predictions."""
+) -> Iterator[tuple[pq.ParquetFile, bytes]]:
+    """Open a prediction file with its footer's JSON, and check all but its predictions."""
     try:
         with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
-            footer = json.loads((file.schema_arrow.metadata or {})[FOOTER])
-            if footer["identity"] != identity:
+            text = (file.schema_arrow.metadata or {})[FOOTER]
+            if json.loads(text)["identity"] != identity:
                 raise DamagedShard(f"prediction file {path} belongs to another run")
             known = (layout.schema, replace(layout, shifted=False).schema)  # an earlier version's
             if file.schema_arrow.remove_metadata() not in known:
@@ -251,7 +252,7 @@ def _opened(
             rows = file.metadata.num_rows
             if rows != layout.rows:
                 raise DamagedShard(f"prediction file {path} has {rows} rows, not {layout.rows}")
-            yield file, footer
+            yield file, text
     except _UNREADABLE as error:
         raise DamagedShard(f"damaged prediction file {path}") from error
 

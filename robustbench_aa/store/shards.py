@@ -326,9 +326,9 @@ class Store:
         if (content := readable(path)) is None:
             return None
         layout, identity = self._layout(model, cell, shard), self._identity(model, cell, shard)
-        table, footer = read_predictions(content, path, layout, identity, columns)
-        if checked := as_footer(footer):
-            self._origins[path] = checked.provenance()
+        table, text = read_predictions(content, path, layout, identity, columns)
+        if footer := as_footer(text):
+            self._origins[path] = footer.provenance()
         return table
 
     def is_labelled(self, dataset: str) -> bool:

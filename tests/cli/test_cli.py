@@ -30,7 +30,7 @@ from PIL import Image
 from robustbench_aa import antialias, load
 from robustbench_aa.cli import main as cli
 from robustbench_aa.store import shards
-from robustbench_aa.store.predictions import Content, read_predictions
+from robustbench_aa.store.predictions import read_predictions
 from tests.conftest import made_elsewhere, tree
 from tests.forged import forge
 
@@ -146,7 +146,7 @@ def test_report_reads_prediction_files_once_and_those_of_shown_answers_again(
     folder = forge(tmp_path / "run", ["a", "b"], ["imagenet-c", "imagenet-shift", "image-folder"])
     reads: Counter[Path] = Counter()
 
-    def counted(content: bytes, path: Path, *more: Any) -> tuple[pa.Table, Content]:
+    def counted(content: bytes, path: Path, *more: Any) -> tuple[pa.Table, bytes]:
         reads[path] += 1
         return read_predictions(content, path, *more)
 
