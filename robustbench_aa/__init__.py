@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from robustbench_aa.antialiasing import BlurPool as BlurPool
     from robustbench_aa.antialiasing import MaxBlurPool as MaxBlurPool
     from robustbench_aa.antialiasing import antialias as antialias
+    from robustbench_aa.classifier import Classifier as Classifier
     from robustbench_aa.datasets import load_dataset as load_dataset
     from robustbench_aa.datasets import register_dataset as register_dataset
     from robustbench_aa.datasets.image_arrays import ImageArrays as ImageArrays
@@ -35,23 +36,22 @@ if TYPE_CHECKING:
     from robustbench_aa.models import load as load
     from robustbench_aa.models import load_model as load_model
     from robustbench_aa.models.crop_selected import select_crop as select_crop
+    from robustbench_aa.preprocessing import Preprocessing as Preprocessing
     from robustbench_aa.run import Run as Run
     from robustbench_aa.run import merge_runs as merge_runs
     from robustbench_aa.suite import Suite as Suite
     from robustbench_aa.suite import read_suite as read_suite
-    from robustbench_aa.types import Classifier as Classifier
-    from robustbench_aa.types import Preprocessing as Preprocessing
 
     __version__: str
 
 _HOMES = {
     "BlurPool": "antialiasing",
-    "Classifier": "types",
+    "Classifier": "classifier",
     "ImageArrays": "datasets.image_arrays",
     "ImageFolder": "datasets.image_folder",
     "Inference": "evaluation.inference",
     "MaxBlurPool": "antialiasing",
-    "Preprocessing": "types",
+    "Preprocessing": "preprocessing",
     "RobustbenchError": "errors",
     "Run": "run",
     "Suite": "suite",

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from robustbench_aa.antialiasing.layers import BlurPool, MaxBlurPool
 from robustbench_aa.antialiasing.windows import DenseMaxPool
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.models import load
@@ -30,7 +31,7 @@ from robustbench_aa.store.feature_maps import FILE
 from robustbench_aa.store.storage import on_disk
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, restored
-from robustbench_aa.types import CLEAN, Classifier, Shard
+from robustbench_aa.types import CLEAN, Shard
 
 IMAGES = 8
 """Images that go through a model together, each under several offsets."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import pandas as pd
 
 from robustbench_aa.errors import UsageError
 from robustbench_aa.report import Tables
@@ -44,20 +41,6 @@ class JointRun(Run):
             raise UsageError(f"{folder} holds a run; choose another --output-dir for the report")
         self._joined = JoinedStore.of_runs(directories)
         self._read_from(self._joined, folder)
-
-    def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
-        """Return all tables, with the runs of each model in `provenance`."""
-        tables = super().tables(baseline, with_published)
-        rows = [
-            {"subject": name, "property": "run", "value": str(store.directory)}
-            for name, held in self._joined.members.items()
-            for store, _ in held
-        ]
-        return replace(
-            tables,
-            provenance=pd.concat([tables.provenance, pd.DataFrame(rows)], ignore_index=True),
-            notes=[*tables.notes, *self._joined.notes],
-        )
 
     def write(self, tables: Tables, latex: bool = False, figures: Sequence[str] = ()) -> list[Path]:
         """Write the files of `report` from tables that have been computed already."""

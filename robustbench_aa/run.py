@@ -19,7 +19,6 @@ from robustbench_aa.metrics.gate import Gate, decide
 from robustbench_aa.metrics.per_image import Model, OutcomesByKind, read_models
 from robustbench_aa.metrics.seed_intervals import with_seed_intervals
 from robustbench_aa.report import Tables, make_tables, write_report
-from robustbench_aa.report.answers import answers
 from robustbench_aa.report.columns import results_first
 from robustbench_aa.report.provenance import limit_notes
 from robustbench_aa.store.feature_maps import read_feature_maps
@@ -29,7 +28,8 @@ from robustbench_aa.store.storage import on_disk, open_directory
 from robustbench_aa.store.thumbnails import Samples, read_samples
 
 if TYPE_CHECKING:
-    from robustbench_aa.types import Classifier, Failure
+    from robustbench_aa.classifier import Classifier
+    from robustbench_aa.types import Failure
 
 
 class Run:
@@ -78,7 +78,7 @@ class Run:
         return limit_notes(self._store)
 
     def tables(self, baseline: str | None = None, with_published: bool = False) -> Tables:
-        """Return all tables; they are computed from the predictions once.
+        """Return the tables; each is computed from the predictions once.
 
         Args:
             baseline: The model that normalised metrics are relative to: a model of the run, or the
@@ -92,13 +92,8 @@ class Run:
         """
         key = baseline, with_published
         if key not in self._tables:
-            self._tables[key] = make_tables(self._store, self._models, *key, shown=self._answers)
+            self._tables[key] = make_tables(self._store, self._models, *key)
         return self._tables[key]
-
-    @cached_property
-    def _answers(self) -> pd.DataFrame:
-        """The predictions on the images that the page shows."""
-        return answers(self._store)
 
     @cached_property
     def _models(self) -> dict[str, Model]:
@@ -131,7 +126,7 @@ class Run:
         Raises:
             UnknownName: There is no such table, or the run has no such baseline.
         """
-        named = [each.name for each in fields(Tables) if each.type == "pd.DataFrame"]
+        named = [each.name for each in fields(Tables) if each.type in ("pd.DataFrame", "Later")]
         if name not in named:
             raise UnknownName("table", name, named)
         table: pd.DataFrame = getattr(self.tables(baseline), name)

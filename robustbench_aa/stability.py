@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets.video_file import Clip, read_clip
 from robustbench_aa.evaluation.inference import Inference, Predictor
 from robustbench_aa.metrics.flip_rate import flip_probability
@@ -24,7 +25,7 @@ from robustbench_aa.report.strips import draw_strips
 from robustbench_aa.support.checks import whole_number
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, restored
-from robustbench_aa.types import CLEAN, NO_LABEL, Batch, Classifier
+from robustbench_aa.types import CLEAN, NO_LABEL, Batch
 
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 """The offsets of the crops of a frame, down and to the right in pixels; the first is no shift."""

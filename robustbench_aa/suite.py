@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pydantic import ModelWrapValidatorHandler, ValidationInfo
     from pydantic_core import ErrorDetails
 
-    from robustbench_aa.types import Classifier
+    from robustbench_aa.classifier import Classifier
 else:
 
     @runtime_checkable

@@ -1,21 +1,17 @@
-"""The central types, shared by data sets, classifiers, predictions and metrics.
+"""The central types, shared by data sets, predictions and metrics.
 
 This module does not import torch when it is loaded, so that reports do not need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from robustbench_aa.errors import UsageError
-from robustbench_aa.support.checks import check_normalisation, number_per_channel, whole_number
-from robustbench_aa.support.weights import weights_sha256, without_addresses
-
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import Tensor
 
 COUNTED_CORRUPTIONS = (
     *("gaussian_noise", "shot_noise", "impulse_noise"),
@@ -227,126 +223,3 @@ class Failure:
     def __str__(self) -> str:
         where = f"{self.dataset} {self.distortion}, images {self.shard}"
         return f"{self.model} failed on {where}: {self.cause}"
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """The conversion of 8-bit pixels to a network's input: (pixel / 255 − mean) / std per channel.
-
-    >>> import robustbench_aa as rb
-    >>> rb.Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256).resize
-    256
-
-    Attributes:
-        mean, std: for red, green and blue, on the scale of 0 to 1.
-        resize: the length of the shorter side before the centre crop, in pixels; None if pictures
-            are not resized, or not with their shape.
-        interpolation: the interpolation of the resizing, such as `bilinear` or `bicubic`.
-
-    Raises:
-        UsageError: the mean or the standard deviation is not three numbers, is on the scale of
-            0 to 255, or divides by zero.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    resize: int | None = None
-    interpolation: str = "bilinear"
-
-    def __post_init__(self) -> None:
-        for noun in ("mean", "std"):
-            object.__setattr__(self, noun, number_per_channel(noun, getattr(self, noun)))
-        check_normalisation(self.mean, self.std)
-        if self.resize is not None:
-            object.__setattr__(self, "resize", whole_number("resize", self.resize, least=1))
-
-    def normalised(self, frames: Tensor) -> Tensor:
-        """Return 8-bit frames [N, 3, H, W] as a network's input, float32."""
-        mean, std = self._by_channel(frames)
-        return frames.float().div_(255.0).sub_(mean).div_(std)
-
-    def pixels(self, inputs: Tensor) -> Tensor:
-        """Return the 8-bit pixels of a network's input [N, 3, H, W], as float32."""
-        mean, std = self._by_channel(inputs)
-        return inputs.float().mul(std).add_(mean).mul_(255.0).round_()
-
-    def _by_channel(self, images: Tensor) -> list[Tensor]:
-        import torch
-
-        values = (self.mean, self.std)
-        return [torch.tensor(each, device=images.device).view(3, 1, 1) for each in values]
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """A network with everything that is needed to measure and identify it.
-
-    >>> import torch
-    >>> import robustbench_aa as rb
-    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))
-    >>> plain = rb.Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    >>> net = rb.Classifier(network, name="net", input_size=32, classes=10, preprocessing=plain)
-    >>> net.parameters
-    30730
-
-    Attributes:
-        module: maps float32 [N, 3, input_size, input_size] to logits [N, classes].
-        name: the name in tables and files. Names that differ only in a final `-seed<N>` are
-            training seeds of one model and share a row of the leaderboard.
-        input_size: height and width of the input images, in pixels.
-        classes: the number of logits.
-        preprocessing: the conversion of 8-bit pixels to the module's input.
-        weights_sha256: the SHA-256 of all parameters and buffers; computed if not given.
-        trained_on: the corruptions that the network was trained on. Tables mark them, and
-            `mean_error_unseen` leaves them out.
-        source_sha256: the SHA-256 of the code or file that defines the module, which can change
-            its function while weights and printed form stay; empty for this package's own code.
-        parameters: the number of parameters.
-
-    Raises:
-        UsageError: an argument has a wrong type or makes no sense.
-    """
-
-    module: nn.Module
-    _: KW_ONLY
-    name: str
-    input_size: int
-    classes: int
-    preprocessing: Preprocessing
-    weights_sha256: str = ""
-    source_sha256: str = ""
-    trained_on: Sequence[str] = ()
-    parameters: int = field(init=False, default=0)
-
-    def __post_init__(self) -> None:
-        self._check()
-        if not self.weights_sha256:
-            object.__setattr__(self, "weights_sha256", weights_sha256(self.module))
-        object.__setattr__(self, "parameters", sum(p.numel() for p in self.module.parameters()))
-
-    def _check(self) -> None:
-        from torch import nn
-
-        name = self.name
-        if not isinstance(name, str) or not name or name != name.strip():
-            raise UsageError(f"a classifier needs a name without outer spaces, not {name!r}")
-        if not isinstance(self.module, nn.Module):
-            found = type(self.module).__name__
-            raise UsageError(f"classifier {name} has a {found} as module; give a torch.nn.Module")
-        for noun in ("input_size", "classes"):
-            number = whole_number(f"{noun} of classifier {name}", getattr(self, noun), least=1)
-            object.__setattr__(self, noun, number)
-        if isinstance(self.trained_on, str):
-            raise UsageError(
-                f"trained_on of classifier {name} must be a list; give [{self.trained_on!r}]"
-            )
-        object.__setattr__(self, "trained_on", tuple(self.trained_on))
-        if not isinstance(self.preprocessing, Preprocessing):
-            raise UsageError(
-                f"preprocessing of classifier {name} is {self.preprocessing!r}; give a "
-                "robustbench_aa.Preprocessing"
-            )
-
-    def architecture(self) -> str:
-        """Return the module's printed form without memory addresses."""
-        return without_addresses(self.module)

@@ -13,7 +13,8 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from robustbench_aa.types import Classifier, Preprocessing
+from robustbench_aa.classifier import Classifier
+from robustbench_aa.preprocessing import Preprocessing
 
 # a test must not fail because the machine is busy
 settings.register_profile("untimed", deadline=None)

@@ -14,9 +14,11 @@ import robustbench_aa
 PACKAGE = Path(robustbench_aa.__file__).parent
 
 # each part may import from those listed, and from the shared words
-SHARED = {"types", "errors", "support"}
+SHARED = {"types", "classifier", "preprocessing", "errors", "support"}
 ARROWS = {
     "types": set(),
+    "classifier": set(),
+    "preprocessing": set(),
     "errors": set(),
     "support": set(),
     "antialiasing": set(),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import robustbench_aa as rb
 from robustbench_aa import load
 from robustbench_aa.antialiasing import MaxBlurPool
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.cli.main import commands
 from robustbench_aa.datasets import Request
 from robustbench_aa.datasets.digits import load_split
@@ -23,7 +24,7 @@ from robustbench_aa.features import feature_distance, measure_features, write_fe
 from robustbench_aa.metrics.consistency import circular_consistency
 from robustbench_aa.store.feature_maps import features_folder
 from robustbench_aa.support.progress import Advance
-from robustbench_aa.types import CLEAN, Batch, Classifier
+from robustbench_aa.types import CLEAN, Batch
 from tests.conftest import PLAIN, tree
 from tests.forged import forge
 

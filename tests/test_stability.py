@@ -9,12 +9,12 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.cli.main import commands
 from robustbench_aa.datasets.video_file import read_clip
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.errors import DatasetError, UnknownName, UsageError
 from robustbench_aa.stability import class_names, measure_stability
-from robustbench_aa.types import Classifier
 from tests.conftest import make_classifier
 
 LOSSLESS = {"qp": "0", "preset": "ultrafast"}

@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic.fields import FieldInfo
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.make_imagenet_c import make_imagenet_c
 from robustbench_aa.datasets.videos import encode_video
@@ -28,7 +29,6 @@ from robustbench_aa.suite import (
     shipped_suites,
 )
 from robustbench_aa.support.fields import is_list, value_type
-from robustbench_aa.types import Classifier
 from tests.conftest import PLAIN, make_classifier
 
 WHOLE = """

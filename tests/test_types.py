@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 import robustbench_aa as rb
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UsageError
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.training_seeds import groups
-from robustbench_aa.types import CLEAN, Classifier, Distortion, Preprocessing, kind, shards
+from robustbench_aa.types import CLEAN, Distortion, kind, shards
 from tests.conftest import PLAIN, make_classifier
 
 

@@ -1,7 +1,6 @@
 """Operating system errors at one chosen call: open, read, write, rename, … below a directory.
 
 `fail_at` replaces Python's functions for files in this process, so it is for a fork that ends soon.
-Parquet files, which pyarrow would open itself, go through the same functions.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 CALLS: Mapping[str, tuple[str, ...]] = {
     "EIO": (
@@ -103,7 +100,6 @@ def fail_at(directory: Path, error: str, place: int, failed: Callable[[str], obj
         return io.TextIOWrapper(buffered, **given)
 
     io.open = builtins.open = opened
-    _patch_parquet(opened)
 
 
 def _checked(call: Callable[..., Any], name: str, injector: Injector) -> Callable[..., Any]:
@@ -122,22 +118,3 @@ def _absolute(path: Any, options: Mapping[str, Any]) -> Any:
     if options.get("dir_fd") is not None:
         return Path(f"/proc/self/fd/{options['dir_fd']}").readlink() / path
     return path
-
-
-def _patch_parquet(opened: Callable[..., Any]) -> None:
-    write, metadata, file = pq.write_table, pq.read_metadata, pq.ParquetFile
-
-    def write_table(table: Any, where: Any, **options: Any) -> None:
-        with opened(where, "wb") as stream:
-            write(table, stream, **options)
-
-    # the base is a variable to mypy, since `pq.ParquetFile` is replaced below
-    class ParquetFile(file):  # type: ignore[misc, valid-type]
-        def __init__(self, source: Any, **options: Any) -> None:
-            super().__init__(_stream(source), **options)
-
-    def _stream(source: Any) -> Any:
-        return opened(source, "rb") if isinstance(source, str | os.PathLike) else source
-
-    pq.write_table, pq.ParquetFile = write_table, ParquetFile
-    pq.read_metadata = lambda source: metadata(_stream(source))

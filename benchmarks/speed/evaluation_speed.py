@@ -32,6 +32,7 @@ from benchmarks.speed import peers
 from benchmarks.timing import wait_for_gpu
 from data_prep.make_imagenet_c import main as make_imagenet_c
 from data_prep.make_imagenet_p import main as make_imagenet_p
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.distortions.severities import SEVERITIES
 from robustbench_aa.evaluation.inference import AMP_DTYPES, CPU_PIXELS, Inference, Predictor
 from robustbench_aa.evaluation.session import Session, prepare
@@ -40,7 +41,7 @@ from robustbench_aa.store.shards import Cell
 from robustbench_aa.suite import Suite
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import restored
-from robustbench_aa.types import COUNTED_CORRUPTIONS, Classifier
+from robustbench_aa.types import COUNTED_CORRUPTIONS
 
 OUTPUT = Path("results/performance/evaluation_speed.csv")
 BATCH_SIZE = 256

@@ -22,9 +22,10 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets.pictures import cores
 from robustbench_aa.distortions import imagecorruptions_backend
-from robustbench_aa.types import Classifier, Distortion
+from robustbench_aa.types import Distortion
 
 SEED = 0
 Transform = Callable[[Image.Image], Tensor]

@@ -1,11 +1,13 @@
-"""Measure the time of a report on all of ImageNet-C: `python -m benchmarks.speed.synthetic_run`.
+"""Measure how long a run of all of ImageNet-C is read: `python -m benchmarks.speed.synthetic_run`.
 
 The predictions are random and written by the real store: three models on 50,000 images under 19
 corruptions at five severities. An image that is hard for one model is hard for the others, and
 errors are proportional to AlexNet's published errors. Every report is a separate process on the
-predictions of some images and models, which are still in the system's page cache. All sizes are
-measured in turn, several times, and the medians are reported. The predictions take half a gigabyte
-in the folder for temporary files (TMPDIR) and are removed.
+predictions of some images and models, which are still in the system's page cache. On all of them,
+two more processes are measured: `Run.leaderboard`, and the search for missing predictions when a
+finished run is continued, with the seals of the files and without them. All are measured in turn,
+several times, and the medians are reported. The predictions take less than a gigabyte in the folder
+for temporary files (TMPDIR) and are removed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import islice, product
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import NormalDist
@@ -43,6 +45,28 @@ MODELS = {"synthetic:resnet50": 0.767, "synthetic:lpf3": 0.74, "synthetic:lpf5":
 IMAGES = (5_000, 17_000, 50_000)
 """A tenth, a third and all of the images, in whole shards."""
 REPETITIONS = 3
+REPORT = ["-m", "robustbench_aa", "report"]
+LEADERBOARD = """
+import sys, robustbench_aa
+robustbench_aa.Run(sys.argv[1]).leaderboard()
+"""
+CONTINUE = """
+import sys
+from pathlib import Path
+from robustbench_aa.evaluation.loop import plan
+from robustbench_aa.store import predictions
+from robustbench_aa.store.shards import Store
+if not SEALED:
+    predictions.is_intact = lambda content: False
+store = Store.of_run(Path(sys.argv[1]))
+assert not plan(store.manifest.models, store.cells("imagenet-c"), store)
+"""
+OTHERS = {
+    "leaderboard": ["-c", LEADERBOARD],
+    "continue": ["-c", f"SEALED = True\n{CONTINUE}"],
+    "continue without seals": ["-c", f"SEALED = False\n{CONTINUE}"],
+}
+"""What else is measured on all predictions, as arguments of Python."""
 CLASSES = 1000
 SHARES = {"image": 0.6, "cell": 0.2, "model": 0.2}
 """Shares of the variance of an image's difficulty: common to all cells and models, common to the
@@ -144,46 +168,58 @@ def predictions(
     }
 
 
-def measure(store: Store, images: int, models: int) -> dict[str, object]:
-    """Measure a report on the first images and models of a run, and return its row."""
+def measure(store: Store, models: int, process: str, arguments: list[str]) -> dict[str, object]:
+    """Measure a process on the first models of a run, and return its row."""
     manifest = store.manifest
     [(dataset, identity)] = manifest.datasets.items()
-    part = dataclasses.replace(
-        manifest,
-        models=dict(islice(manifest.models.items(), models)),
-        datasets={dataset: identity | {"images": images}},
-    )
+    part = dataclasses.replace(manifest, models=dict(islice(manifest.models.items(), models)))
     part_store = Store(store.directory, part)
     part_store.write_manifest()
     pairs = models * len(part_store.cells(dataset))
-    command = [sys.executable, "-m", "robustbench_aa", "report", str(store.directory)]
+    command = [sys.executable, *arguments, str(store.directory)]
     return {
-        "images": images,
+        "process": process,
+        "images": identity["images"],
         "models": models,
-        "rows": images * pairs,
+        "rows": identity["images"] * pairs,
         "files": len(part_store.shards(dataset)) * pairs,
         **measured(command),
     }
 
 
+def run_of(manifest: Manifest, folder: Path, images: int) -> Store:
+    """Return a run of the first images, in a folder of its own."""
+    datasets = {name: one | {"images": images} for name, one in manifest.datasets.items()}
+    return Store(folder / str(images), dataclasses.replace(manifest, datasets=datasets))
+
+
 @click.command()
-def main() -> None:
-    """Write the predictions, measure reports of every size, and write a row for each."""
+@click.option("--quick", is_flag=True, help="Measure a tenth of the images once; write no file.")
+def main(quick: bool) -> None:
+    """Write the predictions, measure every process, and write a row for each."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         with ProcessPoolExecutor(cores, get_context("spawn")) as workers:
-            store = Store(Path(folder), workers.submit(synthetic_manifest).result())
-            for _ in workers.map(partial(write_shard, store), store.shards("imagenet-c")):
-                pass
+            manifest = workers.submit(synthetic_manifest).result()
+            sizes = IMAGES[:1] if quick else IMAGES
+            stores = [run_of(manifest, Path(folder), images) for images in sizes]
+            for store in stores:
+                for _ in workers.map(partial(write_shard, store), store.shards("imagenet-c")):
+                    pass
         size = sum(file.stat().st_size for file in Path(folder).rglob("*.parquet"))
         click.echo(f"{size / 1e6:.0f} MB in {time.perf_counter() - start:.0f} s")
-        cases = product(range(REPETITIONS), IMAGES, range(1, len(MODELS) + 1))
-        rows = [measure(store, images, models) for _, images, models in cases]
-    sizes = ["images", "models", "rows", "files"]
-    table = pd.DataFrame(rows).groupby(sizes, as_index=False).median()
+        every = range(1, len(MODELS) + 1)
+        cases = [(store, models, "report", REPORT) for store in stores for models in every]
+        cases += [(stores[-1], len(MODELS), *other) for other in OTHERS.items()]
+        rows = [measure(*case) for _ in range(1 if quick else REPETITIONS) for case in cases]
+    keys = ["process", "images", "models", "rows", "files"]
+    table = pd.DataFrame(rows).groupby(keys, as_index=False, sort=False).median()
     table["cores"] = cores
-    publish(table, OUTPUT, digits=1)
+    if quick:
+        click.echo(table.round(1).to_string(index=False))
+    else:
+        publish(table, OUTPUT, digits=1)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,10 @@ from robustbench_aa.antialiasing.windows import (
     dense_max_pool,
     pair,
 )
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import ConversionError
 from robustbench_aa.support.checks import NO_CLASSIFIER, check_type
 from robustbench_aa.support.training_seeds import training_seed, with_seed
-from robustbench_aa.types import Classifier
 
 NO_RULE = f"{LEFT_ALONE}: no rule for it"
 

@@ -10,9 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from robustbench_aa.callbacks.measure import measure
 from robustbench_aa.datasets import Openable
 from robustbench_aa.errors import UsageError
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.suite import Selection
 from robustbench_aa.support.checks import whole_number
-from robustbench_aa.types import Preprocessing
 
 
 class LightningRobustness(Callback):

@@ -10,14 +10,15 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Openable, Request, open_dataset
 from robustbench_aa.errors import ModelError, UsageError
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.metrics.metric import find_metric
 from robustbench_aa.models.plain_module import as_classifier
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.suite import Selection, Suite
-from robustbench_aa.types import Classifier, Preprocessing
 
 NOT_HASHED = "in training"
 """Stands for the digest of weights, which nothing compares here."""

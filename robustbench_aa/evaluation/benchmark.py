@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Openable
 from robustbench_aa.errors import UsageError
 from robustbench_aa.evaluation.inference import Inference
@@ -18,7 +19,6 @@ from robustbench_aa.run import Run
 from robustbench_aa.suite import Selection, Suite
 from robustbench_aa.support.checks import as_list
 from robustbench_aa.support.progress import progress_in_python
-from robustbench_aa.types import Classifier
 
 
 def benchmark(

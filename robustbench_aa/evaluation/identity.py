@@ -9,12 +9,13 @@ from collections.abc import Mapping
 
 import torch
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Dataset
 from robustbench_aa.datasets.labels import PLAIN
 from robustbench_aa.errors import DatasetError
 from robustbench_aa.store.environment import environment
 from robustbench_aa.store.manifest import Identity, Manifest
-from robustbench_aa.types import Classifier, Shard
+from robustbench_aa.types import Shard
 
 
 def model_identity(classifier: Classifier) -> Identity:

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import DatasetError, ModelError, UnknownName, UsageError
 from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
-from robustbench_aa.types import NO_LABEL, Batch, Classifier, unshifted
+from robustbench_aa.types import NO_LABEL, Batch, unshifted
 
 CPU_PIXELS = 2**21
 """Pixels that go through a model at once on a CPU, about 41 frames of 224 × 224."""

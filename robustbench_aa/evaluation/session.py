@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.image_lists import read_image_list
 from robustbench_aa.datasets.pictures import Geometry, cores
@@ -38,7 +39,7 @@ from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, thread_count
 from robustbench_aa.support.stage_times import Profile, profiled
 from robustbench_aa.support.training_seeds import groups
-from robustbench_aa.types import NO_LABELS, Classifier, Distortion, Shard
+from robustbench_aa.types import NO_LABELS, Distortion, Shard
 
 PLAIN = Inference()
 TRACE = "profile.json"

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.datasets.pictures import Geometry
 from robustbench_aa.distortions import BACKENDS
@@ -26,7 +27,7 @@ from robustbench_aa.models import load_all
 from robustbench_aa.store.manifest import RECORDED, Identity
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.support.devices import choose_device
-from robustbench_aa.types import Classifier, Shard
+from robustbench_aa.types import Shard
 
 OTHER_CLASSES = 0.01
 """The share of predictions whose class another machine may change by rounding."""

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from robustbench_aa.antialiasing.published import ARCHITECTURES, Architecture
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import CheckpointError, DownloadError, UnknownName
 from robustbench_aa.models.checkpoint import is_path, load_weights, read_state_dict
 from robustbench_aa.models.plain_module import INPUT_SIZE, bare
 from robustbench_aa.models.untrained import untrained
 from robustbench_aa.support.download import Download
-from robustbench_aa.types import Classifier
 
 URL = "https://antialiased-cnns.s3.us-east-2.amazonaws.com/weights_v0.1/"
 WEIGHTS = ("lpf2", "lpf3", "lpf4", "lpf5", "lpf4_finetune")

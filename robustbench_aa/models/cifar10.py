@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import CheckpointError, UnknownName, UsageError
 from robustbench_aa.models.checkpoint import fit, is_path, read_metadata, read_state_dict
 from robustbench_aa.models.cifar10_networks import DOWNSAMPLINGS, ResNet20
 from robustbench_aa.models.untrained import untrained
-from robustbench_aa.types import Classifier, Preprocessing
+from robustbench_aa.preprocessing import Preprocessing
 
 WEIGHTS_FOLDER = Path(__file__).with_name("weights")
 NETWORK = "resnet20"

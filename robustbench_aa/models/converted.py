@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.support.training_seeds import training_seed, with_seed
-from robustbench_aa.types import Classifier
 
 _SHORT = re.compile(r"(?P<plain>.+)\+(?P<short>[^+/.:@]+)")
 """A specification ends in `+` and the short form of a conversion, which is never part of a path."""

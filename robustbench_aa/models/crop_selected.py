@@ -32,8 +32,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustbench_aa.classifier import Classifier
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.checks import NO_CLASSIFIER, check_type
-from robustbench_aa.types import Classifier, Preprocessing
 
 SHARE = 14
 """A picture of S pixels has candidates at ⌊S / SHARE⌋ + 1 places along each axis."""

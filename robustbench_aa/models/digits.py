@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import CheckpointError, UnknownName, cause
 from robustbench_aa.models.checkpoint import (
     fit,
@@ -19,7 +20,7 @@ from robustbench_aa.models.checkpoint import (
 )
 from robustbench_aa.models.digits_networks import VGG, ResNet
 from robustbench_aa.models.untrained import untrained
-from robustbench_aa.types import Classifier, Preprocessing
+from robustbench_aa.preprocessing import Preprocessing
 
 WEIGHTS_FOLDER = Path(__file__).with_name("weights")
 NETWORKS: dict[str, type[ResNet] | type[VGG]] = {"resnet": ResNet, "vgg": VGG}

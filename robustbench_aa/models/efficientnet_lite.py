@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import CheckpointError, UnknownName
 from robustbench_aa.models.checkpoint import fit, read_state_dict
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.files import file_sha256
 from robustbench_aa.support.optional import extra
-from robustbench_aa.types import Classifier, Preprocessing
 
 EXTRA = "lite"
 PACKAGE = "efficientnet_lite_pytorch"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.models import timm, torchvision
 from robustbench_aa.models.checkpoint import is_path, load_weights, read_state_dict
 from robustbench_aa.models.plain_module import INPUT_SIZE, bare
 from robustbench_aa.support.files import file_sha256
-from robustbench_aa.types import Classifier
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "torchvision": torchvision.build,

@@ -18,10 +18,11 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor, nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UsageError, cause
 from robustbench_aa.models.untrained import untrained
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.optional import extra
-from robustbench_aa.types import Classifier, Preprocessing
 
 VOLATILE = ("transformers_version", "_name_or_path", "dtype", "architectures")
 """Entries of a configuration that do not change the function of a network."""

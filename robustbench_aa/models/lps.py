@@ -7,11 +7,11 @@ from pathlib import Path
 from torch import Tensor
 
 from robustbench_aa.antialiasing.published import lps_resnet
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import CheckpointError, UnknownName, UsageError
 from robustbench_aa.models.checkpoint import fit, is_path, read_state_dict
 from robustbench_aa.models.plain_module import bare
 from robustbench_aa.models.untrained import untrained
-from robustbench_aa.types import Classifier
 
 NETWORK = "resnet18"
 URL = "https://uofi.box.com/s/pql7u3c7x8zifp0m46xhe2uduwwazcad"

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import CheckpointError, UsageError, cause
 from robustbench_aa.models.plain_module import INPUT_SIZE, bare
 from robustbench_aa.support.files import is_plain
 from robustbench_aa.support.optional import extra
-from robustbench_aa.types import Classifier
 
 
 def names() -> list[str]:

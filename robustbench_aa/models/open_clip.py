@@ -23,14 +23,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UnknownName, UsageError, cause
 from robustbench_aa.models.checkpoint import is_path, load_weights
 from robustbench_aa.models.untrained import untrained
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.files import read_text
 from robustbench_aa.support.optional import extra
 from robustbench_aa.support.weights import weights_sha256
-from robustbench_aa.types import Classifier, Preprocessing
 
 LARGEST = 2**20
 """The largest size of a file of class names or templates, in bytes."""

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UsageError, cause
 from robustbench_aa.models.timm import resized_side
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.process import restored
-from robustbench_aa.types import Classifier, Preprocessing
 
 INPUT_SIZE = 224
 PREPROCESSING = Preprocessing(

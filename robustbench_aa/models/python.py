@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UnknownName, UsageError, cause
 from robustbench_aa.models.plain_module import bare
-from robustbench_aa.types import Classifier
 
 
 def names() -> list[str]:

@@ -8,11 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UnknownName, UsageError, cause
 from robustbench_aa.models.checkpoint import is_path, load_weights
 from robustbench_aa.models.untrained import untrained
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.optional import extra
-from robustbench_aa.types import Classifier, Preprocessing
 
 
 def names() -> list[str]:

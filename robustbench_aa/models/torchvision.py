@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torchvision import models
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UnknownName, UsageError, cause
 from robustbench_aa.models.checkpoint import is_path, load_weights
 from robustbench_aa.models.untrained import untrained
-from robustbench_aa.types import Classifier, Preprocessing
+from robustbench_aa.preprocessing import Preprocessing
 
 CLASSES = 1000
 TRANSFORM_INPUT = ("googlenet", "inception_v3")

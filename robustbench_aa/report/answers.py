@@ -59,9 +59,9 @@ def _asked(store: Store, cell: Cell) -> Iterator[tuple[str, int]]:
 def _rows(store: Store, network: str, cell: Cell, images: int) -> pd.DataFrame | None:
     first = store.shards(cell.dataset)[0]
     with suppress(DamagedShard):  # the cell is incomplete, which the report says already
-        table = store.read_shard(network, cell, first)
+        table = store.read_shard(network, cell, first, [*COLUMNS])
         if table is not None:
-            shown = table.select([*COLUMNS]).slice(0, images * cell.frames).to_pandas()
+            shown = table.slice(0, images * cell.frames).to_pandas()
             if not store.is_labelled(cell.dataset):
                 shown["label"] = pd.NA
             distortion = cell.distortion

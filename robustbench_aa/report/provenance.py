@@ -81,6 +81,11 @@ def provenance(store: Store, origins: pd.DataFrame) -> pd.DataFrame:
         rows += [(model, key, value) for key, value in identity.items()]
         own = origins[origins["model"] == model]
         rows += [(model, key, value) for key in mixed for value in own[key].unique()]
+    rows += [
+        (model, "run", str(held.directory))
+        for model, members in store.members.items()
+        for held, _ in members
+    ]
     table = pd.DataFrame([(subject, key, _text(value)) for subject, key, value in rows])
     table.columns = pd.Index(["subject", "property", "value"])
     return table[table["value"] != ""].drop_duplicates(ignore_index=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, overload
 
 import pandas as pd
 
@@ -35,9 +36,36 @@ from robustbench_aa.report.trained_on import listed, marked, read_trained_on, tr
 from robustbench_aa.store.shards import Store
 
 
+class Later:
+    """A table that is computed when it is first read: the field of a dataclass.
+
+    The field takes a table, or a function without arguments that computes it.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, tables: None, owner: type) -> Callable[[], pd.DataFrame]: ...
+    @overload
+    def __get__(self, tables: object, owner: type) -> pd.DataFrame: ...
+    def __get__(self, tables: object | None, owner: type) -> Any:
+        if tables is None:
+            return pd.DataFrame  # the default of the field computes an empty table
+        values = vars(tables)
+        if callable(values[self._name]):
+            values[self._name] = values[self._name]()
+        return values[self._name]
+
+    def __set__(self, tables: object, table: pd.DataFrame | Callable[[], pd.DataFrame]) -> None:
+        vars(tables)[self._name] = table
+
+
 @dataclass(frozen=True)
 class Tables:
     """The tables of a run.
+
+    `differences` and `answers`, which only a report shows, are computed when they are first read.
 
     Attributes:
         leaderboard: one row per model, the best first. Metrics are means over training seeds, and
@@ -83,8 +111,8 @@ class Tables:
     diagonal: pd.DataFrame = field(default_factory=pd.DataFrame)
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
     reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
-    differences: pd.DataFrame = field(default_factory=pd.DataFrame)
-    answers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    differences: Later = Later()
+    answers: Later = Later()
     provenance: pd.DataFrame = field(default_factory=pd.DataFrame)
     subset: pd.DataFrame = field(default_factory=pd.DataFrame)
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -117,9 +145,8 @@ def make_tables(
     models: Mapping[str, Model],
     baseline: str | None = None,
     with_published: bool = False,
-    shown: pd.DataFrame | None = None,
 ) -> Tables:
-    """Compute all tables of a run.
+    """Compute the tables of a run.
 
     Args:
         store: store of the run.
@@ -127,7 +154,6 @@ def make_tables(
         baseline: baseline of the normalised metrics: a model of the run or a published one; None
             for the run's own.
         with_published: whether to append published results to the leaderboard.
-        shown: the table `answers`, if it is known already.
 
     Raises:
         UnknownName: the run has no such model.
@@ -169,8 +195,10 @@ def make_tables(
         diagonal=cell_tables.diagonal(models.values(), kinds.get("shift")),
         calibration=cell_tables.calibration(models.values(), kinds.get("corruption")),
         reliability=cell_tables.reliability(models.values(), kinds.get("corruption")),
-        differences=differences({name: model.mean for name, model in models.items()}, baseline),
-        answers=answers(store) if shown is None else shown,
+        differences=lambda: differences(
+            {name: model.mean for name, model in models.items()}, baseline
+        ),
+        answers=lambda: answers(store),
         baseline=baseline,
         command=store.manifest.command,
         provenance=provenance(store, origins),
@@ -183,6 +211,7 @@ def make_tables(
             *limit_notes(store),
             *label_notes(store),
             *trained_notes(trained),
+            *store.notes,
         ],
         warnings=[
             *partial,

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aa.errors import RunError, cause
@@ -43,10 +44,10 @@ def read_feature_maps(run: Path) -> pd.DataFrame | None:
         StoreError: The object storage does not answer.
     """
     path = run / "features" / FILE
-    if (source := readable(path)) is None:
+    if (content := readable(path)) is None:
         return None
     try:
-        with pq.ParquetFile(source) as file:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
             if file.metadata.num_rows > LARGEST or {*COLUMNS} - {*file.schema_arrow.names}:
                 raise ValueError("it contains something else")
             maps: pd.DataFrame = file.read([*COLUMNS]).to_pandas().astype(COLUMNS)

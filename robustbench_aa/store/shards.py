@@ -8,9 +8,10 @@ depend on, so that neither a torn write nor predictions of other weights, data o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,9 @@ from robustbench_aa.store.predictions import (
     Content,
     Layout,
     are_distinct,
+    as_footer,
     empty_columns,
+    read_content,
     read_footer,
     read_predictions,
     write_predictions,
@@ -67,11 +70,18 @@ class Store:
     Args:
         directory: the run's directory.
         manifest: the run's manifest.
+
+    Attributes:
+        members, notes: as in `JoinedStore`; a single run has none.
     """
+
+    members: Mapping[str, Sequence[tuple[Store, str]]] = MappingProxyType({})
+    notes: Sequence[str] = ()
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
         self.manifest = manifest
+        self._origins: dict[Path, dict[str, str]] = {}
 
     @classmethod
     def of_run(cls, directory: Path) -> Store:
@@ -189,8 +199,8 @@ class Store:
 
     def path(self, model: str, cell: Cell, shard: Shard) -> Path:
         """Return the path of a shard's prediction file, which need not exist."""
-        folder = self.directory / "predictions" / folder_of(model) / folder_of(cell.dataset)
-        return folder / str(cell.distortion) / f"{shard}.parquet"
+        folders = folder_of(model), folder_of(cell.dataset), str(cell.distortion)
+        return self.directory.joinpath("predictions", *folders, f"{shard}.parquet")
 
     def has(self, model: str, cell: Cell, shard: Shard) -> bool:
         """Return whether a shard has whole predictions."""
@@ -204,12 +214,15 @@ class Store:
         Raises:
             StoreError: the file cannot be read now.
         """
+        path = self.path(model, cell, shard)
+        if (content := readable(path)) is None:
+            return None
+        layout, identity = self._layout(model, cell, shard), self._identity(model, cell, shard)
         try:
-            _, content = self._read(model, cell, shard)
+            return read_content(content, path, layout, identity)
         except DamagedShard as error:
             _log.warning("%s; the shard counts as missing and will be evaluated again", error)
             return None
-        return content
 
     def commit(
         self,
@@ -262,21 +275,24 @@ class Store:
             StoreError: the file cannot be read now.
         """
         path = self.path(model, cell, shard)
-        if (source := readable(path)) is None:
+        if path in self._origins:  # the file has just been read
+            return self._origins.pop(path)
+        if (content := readable(path)) is None:
             return None
-        footer = read_footer(source, path)
+        footer = read_footer(content)
         if footer is None or footer.identity != self._identity(model, cell, shard):
             return None
         return footer.provenance()
 
-    def read(self, model: str, cell: Cell, columns: Iterable[str]) -> pd.DataFrame | None:
+    def read(self, model: str, cell: Cell, columns: Sequence[str]) -> pd.DataFrame | None:
         """Return the predictions of a cell; None while any shard of it is missing or damaged.
 
         Raises:
             StoreError: a file cannot be read now.
         """
+        names = [*dict.fromkeys(["image", "frame", *columns])]
         tables: list[pa.Table] = []
-        places = [(model, cell, shard) for shard in self.shards(cell.dataset)]
+        places = [(model, cell, shard, names) for shard in self.shards(cell.dataset)]
         try:
             for table in each(self.directory, lambda place: self.read_shard(*place), places):
                 if table is None:
@@ -294,24 +310,26 @@ class Store:
         frame: pd.DataFrame = whole.select(list(columns)).to_pandas()
         return frame
 
-    def read_shard(self, model: str, cell: Cell, shard: Shard) -> pa.Table | None:
+    def read_shard(
+        self, model: str, cell: Cell, shard: Shard, columns: Sequence[str] | None = None
+    ) -> pa.Table | None:
         """Return the predictions of a shard; None if its file does not exist.
+
+        Args:
+            columns: the columns to return, `image` and `frame` among them; None for all.
 
         Raises:
             DamagedShard: the file is damaged, or belongs to another run; names it.
             StoreError: the file cannot be read now.
         """
-        table, _ = self._read(model, cell, shard)
-        return table
-
-    def _read(
-        self, model: str, cell: Cell, shard: Shard
-    ) -> tuple[pa.Table, Content] | tuple[None, None]:
         path = self.path(model, cell, shard)
-        if (source := readable(path)) is None:
-            return None, None
-        layout = self._layout(model, cell, shard)
-        return read_predictions(source, path, layout, self._identity(model, cell, shard))
+        if (content := readable(path)) is None:
+            return None
+        layout, identity = self._layout(model, cell, shard), self._identity(model, cell, shard)
+        table, text = read_predictions(content, path, layout, identity, columns)
+        if footer := as_footer(text):
+            self._origins[path] = footer.provenance()
+        return table
 
     def is_labelled(self, dataset: str) -> bool:
         """Return whether the images of a data set have labels."""

@@ -7,7 +7,6 @@ parallel requests, locks, and folders that must be on a disk while they are writ
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
 import shutil
@@ -66,26 +65,23 @@ def is_on_disk(path: Path) -> bool:
     return isinstance(path, Path)
 
 
-def readable(path: Path) -> Path | io.BytesIO | None:
-    """Return a source that pyarrow can read: the path of a plain file, or a whole object.
-
-    Returns:
-        The source, or None if there is no such file.
+def readable(path: Path) -> bytes | None:
+    """Return the content of a plain file or an object; None if there is no such file.
 
     Raises:
         StoreError: the disk fails, or the object storage cannot be reached.
     """
     try:
-        if is_on_disk(path):
-            return path if path.is_file() else None
-        return io.BytesIO(patiently(path, path.read_bytes))
+        if is_on_disk(path) and not path.is_file():
+            return None
+        return patiently(path, path.read_bytes)
     except FileNotFoundError:
         return None
     except Exception as error:  # each storage's own
-        raise unreadable_now(path, error) from error
+        raise _unreadable_now(path, error) from error
 
 
-def unreadable_now(path: Path, error: Exception) -> StoreError:
+def _unreadable_now(path: Path, error: Exception) -> StoreError:
     """Return the error for a file that may be whole, but cannot be read at the moment."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else cause(error)
     return StoreError(f"cannot read {path} ({why}); fix this, then run the same command again")

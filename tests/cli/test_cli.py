@@ -18,10 +18,10 @@ import time
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
@@ -29,6 +29,8 @@ from PIL import Image
 
 from robustbench_aa import antialias, load
 from robustbench_aa.cli import main as cli
+from robustbench_aa.store import shards
+from robustbench_aa.store.predictions import read_predictions
 from tests.conftest import made_elsewhere, tree
 from tests.forged import forge
 
@@ -144,16 +146,11 @@ def test_report_reads_prediction_files_once_and_those_of_shown_answers_again(
     folder = forge(tmp_path / "run", ["a", "b"], ["imagenet-c", "imagenet-shift", "image-folder"])
     reads: Counter[Path] = Counter()
 
-    class Counted(pq.ParquetFile):
-        def __init__(self, source: Path, **options: bool) -> None:
-            super().__init__(source, **options)
-            self.path = source
+    def counted(content: bytes, path: Path, *more: Any) -> tuple[pa.Table, bytes]:
+        reads[path] += 1
+        return read_predictions(content, path, *more)
 
-        def read(self, **options: bool) -> pa.Table:
-            reads[self.path] += 1
-            return super().read(**options)
-
-    monkeypatch.setattr(pq, "ParquetFile", Counted)
+    monkeypatch.setattr(shards, "read_predictions", counted)
     result = CliRunner().invoke(cli.commands, ["report", str(folder)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert (folder / "report" / "leaderboard.csv").exists()

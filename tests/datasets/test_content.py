@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.datasets.content import Digest, of_frames
 from robustbench_aa.datasets.labels import wnids
@@ -25,7 +26,7 @@ from robustbench_aa.evaluation.sources import compare_sources
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier, Shard
+from robustbench_aa.types import Shard
 from tests.conftest import PLAIN, made_elsewhere, make_classifier
 
 CPU = torch.device("cpu")

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.cli.data import make_imagenet_p
 from robustbench_aa.datasets import Request, open_dataset, verify_dataset
 from robustbench_aa.datasets.labels import wnids
@@ -24,7 +25,7 @@ from robustbench_aa.errors import DatasetError, UnknownName, UsageError
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.store.environment import environment
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier, Distortion, Shard
+from robustbench_aa.types import Distortion, Shard
 from tests.conftest import PLAIN
 
 CPU = torch.device("cpu")

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 import robustbench_aa as rb
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Request, open_dataset, verify_dataset
 from robustbench_aa.datasets.imagenet import C_BAR, COMMON_3D
 from robustbench_aa.datasets.labels import wnids
@@ -23,8 +24,9 @@ from robustbench_aa.datasets.natural_shifts import IMAGENET_A, IMAGENET_R
 from robustbench_aa.datasets.pictures import AS_MADE, decode
 from robustbench_aa.errors import DatasetError, SuiteError, UsageError
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import COUNTED_CORRUPTIONS, Classifier, Preprocessing, Shard
+from robustbench_aa.types import COUNTED_CORRUPTIONS, Shard
 from tests.conftest import Linear
 
 LABELS_A = [int(place) for place in IMAGENET_A.split()]

@@ -11,9 +11,9 @@ from PIL import Image
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.evaluation.identity import decoded_sha256, model_identity
 from robustbench_aa.evaluation.session import prepare
+from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Preprocessing
 from tests.conftest import make_classifier
 
 

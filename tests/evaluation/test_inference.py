@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 import robustbench_aa as rb
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.cli.main import commands
 from robustbench_aa.datasets import Dataset, Request, open_dataset
 from robustbench_aa.errors import UnknownName, UsageError
@@ -27,7 +28,7 @@ from robustbench_aa.suite import Suite
 from robustbench_aa.support import stage_times
 from robustbench_aa.support.process import one_core_each
 from robustbench_aa.support.stage_times import STAGES
-from robustbench_aa.types import CLEAN, Batch, Classifier, Shard
+from robustbench_aa.types import CLEAN, Batch, Shard
 from tests.conftest import make_classifier, threads
 
 CPU = torch.device("cpu")

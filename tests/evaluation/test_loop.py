@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.distortions.corruptions import CORRUPTIONS
 from robustbench_aa.errors import RunError
@@ -25,7 +26,7 @@ from robustbench_aa.store import thumbnails
 from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import CLEAN, Batch, Classifier, Distortion, Shard
+from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
 from tests.conftest import make_classifier
 
 CPU = torch.device("cpu")
@@ -144,7 +145,7 @@ def test_fewer_than_five_classes_leave_their_places_empty() -> None:
 
 
 def test_pixels_reach_the_module_as_the_preprocessing_says() -> None:
-    from robustbench_aa.types import Preprocessing
+    from robustbench_aa.preprocessing import Preprocessing
 
     seen = []
 

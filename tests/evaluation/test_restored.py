@@ -18,12 +18,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import robustbench_aa as rb
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.cli.main import commands
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.evaluation.inference import Inference
 from robustbench_aa.features import feature_distance
 from robustbench_aa.preview import write_contact_sheet
-from robustbench_aa.types import CLEAN, Classifier, Shard
+from robustbench_aa.types import CLEAN, Shard
 from tests.conftest import PLAIN
 
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch needs a compiler")

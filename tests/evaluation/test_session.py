@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 import robustbench_aa as rb
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import DATASETS, Dataset
 from robustbench_aa.errors import RunError, SuiteError, UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference
@@ -17,7 +18,6 @@ from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier
 from tests.conftest import PLAIN, make_classifier
 
 A = make_classifier("a")

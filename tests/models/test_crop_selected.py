@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.models import expand, load
 from robustbench_aa.models.crop_selected import CropSelection, select_crop
-from robustbench_aa.types import Classifier, Preprocessing
+from robustbench_aa.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 SIZE, CROP = 56, 52

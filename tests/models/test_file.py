@@ -12,10 +12,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from robustbench_aa import antialias, load
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import CheckpointError, UnknownName, UsageError
 from robustbench_aa.evaluation.inference import Inference, Predictor
 from robustbench_aa.models.checkpoint import write_converted
-from robustbench_aa.types import CLEAN, Batch, Classifier
+from robustbench_aa.types import CLEAN, Batch
 
 SHARED = Path(
     os.environ.get(

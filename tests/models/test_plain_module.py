@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UsageError
 from robustbench_aa.models.plain_module import as_classifier
-from robustbench_aa.types import Classifier
 from tests.conftest import PLAIN, make_classifier
 
 

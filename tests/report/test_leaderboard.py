@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import UnknownName
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.report.leaderboard import ranking_column
 from robustbench_aa.run import Run
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier
 from tests.conftest import PLAIN, make_classifier
 
 HELD_OUT = ["speckle_noise", "gaussian_blur", "spatter", "saturate"]

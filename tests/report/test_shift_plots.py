@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.report.plots import draw_plots
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier
 from tests.conftest import PLAIN, make_classifier
 
 PROTOCOLS = ["circular", "crops", "diagonal", "circular32", "halfpixel", "neighbours"]

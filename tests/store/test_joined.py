@@ -12,12 +12,12 @@ import pytest
 import torch
 
 import robustbench_aa as rb
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.errors import RunError, UsageError
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.joint_run import JointRun
 from robustbench_aa.run import Run, merge_runs
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier
 from tests.conftest import make_classifier, tree
 
 A, B, C = (make_classifier(name, seed) for seed, name in enumerate("abc"))

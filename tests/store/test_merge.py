@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import robustbench_aa as rb
+from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import open_dataset
 from robustbench_aa.errors import RunError, SuiteError
 from robustbench_aa.evaluation.session import prepare
@@ -20,7 +21,6 @@ from robustbench_aa.store import merge as merge_module
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
-from robustbench_aa.types import Classifier
 from tests.conftest import made_elsewhere, make_classifier, tree
 
 NETWORK = "digits:resnet@lpf3-seed0"

@@ -7,12 +7,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from robustbench_aa.errors import RunError, StoreError
 from robustbench_aa.store import predictions, storage
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.predictions import SCHEMA
+from robustbench_aa.store.seal import is_intact
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import locked
 from robustbench_aa.types import Distortion, Shard
@@ -122,6 +124,37 @@ def test_a_flipped_byte_of_a_footer_raises_nothing_else(
         store.origin(*place)
 
 
+def test_every_flipped_byte_breaks_the_seal(store: Store) -> None:
+    whole = store.path(MODEL, CELL, SHARDS[0]).read_bytes()
+    assert is_intact(whole)
+    for place in range(len(whole)):
+        assert not is_intact(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]), place
+    assert not is_intact(whole[:-1])
+    assert not is_intact(b"")
+
+
+def test_predictions_are_decoded_again_only_where_the_seal_is_broken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A continued run of thousands of files would wait for it."""
+    path, place = store.path(MODEL, CELL, SHARDS[0]), (MODEL, CELL, SHARDS[0])
+    table, decoded = pq.read_table(path), []
+    monkeypatch.setattr(predictions, "problem_of", lambda *_: decoded.append(1))
+    assert store.has(*place)
+    assert not decoded
+    pq.write_table(table, path, write_page_checksum=True)  # as an earlier version did
+    assert store.has(*place)
+    assert decoded
+
+
+def test_a_sealed_file_of_impossible_predictions_is_in_no_table(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.commit(MODEL, CELL, SHARDS[0], rows(SHARDS[0]) | {"top1": np.full(6, 10)})
+    assert store.read(MODEL, CELL, ["top1"]) is None
+    assert "has classes outside 0 to 9" in caplog.text
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -177,12 +210,12 @@ def test_a_full_disk_leaves_nothing_behind_and_is_named(
     lost = store.path(MODEL, CELL, SHARDS[1])
     lost.unlink()
 
-    def half(table: object, path: Path, **options: object) -> None:
-        path.write_bytes(b"PAR1")
+    def half(path: Path, content: bytes) -> None:
+        path.write_text("PAR1")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(predictions.pq, "write_table", half)
+        patch.setattr(Path, "write_bytes", half)
         with pytest.raises(StoreError) as found:
             store.commit(MODEL, CELL, SHARDS[1], rows(SHARDS[1]))
     assert str(found.value).startswith(f"cannot write {lost} (No space left on device); fix this")
@@ -218,8 +251,7 @@ def test_a_temporary_read_error_is_not_damage(
     def fail(*_: object, **__: object) -> None:
         raise OSError(error, os.strerror(error))
 
-    for name in ("ParquetFile", "read_metadata"):
-        monkeypatch.setattr(predictions.pq, name, fail)
+    monkeypatch.setattr(Path, "read_bytes", fail)
     message = r"cannot read .*0-3\.parquet \(.+\); fix this, then run the same command again"
     for ask in (store.read_shard, store.content, store.origin):
         with pytest.raises(StoreError, match=message):
