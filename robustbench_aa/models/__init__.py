@@ -16,7 +16,6 @@ from robustbench_aa.errors import SuiteError, UsageError, near_matches
 from robustbench_aa.models.converted import check_short, converted, split
 from robustbench_aa.support.checks import check_type
 from robustbench_aa.support.registry import Registry
-from robustbench_aa.support.torchvision_import import import_torchvision
 from robustbench_aa.support.training_seeds import training_seed, with_seed
 
 __all__ = ["SOURCES", "Source", "expand", "known_models", "load", "load_all", "load_model"]
@@ -30,13 +29,11 @@ class Source:
         file: the name of the source's file, without `.py`; it has the functions `load` and `names`.
         seeds: whether the source's names have training seeds.
         wraps: whether its names are specifications of other sources.
-        torchvision: whether its networks need torchvision, or may.
     """
 
     file: str
     seeds: bool = False
     wraps: bool = False
-    torchvision: bool = True
 
     def load(self, name: str, weights: str | None) -> Classifier:
         """Return a classifier; None as weights means the source's default."""
@@ -48,14 +45,12 @@ class Source:
         return list(self._module().names())
 
     def _module(self) -> Any:
-        if self.torchvision:
-            import_torchvision()
         return import_module(f"{__name__}.{self.file}")
 
 
 SOURCES: Registry[Source] = Registry("model source")
-SOURCES.register("digits", Source("digits", seeds=True, torchvision=False))
-SOURCES.register("cifar10", Source("cifar10", seeds=True, torchvision=False))
+SOURCES.register("digits", Source("digits", seeds=True))
+SOURCES.register("cifar10", Source("cifar10", seeds=True))
 SOURCES.register("torchvision", Source("torchvision"))
 SOURCES.register("antialiased", Source("antialiased"))
 SOURCES.register("lps", Source("lps"))
@@ -65,8 +60,8 @@ SOURCES.register("open-clip", Source("open_clip"))
 SOURCES.register("efficientnet-lite", Source("efficientnet_lite"))
 SOURCES.register("file", Source("file"))
 SOURCES.register("python", Source("python"))
-SOURCES.register("onnx", Source("onnx", torchvision=False))
-SOURCES.register("crop-selected", Source("crop_selected", wraps=True, torchvision=False))
+SOURCES.register("onnx", Source("onnx"))
+SOURCES.register("crop-selected", Source("crop_selected", wraps=True))
 
 
 def load(specification: str) -> Classifier:
