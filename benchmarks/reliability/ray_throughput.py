@@ -14,6 +14,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -100,7 +101,7 @@ def evaluate(sandbox: Sandbox, output: str, every: float) -> tuple[float, int]:
 @click.option("--output", default=OUTPUT, show_default=True, type=click.Path(path_type=Path))
 def main(models: int, images: int, every: float, output: Path) -> None:
     """Evaluate undisturbed and disturbed, compare the tables, and write a row for each."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as place:
         sandbox = Sandbox(Path(place))
         import_all()

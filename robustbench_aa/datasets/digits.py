@@ -26,7 +26,7 @@ SIZE = 32
 CLASSES = 10
 TRAINING_IMAGES = 1000
 MOST_IMAGES = {"digits-p": 100, "digits-shift": 200}
-"""Test digits of a data set, evenly spread: each becomes some three hundred or one hundred frames."""
+"""Test digits of a data set, evenly spread: each becomes about 300 frames, or 100."""
 
 NAMES = {
     "digits": "clean",
