@@ -26,6 +26,6 @@ nitpick_ignore_regex = [
     ("py:class", r"numpy\.ndarray"),
     # only types of arguments
     ("py:class", r"([\w.]+\.)?(Count|DatasetEntry|DatasetObject|Function|Images)"),
-    ("py:class", r"([\w.]+\.)?(InstanceOf|Integer|Openable)"),
+    ("py:class", r"([\w.]+\.)?(InstanceOf|Integer|Later|Openable)"),
     ("py:exc", r"\w+Error|UnknownName"),  # the page shows the tree of errors
 ]

@@ -79,6 +79,7 @@ ADDED = {  # commands that are run, and options that make them quick
     "python -m benchmarks.speed.engines": "--help",
     "python -m benchmarks.speed.evaluation_speed": "--help",
     "python -m benchmarks.reliability.faults": "--help",
+    "python -m benchmarks.reliability.ray_throughput": "--help",
     "python -m benchmarks.reliability.fuzz": "--cases=10",
     "python -m benchmarks.reliability.gate_simulation": "--help",
     "python -m benchmarks.gpu": "--help",

@@ -17,7 +17,7 @@ PARTS = 4096
 @corruption("noise")
 def gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Tensor:
     """Add Gaussian noise: x + N(0, sigma²)."""
-    return draws.normal(*images.shape[1:]).mul_(sigma).add_(images)
+    return images + draws.normal(*images.shape[1:]) * sigma
 
 
 @corruption("noise")
@@ -37,7 +37,7 @@ def impulse_noise(images: Tensor, draws: RandomNumbers, amount: float) -> Tensor
 @corruption("extra")
 def speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Tensor:
     """Add noise in proportion to the value: x + x · N(0, sigma²)."""
-    return draws.normal(*images.shape[1:]).mul_(images).mul_(sigma).add_(images)
+    return images + images * draws.normal(*images.shape[1:]) * sigma
 
 
 def poisson(images: Tensor, scale: float, uniform: Tensor) -> Tensor:
