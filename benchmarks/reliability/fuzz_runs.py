@@ -124,7 +124,8 @@ def predictions(folder: Path) -> Try:
 def footers(folder: Path) -> Try:
     """Edit the footers of prediction files, or exchange two of them.
 
-    No value of a table may change: its cell becomes empty, or the report refuses.
+    No value of a table may change: its cell becomes empty, which counts as refused, or the report
+    refuses.
     """
     run = _run(folder)
     files = sorted(run.directory.rglob("*.parquet"))
@@ -139,7 +140,8 @@ def footers(folder: Path) -> Try:
                 two.write_bytes(contents[one])
             else:
                 _edit_footer(one, two, random)
-            _check_values(_values(Run(run.directory)), expected)
+            if _check_values(_values(Run(run.directory)), expected):
+                raise DamagedShard(f"{one} was left out")
         finally:
             for file in (one, two):
                 file.write_bytes(contents[file])
@@ -169,11 +171,16 @@ def _values(run: Run) -> list[pd.DataFrame]:
     return [table.select_dtypes("number") for table in found if table is not None]
 
 
-def _check_values(found: list[pd.DataFrame], expected: list[pd.DataFrame]) -> None:
+def _check_values(found: list[pd.DataFrame], expected: list[pd.DataFrame]) -> bool:
+    """Check that no value is another, and return whether one is missing."""
+    missing = False
     for table, sound in zip(found, expected, strict=True):
         assert table.shape == sound.shape, "another table"
+        empty = table.isna() & sound.notna().to_numpy()
         same = (table == sound.to_numpy()) | table.isna() | sound.isna().to_numpy()
         assert same.all(axis=None), "other values"
+        missing = missing or bool(empty.any(axis=None))
+    return missing
 
 
 def merges(folder: Path) -> Try:
