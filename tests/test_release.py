@@ -21,6 +21,8 @@ FILES = (
     *("README.md", "conftest.py", "constraints.txt", "pyproject.toml", "setup.cfg"),
 )
 RESULTS = (
+    "cifar10/report/leaderboard.csv",
+    "cifar10/report/figures/overview.png",
     "digits/report/leaderboard.csv",
     "digits/report/figures/overview.png",
     "digits/features/feature_maps.png",

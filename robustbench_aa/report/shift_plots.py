@@ -24,6 +24,9 @@ from robustbench_aa.report.leaderboard import RANKED_BY
 from robustbench_aa.report.tables import Tables
 from robustbench_aa.support.training_seeds import training_seed
 
+ANTIALIASED = ("lpf", "aps", "lps", "flc", "asap", "ddac")
+"""How names of weights of anti-aliased networks begin."""
+
 
 def _draw_consistency(figure: Figure, tables: Tables, styles: Styles) -> None:
     consistency_against_accuracy(figure.subplots(), tables, styles)
@@ -93,9 +96,11 @@ def antialiased_from(names: Mapping[str, object]) -> dict[str, str]:
 
     >>> antialiased_from(dict.fromkeys(["torchvision:vgg16@random", "antialiased:vgg16@lpf3", "a"]))
     {'antialiased:vgg16@lpf3': 'torchvision:vgg16@random'}
+    >>> antialiased_from(dict.fromkeys(["digits:resnet@baseline", "digits:resnet@aps-seed0"]))
+    {'digits:resnet@aps-seed0': 'digits:resnet@baseline'}
     """
     architectures = {name: name.partition(":")[2].partition("@")[0] for name in names}
-    smooth = {name for name in names if name.rpartition("@")[2].startswith("lpf")}
+    smooth = {name for name in names if name.rpartition("@")[2].startswith(ANTIALIASED)}
     plain = {architectures[name]: name for name in names if name not in smooth}
     return {
         name: plain[architectures[name]]
