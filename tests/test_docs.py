@@ -37,6 +37,7 @@ import robustbench_aa
 from robustbench_aa import suite as suites
 from robustbench_aa.cli import main as cli
 from robustbench_aa.datasets import DATASETS, archives
+from robustbench_aa.datasets.cifar import NAMES as CIFAR10
 from robustbench_aa.datasets.labels import wnids
 from robustbench_aa.datasets.videos import encode_video
 from robustbench_aa.distortions import corruptions_at, perturbations_at
@@ -262,6 +263,9 @@ def prepare(document: Path, folder: Path) -> None:
     for file in ("picture.jpg", "data/photographs/picture.jpg"):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         PICTURE.save(folder / file)
+    for name in CIFAR10:
+        (folder / "cifar10/test" / name).mkdir(parents=True, exist_ok=True)
+        PICTURE.resize((32, 32)).save(folder / "cifar10/test" / name / "0.png")
     for place in range(2):
         write_picture(folder / "data/imagenet/val" / wnids()[place] / f"{place}.JPEG")
     for block in blocks(document):

@@ -176,6 +176,7 @@ def summarise(table: pd.DataFrame, a: str, b: str) -> str:
 
 
 VERBS = {
+    "clean_error": ("fails", "clean images"),
     "mean_error": ("fails", "corrupted images"),
     "mean_error_subset": ("fails", "corrupted images of the subset"),
     "mean_error_other": ("fails", "other corrupted images"),
