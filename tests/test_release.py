@@ -23,6 +23,7 @@ FILES = (
 RESULTS = (
     "cifar10/report/leaderboard.csv",
     "cifar10/report/figures/overview.png",
+    "cifar10/features/feature_maps.png",
     "digits/report/leaderboard.csv",
     "digits/report/figures/overview.png",
     "digits/features/feature_maps.png",
