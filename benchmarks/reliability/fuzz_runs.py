@@ -176,10 +176,9 @@ def _check_values(found: list[pd.DataFrame], expected: list[pd.DataFrame]) -> bo
     missing = False
     for table, sound in zip(found, expected, strict=True):
         assert table.shape == sound.shape, "another table"
-        empty = table.isna() & sound.notna().to_numpy()
         same = (table == sound.to_numpy()) | table.isna() | sound.isna().to_numpy()
         assert same.all(axis=None), "other values"
-        missing = missing or bool(empty.any(axis=None))
+        missing |= bool((table.isna() & sound.notna().to_numpy()).any(axis=None))
     return missing
 
 

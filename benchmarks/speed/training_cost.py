@@ -87,7 +87,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     ratio = "training_over_antialiased_cnns"
     columns = ["dtype", "memory_format"]
     grouped = table.groupby(["layer", *columns], sort=False)[ratio].median()
-    return grouped.unstack(columns)  # noqa: PD010 the order of the layers stays
+    # a pivot table would sort the layers
+    return grouped.unstack(columns)  # noqa: PD010
 
 
 @click.command()
