@@ -43,7 +43,7 @@ def photographs(count: int) -> Tensor:
 def beside_the_package(
     images: Tensor, cell: Distortion, repetitions: int, cores: int
 ) -> dict[str, float]:
-    """Return the milliseconds of a picture, ours and those of the imagecorruptions package."""
+    """Return the milliseconds per picture of our corruption and of the imagecorruptions package."""
     name, severity = cell.name, cell.severity or 0
     picture = images[0].permute(1, 2, 0).numpy()
     ours = {"": partial(distort, images, cell, range(len(images)), 0, SIZE)}
