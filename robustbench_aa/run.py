@@ -22,6 +22,7 @@ from robustbench_aa.report import Tables, make_tables, write_report
 from robustbench_aa.report.columns import results_first
 from robustbench_aa.report.provenance import limit_notes
 from robustbench_aa.store.feature_maps import read_feature_maps
+from robustbench_aa.store.kinds import kinds_of
 from robustbench_aa.store.merge import merge
 from robustbench_aa.store.shards import Store
 from robustbench_aa.store.storage import on_disk, open_directory
@@ -206,7 +207,7 @@ class Run:
     ) -> tuple[OutcomesByKind, OutcomesByKind]:
         """Return the outcomes of a model, and those of one of another run on data of both."""
         old, stores = old_run._model(against).mean, (self._store, old_run._store)
-        here, there = (store.kinds() for store in stores)
+        here, there = (kinds_of(store.manifest) for store in stores)
         shared = [kind for kind in here if here[kind] == there.get(kind)]
         reason = stores[0].manifest.other_data(stores[1].manifest)
         if not reason and not shared:

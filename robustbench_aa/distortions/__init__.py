@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from robustbench_aa.distortions import imagecorruptions_backend
@@ -18,6 +20,7 @@ from robustbench_aa.distortions.perturbations import COUNTED, perturb, table_of
 from robustbench_aa.distortions.rng import Draws, image_seed
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, Row, published_size
 from robustbench_aa.distortions.shifts import PROTOCOLS, shift, shift_frames
+from robustbench_aa.support.process import one_core_each
 from robustbench_aa.types import Distortion
 
 __all__ = [
@@ -102,7 +105,8 @@ def distort(
     """Return the frames that a classifier sees.
 
     The evaluation, the preview, the thumbnails and the `make` commands all get their frames from
-    this function. It does not change the images.
+    this function. It does not change the images. On a CPU each core distorts a part of them, unless
+    the code that does so is not ours and need not be safe to call from several threads.
 
     Args:
         images: [B, 3, H, W], uint8, clean; a perturbation also takes images of several sizes.
@@ -121,6 +125,30 @@ def distort(
         UsageError: the images are not uint8.
     """
     check_bytes(images)
+    places, how = list(index), (distortion, seed, size, backend, stored_jpeg)
+    ours = backend == "torch" and not distortion.source
+    parts = min(len(places), torch.get_num_threads()) if ours else 1
+    if parts < 2 or images[0].device.type != "cpu":
+        return _frames(images, places, *how)
+    ends = [len(places) * part // parts for part in range(parts + 1)]
+    with one_core_each() as cores:
+        running = [
+            cores.submit(_frames, images[start:end], places[start:end], *how)
+            for start, end in pairwise(ends)
+        ]
+    return torch.cat([part.result() for part in running])
+
+
+def _frames(
+    images: Tensor | Sequence[Tensor],
+    index: Sequence[int],
+    distortion: Distortion,
+    seed: int,
+    size: int,
+    backend: str,
+    stored_jpeg: bool,
+) -> Tensor:
+    """Return the frames of images, computed in the thread that calls."""
     draws = Draws(seed, distortion, index, images[0].device)
     if distortion.kind == "perturbation":
         return perturb(images, distortion.name, size, draws)

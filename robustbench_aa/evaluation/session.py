@@ -29,6 +29,7 @@ from robustbench_aa.evaluation.loop import Work, plan
 from robustbench_aa.evaluation.selection import chosen, default
 from robustbench_aa.models import load_all
 from robustbench_aa.run import Run
+from robustbench_aa.store.kinds import check_kinds
 from robustbench_aa.store.manifest import Manifest
 from robustbench_aa.store.schema import check_run
 from robustbench_aa.store.shards import Cell, Store
@@ -182,7 +183,7 @@ def prepare(
     manifest = _manifest(suite, classifiers, specifications, datasets, asked, command)
     store = Store(open_directory(output_dir), manifest)
     store.join_earlier()
-    store.check_kinds()
+    check_kinds(store.manifest)
     cells = {
         name: [cell for cell in store.cells(name) if cell.distortion in asked[name]]
         for name in datasets

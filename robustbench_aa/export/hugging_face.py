@@ -15,6 +15,7 @@ from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.metrics.metric import find_metric
 from robustbench_aa.report.columns import value_columns
 from robustbench_aa.run import Run
+from robustbench_aa.store.kinds import kinds_of
 from robustbench_aa.store.shards import Store
 from robustbench_aa.types import column_of
 
@@ -99,7 +100,7 @@ def _results(
 
 def _dataset(store: Store, column: str) -> str:
     """Return the data set that a metric was measured on."""
-    kinds, metric = store.kinds(), find_metric(column)
+    kinds, metric = kinds_of(store.manifest), find_metric(column)
     for key, name in kinds.items():
         if column_of(key) and column.endswith(f"_{column_of(key)}"):
             return name

@@ -20,6 +20,7 @@ from robustbench_aa.metrics.flip_rate import (
     zipf_distance,
 )
 from robustbench_aa.metrics.shifts import METRICS_OF_SHIFTS, measure_shift, metrics_of
+from robustbench_aa.store.kinds import kinds_of
 from robustbench_aa.store.predictions import RANKING, UNSHIFTED_PROBABILITY
 from robustbench_aa.store.shards import Store
 from robustbench_aa.support.training_seeds import groups
@@ -176,15 +177,16 @@ class Model:
 
 def read_models(store: Store) -> dict[str, Model]:
     """Read the outcomes of all models of a run, in the order of the run."""
+    kinds = kinds_of(store.manifest)
     networks = {
-        name: {kind: _read(store, name, dataset) for kind, dataset in store.kinds().items()}
+        name: {kind: _read(store, name, dataset) for kind, dataset in kinds.items()}
         for name in store.manifest.models
     }
     _drop_unused_shifts([outcomes for outcomes in networks.values() if "shift" in outcomes])
     models = {}
     for model, names in groups(store.manifest.models).items():
         seeds = {name: networks[name] for name in names}
-        mean = {kind: _mean([seed[kind] for seed in seeds.values()]) for kind in store.kinds()}
+        mean = {kind: _mean([seed[kind] for seed in seeds.values()]) for kind in kinds}
         parameters = store.manifest.models[names[0]]["parameters"]
         models[model] = Model(model, parameters, mean, seeds)
     return models

@@ -14,6 +14,7 @@ import pandas as pd
 
 from robustbench_aa.errors import RunError
 from robustbench_aa.metrics.per_image import Model
+from robustbench_aa.store.kinds import kinds_of
 from robustbench_aa.store.predictions import Content
 from robustbench_aa.store.shards import Store
 from robustbench_aa.store.storage import each
@@ -125,7 +126,7 @@ def _incomplete(
     store: Store, models: Iterable[Model]
 ) -> Iterator[tuple[str, str, list[Distortion]]]:
     """Yield each network, data set and the counted distortions that lack predictions."""
-    kinds = store.kinds()
+    kinds = kinds_of(store.manifest)
     for model in models:
         for network, by_kind in model.seeds.items():
             for kind, outcomes in by_kind.items():

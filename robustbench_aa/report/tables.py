@@ -33,6 +33,7 @@ from robustbench_aa.report.provenance import (
 )
 from robustbench_aa.report.rounding import format_full
 from robustbench_aa.report.trained_on import listed, marked, read_trained_on, trained_notes
+from robustbench_aa.store.kinds import kinds_of
 from robustbench_aa.store.shards import Store
 
 
@@ -159,7 +160,7 @@ def make_tables(
         UnknownName: the run has no such model.
         UsageError: published results are not comparable with the run.
     """
-    kinds, datasets = store.kinds(), store.manifest.datasets
+    kinds, datasets = kinds_of(store.manifest), store.manifest.datasets
     board = Leaderboard(models, kinds, datasets)
     baseline = baseline or store.manifest.baseline
     leaderboard = board.table(baseline)

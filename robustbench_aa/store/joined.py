@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from robustbench_aa.errors import RunError, SuiteError, UsageError
+from robustbench_aa.store.kinds import check_kinds
 from robustbench_aa.store.manifest import RECORDED, Identity, Manifest
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import exists, open_directory
@@ -52,7 +53,7 @@ class JoinedStore(Store):
                 )
         super().__init__(next(iter(stores.values())).directory, _joined(manifests))
         try:
-            self.check_kinds()
+            check_kinds(self.manifest)
         except SuiteError as error:
             reason = str(error).partition(";")[0]
             raise RunError(

@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from robustbench_aa.errors import DamagedShard, RunError
+from robustbench_aa.store.kinds import check_kinds
 from robustbench_aa.store.manifest import RUN, Manifest
 from robustbench_aa.store.shards import Cell, Store
 from robustbench_aa.store.storage import LOCK, exists, locked, open_directory, patiently
@@ -49,7 +50,7 @@ def _planned(
     """Return the merged run, and each prediction file to copy with its place."""
     stores = _opened(folders, output)
     merged = Store(output, _joined(stores, command))
-    merged.check_kinds()
+    check_kinds(merged.manifest)
     return merged, [*_chosen(stores, merged)]
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from robustbench_aa.errors import DamagedShard, RunError, StoreError, SuiteError, cause
+from robustbench_aa.errors import DamagedShard, RunError, StoreError, cause
 from robustbench_aa.store.dataset_schema import distortion_of, folder_of
+from robustbench_aa.store.kinds import check_kinds
 from robustbench_aa.store.limits import check_size
 from robustbench_aa.store.manifest import RECORDED, RUN, Manifest
 from robustbench_aa.store.predictions import (
@@ -38,9 +39,7 @@ from robustbench_aa.types import (
     NO_LABELS,
     Distortion,
     Shard,
-    column_of,
     is_default,
-    kind,
     shards,
     unshifted,
 )
@@ -96,7 +95,7 @@ class Store:
         if manifest is None:
             raise RunError(f"no run in {directory} (there is no run.json); check the path")
         store = cls(directory, manifest)
-        store.check_kinds()
+        check_kinds(manifest)
         check_size(directory, manifest)
         return store
 
@@ -149,49 +148,6 @@ class Store:
         known = {str(cell.distortion): cell.distortion for cell in self.cells(dataset)}
         default = [name for name, distortion in known.items() if is_default(distortion)]
         return frozenset(known[name] for name in self.manifest.selected.get(dataset, default))
-
-    def kinds(self) -> dict[str, str]:
-        """Return the run's data set of each kind, such as `corruption`, `shift` or `clean`.
-
-        A data set whose metrics have columns of their own has those in its key, such as
-        `clean:imagenet_r_200`.
-        """
-        return {self._key(dataset): dataset for dataset in self.manifest.datasets}
-
-    def _key(self, dataset: str) -> str:
-        measured = kind(cell.distortion for cell in self.cells(dataset))
-        scoring = self.manifest.datasets[dataset].get("scoring") or {}
-        column = scoring.get("column", "")
-        return f"{measured}:{column}" if column else measured
-
-    def check_kinds(self) -> None:
-        """Check that one leaderboard can show all data sets of the run.
-
-        A leaderboard has one column for a metric and ranks models on the same images, so a run
-        has one data set of each kind, all with the same images. Data sets whose metrics have
-        columns of their own come in addition.
-
-        Raises:
-            SuiteError: two data sets are of one kind, or have different images; names both.
-        """
-        kinds = self.kinds()
-        images = {
-            name: f"{entry['collection']} of {entry['classes']} classes"
-            for name, entry in self.manifest.datasets.items()
-        }
-        first = next(iter(images))
-        for name in images:
-            key = self._key(name)
-            if kinds[key] != name:
-                raise SuiteError(
-                    f"{name} and {kinds[key]} both measure {column_of(key) or key}; give them an "
-                    "--output-dir each"
-                )
-            if images[name] != images[first]:
-                raise SuiteError(
-                    f"{first} has {images[first]} and {name} has {images[name]}, which cannot "
-                    "share a leaderboard; give them an --output-dir each"
-                )
 
     def shards(self, dataset: str) -> list[Shard]:
         """Return the shards of a data set."""

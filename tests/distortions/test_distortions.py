@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from robustbench_aa.distortions import corruptions_at, distort, perturbations_at, shifts_by
-from robustbench_aa.distortions.corruptions import CORRUPTIONS, corrupt
+from robustbench_aa.distortions import (
+    corruptions_at,
+    distort,
+    perturbations_at,
+    severities,
+    shifts_by,
+)
+from robustbench_aa.distortions.corruptions import CORRUPTIONS, Corruption, corrupt
 from robustbench_aa.distortions.perturbations import TABLES, Perturbation, perturb
 from robustbench_aa.distortions.rng import Draws
 from robustbench_aa.errors import RunError, UsageError
 from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, Distortion
-from tests.conftest import make_classifier
+from tests.conftest import make_classifier, threads
 
 EVERY = [CLEAN, *corruptions_at(32)[::5], *perturbations_at(32), *shifts_by("circular")]
 
@@ -49,6 +57,50 @@ def test_the_result_shares_no_memory_with_the_images(cell: Distortion) -> None:
     before = images.clone()
     distort(images, cell, [0, 1], 0, 32).fill_(7)
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("cell", EVERY, ids=str)
+def test_every_number_of_cores_gives_the_same_frames(cell: Distortion) -> None:
+    images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+    index = (7, 0, 3, 12)
+    found = []
+    for cores in (1, 3, 8):
+        with threads(cores):
+            found.append(distort(images, cell, index, 5, 32, stored_jpeg=True))
+            assert torch.get_num_threads() == cores
+    alone = [
+        distort(images[[place]], cell, [index[place]], 5, 32, stored_jpeg=True)
+        for place in range(4)
+    ]
+    assert all(torch.equal(frames, torch.cat(alone)) for frames in found)
+
+
+def test_pictures_of_several_sizes_are_distributed_over_cores() -> None:
+    pictures = [torch.randint(256, (3, 240 + 8 * n, 300), dtype=torch.uint8) for n in range(3)]
+    (tilt,) = [cell for cell in perturbations_at(224) if cell.name == "tilt"]
+    with threads(2):
+        found = distort(pictures, tilt, [4, 5, 6], 0, 224)
+    for place, picture in enumerate(pictures):
+        assert torch.equal(found[[place]], distort([picture], tilt, [4 + place], 0, 224))
+
+
+def test_code_that_is_not_ours_is_called_once_in_the_calling_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def mine(images: Tensor, _draws: object, _amount: int) -> Tensor:
+        calls.append((threading.current_thread(), len(images)))
+        return images
+
+    theirs = Corruption("mine", "extra", mine, source="hash")
+    monkeypatch.setitem(CORRUPTIONS._objects, "mine", theirs)
+    monkeypatch.setitem(severities.TABLES[32], "mine", ((0,),) * 5)
+    (cell, *_) = [cell for cell in corruptions_at(32) if cell.name == "mine"]
+    images = torch.randint(256, (6, 3, 32, 32), dtype=torch.uint8)
+    with threads(2):
+        distort(images, cell, range(6), 0, 32)
+    assert calls == [(threading.current_thread(), 6)]
 
 
 def test_noise_in_a_name_does_not_decide_how_frames_are_compared(

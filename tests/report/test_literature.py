@@ -20,6 +20,7 @@ from robustbench_aa.report.leaderboard import Leaderboard
 from robustbench_aa.report.page import render_page
 from robustbench_aa.report.terminal import leaderboard_table
 from robustbench_aa.run import Run
+from robustbench_aa.store.kinds import kinds_of
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
 from robustbench_aa.types import CLEAN, PHOTOGRAPHS, Distortion
@@ -189,7 +190,7 @@ def test_relative_metrics_need_clean_images_of_any_data_set(run: Run, tmp_path: 
 
 def test_a_board_serves_every_baseline(run: Run) -> None:
     store = Store.of_run(run.directory)
-    board = Leaderboard(read_models(store), store.kinds(), store.manifest.datasets)
+    board = Leaderboard(read_models(store), kinds_of(store.manifest), store.manifest.datasets)
     assert board.baselines == ("mine", "other", "alexnet", "resnet50")
     for baseline in (None, *board.baselines):
         tables = run.tables(baseline)

@@ -102,7 +102,7 @@ def fog(images: Tensor, draws: RandomNumbers, amount: float, decay: float, size:
     corner = images.new_zeros(len(images), 1, 1)
     cloud = _plasma(corner, draws, size, decay)[:, None, :height, :width]
     brightest = images.amax(dim=(1, 2, 3), keepdim=True)
-    return (images + cloud * amount) * (brightest / (brightest + amount))
+    return (images + cloud * amount).mul_(brightest / (brightest + amount))
 
 
 @corruption("weather")
@@ -137,9 +137,10 @@ def _plasma(corner: Tensor, draws: RandomNumbers, size: int, decay: float) -> Te
         middle = disturbed(side + side.roll(-1, 2))
         top = disturbed(middle + middle.roll(1, 1) + corner + corner.roll(-1, 2))
         left = disturbed(middle + middle.roll(1, 2) + corner + corner.roll(-1, 1))
-        upper = torch.stack((corner, top), dim=-1).flatten(2)
-        lower = torch.stack((left, middle), dim=-1).flatten(2)
-        corner = torch.stack((upper, lower), dim=2).flatten(1, 2)
+        finer = corner.new_empty(len(corner), 2 * corner.shape[1], 2 * corner.shape[2])
+        finer[:, ::2, ::2], finer[:, ::2, 1::2] = corner, top
+        finer[:, 1::2, ::2], finer[:, 1::2, 1::2] = left, middle
+        corner = finer
         disturbance /= decay
     lowest = corner.amin(dim=(1, 2), keepdim=True)
     return (corner - lowest) / (corner.amax(dim=(1, 2), keepdim=True) - lowest)
