@@ -40,7 +40,7 @@ from robustbench_aa.models import load
 from robustbench_aa.store.shards import Cell
 from robustbench_aa.suite import Suite
 from robustbench_aa.support.devices import choose_device
-from robustbench_aa.support.process import restored
+from robustbench_aa.support.process import keep_freed_memory, restored
 from robustbench_aa.types import COUNTED_CORRUPTIONS
 
 OUTPUT = Path("results/performance/evaluation_speed.csv")
@@ -317,6 +317,7 @@ def main(
     output: Path,
 ) -> None:
     """Measure every case and write a row for each route; rows of other cases stay."""
+    keep_freed_memory()  # as the command line does
     rows: list[dict[str, object]] = []
     earlier = pd.read_csv(output) if output.exists() else None
     datasets = datasets or (*DATASETS, VIDEOS)

@@ -10,7 +10,6 @@ integers exactly.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from io import BytesIO
 
@@ -66,14 +65,10 @@ def through_jpeg(images: Tensor, quality: int) -> Tensor:
 def _through_pillow(images: Tensor, quality: int) -> Tensor:
     pictures = images.permute(0, 2, 3, 1).contiguous().numpy()
     result = np.empty_like(pictures)
-
-    def through(place: int) -> None:
+    for picture, place in zip(pictures, result, strict=True):
         file = BytesIO()
-        Image.fromarray(pictures[place]).save(file, "JPEG", quality=int(quality))
-        result[place] = Image.open(file)
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(through, range(len(pictures))))
+        Image.fromarray(picture).save(file, "JPEG", quality=int(quality))
+        place[...] = Image.open(file)
     return torch.from_numpy(result).permute(0, 3, 1, 2).contiguous()
 
 
