@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shlex
 import subprocess
-import time
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import click
 
+LAUNCHER = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+nowhere = subprocess.DEVNULL
+code = subprocess.run(sys.argv[1:], stdout=nowhere, stderr=nowhere).returncode
+seconds = time.perf_counter() - start
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+found = {
+    "seconds": seconds,
+    "cpu_seconds": usage.ru_utime + usage.ru_stime,
+    "peak_mib": usage.ru_maxrss / 1024,  # in KiB on Linux
+}
+print(json.dumps({"code": code, "found": found}))
+"""
+"""Starts a command from a small process: a command begins as a copy of the process that starts it,
+and the memory of that copy counts for its peak."""
+
 
 def measured(command: Sequence[str]) -> dict[str, float]:
     """Run a command and return its `seconds`, `cpu_seconds` and `peak_mib`.
 
     CPU seconds are the sum over all cores; they hardly depend on the other load of the machine. The
-    peak is the largest resident set. It includes at least the memory of this process, since the
-    command starts as a copy of it.
+    peak is the largest resident set.
 
     Raises:
         click.ClickException: The exit status of the command is not 0.
     """
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        code = os.waitstatus_to_exitcode(status)
-        raise click.ClickException(f"{' '.join(command)} ended with status {code}")
-    return {
-        "seconds": seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_mib": usage.ru_maxrss / 1024,  # in KiB on Linux
-    }
+    launcher = [sys.executable, "-I", "-c", LAUNCHER, *command]
+    answer = json.loads(subprocess.run(launcher, check=True, stdout=subprocess.PIPE).stdout)
+    if code := answer["code"]:
+        raise click.ClickException(f"{shlex.join(command)} ended with status {code}")
+    found: dict[str, float] = answer["found"]
+    return found
 
 
 def together(
