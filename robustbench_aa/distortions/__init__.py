@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -130,13 +129,15 @@ def distort(
     parts = min(len(places), torch.get_num_threads()) if ours else 1
     if parts < 2 or images[0].device.type != "cpu":
         return _frames(images, places, *how)
+    whole = torch.empty(len(places), frames(distortion, size), 3, size, size, dtype=torch.uint8)
+
+    def fill(start: int, end: int) -> None:
+        whole[start:end] = _frames(images[start:end], places[start:end], *how)
+
     ends = [len(places) * part // parts for part in range(parts + 1)]
     with one_core_each() as cores:
-        running = [
-            cores.submit(_frames, images[start:end], places[start:end], *how)
-            for start, end in pairwise(ends)
-        ]
-    return torch.cat([part.result() for part in running])
+        list(cores.map(fill, ends[:-1], ends[1:]))  # raises what a part raised
+    return whole
 
 
 def _frames(
