@@ -25,6 +25,7 @@ TOOLS = ("av", "onnxruntime", "pytest", "ray", "s3fs", "sklearn", "timm")
 """Packages that the core must do without."""
 NOT_RUN = (
     "pip",
+    "make",
     *(f"robustbench-aa benchmark {suite}" for suite in ("imagenet-c", "imagenet-p", "paper")),
 )
 """Commands that are carried out elsewhere, or that need the weights of published networks."""
