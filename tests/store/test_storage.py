@@ -190,6 +190,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def evaluate(to: str | Path, *more: str) -> list[str]:
     asked = ["-m", "digits:resnet@lpf3-seed0", "-d", "digits-c", "--severity", "3"]
+    for corruption in ("gaussian_noise", "glass_blur", "fog", "snow", "frost", "contrast"):
+        asked += ["--corruption", corruption]
     return [*COMMAND, "evaluate", *asked, "--limit", "300", "--output-dir", str(to), *more]
 
 
