@@ -49,7 +49,7 @@ class Step:
     Attributes:
         name: Name of its row and its log.
         arguments: Arguments of the interpreter.
-        minutes: Time limit in minutes, in proportion to those of the other steps.
+        minutes: Time limit in minutes, if all steps together may take 15 minutes.
     """
 
     name: str

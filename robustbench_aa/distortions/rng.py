@@ -83,8 +83,8 @@ class Draws:
         count = math.prod(shape)
         half = (count + 1) // 2
         result = torch.empty(len(self._keys), 2 * half, device=self._keys.device)
-        whole = max(half, 1)
-        step = max(CHUNK // len(result), 1) if result.device.type == "cpu" else whole
+        step = CHUNK // max(len(result), 1) if result.device.type == "cpu" else half
+        step = max(step, 1)
         for start in range(0, half, step):
             stop = min(start + step, half)
             bits = hashes(self._keys, self._position + start, self._position + stop)
