@@ -3,10 +3,11 @@
 A depthwise convolution is cheap, but the copy that pads its input costs as much again. Blurring and
 subsampling an axis is a linear map, so there are two ways to avoid the copy:
 
-    products    y = D x Rᵀ, with one matrix for each axis: fastest on small maps
     corrected   the convolution pads with zeros, which needs no copy, and the missing part of the
                 border rows and columns is added: y = (D₀ + E) x (R₀ + F)ᵀ, where E and F are zero
                 except in the border rows
+    products    y = D x Rᵀ, with one matrix for each axis: for bfloat16, whose convolutions are slow
+                and whose corrections would round twice
 
 `benchmarks/speed/antialias_cost.py` measures which one is fastest, or neither.
 """
@@ -26,14 +27,8 @@ FastBlur = Callable[[Tensor], Tensor]
 
 LARGEST = 512
 """Largest height or width for which the matrices save time."""
-PRODUCTS_UP_TO = {
-    (torch.float32, True): 64,
-    (torch.float64, True): 64,
-    (torch.bfloat16, True): 128,
-    (torch.float32, False): 32,
-    (torch.float64, False): 32,
-}
-"""(dtype, contiguous) → largest height or width for which products are fastest."""
+PRODUCTS_UP_TO = 128
+"""Largest height or width for which products are faster than a convolution in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -109,22 +104,16 @@ def fastest(
         A function, or None if padding and convolving is fastest.
     """
     bare = not (down.ends or right.ends)
-    small = max(x.shape[2:]) <= PRODUCTS_UP_TO.get((x.dtype, x.is_contiguous()), 0)
-    if small and not (bare and (x.dtype == torch.bfloat16 or not x.is_contiguous())):
-        return partial(products, down=down, right=right)
     if bare or x.dtype in (torch.float32, torch.float64):
         return partial(corrected, down=down, right=right, filt=filt, stride=stride, padding=padding)
+    if x.dtype == torch.bfloat16 and x.is_contiguous() and max(x.shape[2:]) <= PRODUCTS_UP_TO:
+        return partial(products, down=down, right=right)
     return None
 
 
 def products(x: Tensor, down: Axis, right: Axis) -> Tensor:
-    """Blur by a matrix product for each axis, in the memory format of x."""
-    if x.is_contiguous():
-        return down.blur @ (x @ right.blur.T)
-    images, channels, height, width = x.shape
-    rows = down.blur @ x.permute(0, 2, 3, 1).reshape(images, height, width * channels)
-    blurred = right.blur @ rows.view(images, -1, width, channels)
-    return blurred.permute(0, 3, 1, 2)
+    """Blur a contiguous x by a matrix product for each axis."""
+    return down.blur @ (x @ right.blur.T)
 
 
 def corrected(
