@@ -97,7 +97,7 @@ def fastest(
     Args:
         x: An input with the size, dtype and memory format in question.
         down, right: Linear maps of height and width.
-        filt: Filter [C, 1, m, m] of an odd size m.
+        filt: Filter [C, 1, m, m].
         stride, padding: Stride and zero padding of a convolution with `filt`.
 
     Returns:

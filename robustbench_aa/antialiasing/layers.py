@@ -211,10 +211,12 @@ class BlurPool(_BlurPool):
         if not separable or max(x.shape[2:]) > fast_cpu.LARGEST:
             return None
         down, right = (self._axis(x, axis, lines[axis]) for axis in (0, 1))
-        # one zero more makes an even filter odd, which a convolution can centre
-        odd = F.pad(filt, (1, 0, 1, 0)) if self.filter_size % 2 == 0 else filt
-        padding = self.filter_size // 2 + self.pad_off
-        return fast_cpu.fastest(x, down, right, odd.to(x.dtype), self.stride, padding)
+        padding = self._padding[0]
+        sizes = zip(x.shape[2:], self.stride, (down, right), strict=True)
+        if any((n + 2 * padding - self.filter_size) // s + 1 != len(m.blur) for n, s, m in sizes):
+            # an even filter that ends beyond the padding: one zero more makes it odd and centred
+            filt, padding = F.pad(filt, (1, 0, 1, 0)), self._padding[1]
+        return fast_cpu.fastest(x, down, right, filt.to(x.dtype), self.stride, padding)
 
     def _axis(self, x: Tensor, axis: int, line: Tensor) -> fast_cpu.Axis:
         identity = torch.eye(x.shape[2 + axis], dtype=line.dtype).unsqueeze(1)
