@@ -208,10 +208,10 @@ class BlurPool(_BlurPool):
         filt = self.filt.double()
         lines = filt[0, 0].sum(1), filt[0, 0].sum(0)
         separable = torch.allclose(torch.outer(*lines).expand_as(filt), filt, atol=1e-6)
-        if not separable or max(x.shape[2:]) > fast_cpu.LARGEST:
+        padding = self._padding[0]
+        if not separable or padding < 0 or max(x.shape[2:]) > fast_cpu.LARGEST:
             return None
         down, right = (self._axis(x, axis, lines[axis]) for axis in (0, 1))
-        padding = self._padding[0]
         sizes = zip(x.shape[2:], self.stride, (down, right), strict=True)
         if any((n + 2 * padding - self.filter_size) // s + 1 != len(m.blur) for n, s, m in sizes):
             # an even filter that ends beyond the padding: one zero more makes it odd and centred
