@@ -106,7 +106,7 @@ class _BlurPool(nn.Module):
     def _blurred(self, x: Tensor) -> Tensor:
         convolve = F.conv1d if self.axes == 1 else F.conv2d
         filt, before, after = self.filt.to(x.dtype), *self._padding
-        if self.padding_mode == "zero" and before == after:
+        if self.padding_mode == "zero" and before == after >= 0:
             return convolve(x, filt, None, self.stride, before, groups=self.channels)
         x = self._padded(x, self.axes)
         return convolve(x, filt, stride=self.stride, groups=self.channels)
