@@ -101,18 +101,9 @@ def _affine(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _box_resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Apply Pillow's BOX filter to whole numbers 0 … 255 held as floats."""
+    """Apply Pillow's BOX filter to whole numbers 0 … 255; floats if places cover several pixels."""
     across, down = _Box.between(images.shape[-1], width), _Box.between(images.shape[-2], height)
-    if across.single and down.single:
-        columns, rows = across.first.to(images.device), down.first.to(images.device)
-        return images.index_select(-1, columns).index_select(-2, rows)
-    planes = _mean(images @ across.covered.to(images).T, across.count.to(images))
-    return _mean(down.covered.to(images) @ planes, down.count.to(images)[:, None])
-
-
-def _mean(sums: Tensor, count: Tensor) -> Tensor:
-    """Divide whole sums by their counts and round halves up; exact in float32."""
-    return sums.add_(count / 2).div_(count).floor_()
+    return down.means(across.means(images, -1), -2)
 
 
 @dataclass(frozen=True)
@@ -120,16 +111,12 @@ class _Box:
     """The pixels of an axis that Pillow's BOX filter covers for each place of the result.
 
     Attributes:
-        covered: [places, pixels], 0 or 1.
-        count: [places], how many pixels each covers.
         first: [places], the first pixel that each covers.
-        single: whether each place covers exactly one pixel.
+        count: [places], how many pixels each covers, float32.
     """
 
-    covered: Tensor
-    count: Tensor
     first: Tensor
-    single: bool
+    count: Tensor
 
     @classmethod
     @lru_cache(maxsize=64)
@@ -144,5 +131,17 @@ class _Box:
             offset = (np.arange(first, last) - centre + 0.5) / max(step, 1.0)
             covered[place, first:last] = (offset > -0.5) & (offset <= 0.5)
         matrix = torch.from_numpy(covered)
-        count = matrix.sum(1)
-        return cls(matrix, count, matrix.argmax(1), bool((count == 1).all()))
+        return cls(matrix.argmax(1), matrix.sum(1))
+
+    def means(self, images: Tensor, axis: int) -> Tensor:
+        """Return the mean of each place's pixels along an axis, halves rounded up; exact."""
+        first, count = self.first.to(images.device), self.count.to(images.device)
+        sums = images.index_select(axis, first)
+        most = int(self.count.max())
+        if most == 1:
+            return sums
+        count = count if axis == -1 else count[:, None]
+        for further in range(1, most):  # boxes are small, so that adding them up beats a product
+            pixels = (first + further).clamp_(max=images.shape[axis] - 1)
+            sums.addcmul_(images.index_select(axis, pixels), (count > further).to(images.dtype))
+        return sums.add_(count / 2).div_(count).floor_()
