@@ -37,13 +37,12 @@ class End:
 
     Attributes:
         place: Index of the position.
-        begin, end: Range of the inputs that are missing in its sum.
-        weights: Weight of each missing input, [end − begin].
+        begin: Index of the first input that is missing in its sum.
+        weights: Weight of each missing input.
     """
 
     place: int
     begin: int
-    end: int
     weights: Tensor
 
 
@@ -80,13 +79,38 @@ class Axis:
             missing = blur[place] - zero[place]
             inputs = missing.nonzero().flatten().tolist()
             begin, end = inputs[0], inputs[-1] + 1
-            ends.append(End(place, begin, end, missing[begin:end]))
+            ends.append(End(place, begin, missing[begin:end]))
         return cls(blur, zero, ends)
 
     def to(self, dtype: torch.dtype) -> Axis:
         """Return a copy with another dtype."""
         ends = [dataclasses.replace(end, weights=end.weights.to(dtype)) for end in self.ends]
         return Axis(self.blur.to(dtype), self.zero.to(dtype), ends)
+
+
+@dataclass(frozen=True)
+class Border:
+    """A row or column of the output that zero padding gets wrong.
+
+    Attributes:
+        axis: 2 for a row, 3 for a column.
+        place: Its index.
+        begin, few: Index of the first row or column of the input that is missing in its sums, and
+            their number.
+        matrix: The weighted sum of these, blurred along the other axis, [outputs, few · size].
+    """
+
+    axis: int
+    place: int
+    begin: int
+    few: int
+    matrix: Tensor
+
+    @classmethod
+    def of(cls, end: End, axis: int, along: Tensor) -> Border:
+        """Return the border at an end of an axis, where `along` is the matrix of the other one."""
+        matrix = (end.weights[:, None] * along.unsqueeze(1)).flatten(1)
+        return cls(axis, end.place, end.begin, len(end.weights), matrix)
 
 
 def fastest(
@@ -105,7 +129,9 @@ def fastest(
     """
     bare = not (down.ends or right.ends)
     if bare or x.dtype in (torch.float32, torch.float64):
-        return partial(corrected, down=down, right=right, filt=filt, stride=stride, padding=padding)
+        borders = [Border.of(end, 2, right.blur) for end in down.ends]
+        borders += [Border.of(end, 3, down.zero) for end in right.ends]
+        return partial(corrected, filt=filt, stride=stride, padding=padding, borders=borders)
     if x.dtype == torch.bfloat16 and x.is_contiguous() and max(x.shape[2:]) <= PRODUCTS_UP_TO:
         return partial(products, down=down, right=right)
     return None
@@ -117,23 +143,18 @@ def products(x: Tensor, down: Axis, right: Axis) -> Tensor:
 
 
 def corrected(
-    x: Tensor, down: Axis, right: Axis, filt: Tensor, stride: tuple[int, ...], padding: int
+    x: Tensor, filt: Tensor, stride: tuple[int, ...], padding: int, borders: list[Border]
 ) -> Tensor:
     """Blur by a convolution with zero padding, then correct the border."""
     y = F.conv2d(x, filt, None, stride, padding, groups=len(filt))
     contiguous = x.is_contiguous()
-    for end in down.ends:
-        inputs = x[:, :, end.begin : end.end]
-        y[:, :, end.place] += _weighted(inputs, end.weights, right.blur, contiguous)
-    for end in right.ends:
-        inputs = x[..., end.begin : end.end].transpose(2, 3)
-        y[..., end.place] += _weighted(inputs, end.weights, down.zero, contiguous)
+    for border in borders:
+        inputs = x.narrow(border.axis, border.begin, border.few)
+        if border.axis == 3:
+            inputs = inputs.transpose(2, 3)
+        if contiguous:
+            missing = inputs.flatten(2) @ border.matrix.T
+        else:
+            missing = (border.matrix @ inputs.permute(0, 2, 3, 1).flatten(1, 2)).transpose(1, 2)
+        y.select(border.axis, border.place).add_(missing)
     return y
-
-
-def _weighted(inputs: Tensor, weights: Tensor, along: Tensor, contiguous: bool) -> Tensor:
-    """Map [N, C, few, size] to [N, C, outputs]: a weighted sum, blurred along the other axis."""
-    matrix = (weights[:, None] * along.unsqueeze(1)).flatten(1)  # [outputs, few · size]
-    if contiguous:
-        return inputs.flatten(2) @ matrix.T
-    return (matrix @ inputs.permute(0, 2, 3, 1).flatten(1, 2)).transpose(1, 2)
