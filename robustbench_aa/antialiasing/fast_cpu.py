@@ -94,23 +94,19 @@ class Border:
 
     Attributes:
         axis: 2 for a row, 3 for a column.
-        place: Its index.
-        begin, few: Index of the first row or column of the input that is missing in its sums, and
-            their number.
+        end: Its place, and the rows or columns of the input that are missing in its sums.
         matrix: The weighted sum of these, blurred along the other axis, [outputs, few · size].
     """
 
     axis: int
-    place: int
-    begin: int
-    few: int
+    end: End
     matrix: Tensor
 
     @classmethod
     def of(cls, end: End, axis: int, along: Tensor) -> Border:
         """Return the border at an end of an axis, where `along` is the matrix of the other one."""
         matrix = (end.weights[:, None] * along.unsqueeze(1)).flatten(1)
-        return cls(axis, end.place, end.begin, len(end.weights), matrix)
+        return cls(axis, end, matrix)
 
 
 def fastest(
@@ -149,12 +145,13 @@ def corrected(
     y = F.conv2d(x, filt, None, stride, padding, groups=len(filt))
     contiguous = x.is_contiguous()
     for border in borders:
-        inputs = x.narrow(border.axis, border.begin, border.few)
+        end = border.end
+        inputs = x.narrow(border.axis, end.begin, len(end.weights))
         if border.axis == 3:
             inputs = inputs.transpose(2, 3)
         if contiguous:
             missing = inputs.flatten(2) @ border.matrix.T
         else:
             missing = (border.matrix @ inputs.permute(0, 2, 3, 1).flatten(1, 2)).transpose(1, 2)
-        y.select(border.axis, border.place).add_(missing)
+        y.select(border.axis, end.place).add_(missing)
     return y

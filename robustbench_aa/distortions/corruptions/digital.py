@@ -101,7 +101,7 @@ def _affine(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _box_resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Apply Pillow's BOX filter to whole numbers 0 … 255; floats if places cover several pixels."""
+    """Apply Pillow's BOX filter to whole numbers 0 … 255: float32 to shrink, any dtype to grow."""
     across, down = _Box.between(images.shape[-1], width), _Box.between(images.shape[-2], height)
     return down.means(across.means(images, -1), -2)
 
