@@ -16,6 +16,8 @@ NETWORK = "resnet20"
 SEEDS = (0, 1, 2)
 DOWNSAMPLING = "downsampling"
 """The entry of a file's metadata that names its key of `DOWNSAMPLINGS`."""
+TRAINED_ON = ("jpeg_compression",)
+"""The corruption in the training pictures of the shipped networks: JPEG files of quality 75."""
 PREPROCESSING = Preprocessing(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 
 
@@ -54,6 +56,7 @@ def load(name: str, weights: str | None) -> Classifier:
         input_size=32,
         classes=10,
         preprocessing=PREPROCESSING,
+        trained_on=TRAINED_ON if f"{name}@{weights}" in names() else (),
     )
 
 
