@@ -16,6 +16,7 @@ from benchmarks.process import together
 from benchmarks.rows import harmonic_mean
 from benchmarks.speed import (
     antialias_cost,
+    cluster_simulation,
     evaluation_speed,
     full_imagenet_c,
     side_by_side,
@@ -53,6 +54,20 @@ def test_layers_are_measured_without_peers(tmp_path: Path, without_extras: dict[
     assert (table["ours_ms"] > 0).all()
     assert table["reference_ms"].isna().all()
     assert (table["device"] == "cpu").all()
+
+
+def test_the_simulated_cluster_follows_from_the_measured_speeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = pd.read_csv(ROOT / cluster_simulation.OUTPUT)
+    output = tmp_path / "simulation.csv"
+    monkeypatch.setattr(evaluation_speed, "OUTPUT", ROOT / evaluation_speed.OUTPUT)
+    monkeypatch.setattr(cluster_simulation, "OUTPUT", output)
+    result = CliRunner().invoke(cluster_simulation.main, [])
+    assert result.exit_code == 0, result.output
+    # the size of a prediction depends on the version of pyarrow
+    columns = [column for column in published if column != "gigabytes"]
+    pd.testing.assert_frame_equal(pd.read_csv(output)[columns], published[columns])
 
 
 def test_all_methods_have_a_cost(monkeypatch: pytest.MonkeyPatch) -> None:

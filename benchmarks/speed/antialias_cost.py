@@ -38,6 +38,7 @@ from robustbench_aa.antialiasing.layers import PaddingMode
 from robustbench_aa.models.crop_selected import CropSelection
 from robustbench_aa.models.plain_module import PREPROCESSING
 from robustbench_aa.support.devices import choose_device
+from robustbench_aa.support.process import keep_freed_memory
 
 OUTPUT = Path("results/performance/antialias_cost.csv")
 METHODS_OUTPUT = Path("results/performance/method_cost.csv")
@@ -231,6 +232,7 @@ def main(
     """Measure layers and networks, and write a row for each comparison."""
     if networks and not conversions:
         raise click.UsageError("--network chooses what to convert; add --conversion")
+    keep_freed_memory()  # as the command line does
     output = output or (METHODS_OUTPUT if methods else OUTPUT)
     if conversions:
         chosen = networks or METHOD_NETWORKS

@@ -53,7 +53,7 @@ def study() -> list[Work]:
 def seconds_by_network(networks: Sequence[str], faster: float) -> dict[str, float]:
     """Return seconds per frame of each network, from the measured networks in turn."""
     table = pd.read_csv(evaluation_speed.OUTPUT)
-    ours = table.query("route == 'robustbench_aa' and dtype == 'float32' and device == 'cpu'")
+    ours = table.query("route == 'robustbench_aa' and setting == 'float32' and device == 'cpu'")
     seconds = 1 / (ours.groupby("model")["frames_per_second"].median() * faster)
     return dict(zip(networks, cycle(seconds), strict=False))
 

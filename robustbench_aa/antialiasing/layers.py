@@ -56,8 +56,8 @@ def check_padding_mode(padding_mode: str) -> None:
 def slow_backward(x: Tensor) -> bool:
     """Return whether float32 is the faster type for a depthwise convolution in training.
 
-    On a CPU, its backward pass takes about ten times longer in bfloat16 or float16
-    (`benchmarks/speed/antialias_cost.py`).
+    On a CPU, a training step takes several times as long in bfloat16 or float16
+    (`benchmarks/speed/training_cost.py`).
     """
     return (
         x.device.type == "cpu"
