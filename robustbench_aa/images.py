@@ -8,13 +8,12 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
-from robustbench_aa.distortions import corruptions_at, distort
+from robustbench_aa.distortions import corruptions_at, distort, perturbations_at
 from robustbench_aa.distortions.perturbations import TABLES, table_of
 from robustbench_aa.distortions.severities import check_severity
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.support.checks import whole_number
 from robustbench_aa.support.pixels import as_batch, square_size
-from robustbench_aa.types import Distortion
 
 Images = TypeVar("Images", Tensor, np.ndarray)
 """A tensor with the channels first, or a NumPy array with the channels last."""
@@ -128,7 +127,7 @@ def perturb(
         raise UsageError(f"frames of {size} px do not fit into images of {shorter} px")
     if perturbation not in known:
         raise UnknownName("perturbation", perturbation, known)
-    how = Distortion("perturbation", perturbation)
+    (how,) = (cell for cell in perturbations_at(size) if cell.name == perturbation)
     places, seed = _places(index, len(batch)), whole_number("seed", seed)
     return _like(images, distort(batch, how, places, seed, size))
 

@@ -44,8 +44,10 @@ class Preprocessing:
 
     def normalised(self, frames: Tensor) -> Tensor:
         """Return 8-bit frames [N, 3, H, W] as a network's input, float32."""
+        from robustbench_aa.support.pixels import fractions
+
         mean, std = self._by_channel(frames)
-        return frames.float().div_(255.0).sub_(mean).div_(std)
+        return fractions(frames).sub_(mean).div_(std)
 
     def pixels(self, inputs: Tensor) -> Tensor:
         """Return the 8-bit pixels of a network's input [N, 3, H, W], as float32."""

@@ -40,7 +40,7 @@ from robustbench_aa.models import load
 from robustbench_aa.store.shards import Cell
 from robustbench_aa.suite import Suite
 from robustbench_aa.support.devices import choose_device
-from robustbench_aa.support.process import keep_freed_memory, restored
+from robustbench_aa.support.process import full_float32, keep_freed_memory, restored
 from robustbench_aa.types import COUNTED_CORRUPTIONS
 
 OUTPUT = Path("results/performance/evaluation_speed.csv")
@@ -166,7 +166,7 @@ def bare_seconds(setting: peers.Setting, bare: Classifier, layout: Any, frames: 
     batch = torch.randn(size, device=setting.device).contiguous(memory_format=layout)
     wait_for_gpu()
     start = time.perf_counter()
-    with setting.precision():
+    with setting.precision(), full_float32():  # as the harness does
         for done in range(0, frames, step):
             bare.module(batch[: min(step, frames - done)]).argmax(1).cpu()
     return time.perf_counter() - start

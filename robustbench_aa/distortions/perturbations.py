@@ -31,6 +31,7 @@ from robustbench_aa.distortions.corruptions.spatter import liquid_layer, water
 from robustbench_aa.distortions.corruptions.weather import brightness, snow_layer, whitened
 from robustbench_aa.distortions.warps import affine, resized, tilt, warp, warp_perspective
 from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.support.pixels import divided, fractions
 
 Frames = Iterator[Tensor]
 """The successive frames of a batch, [B, 3, size, size] uint8 each."""
@@ -101,7 +102,7 @@ def _middle(image: Tensor, size: int) -> Tensor:
 def _gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frames:
     """Yield x + N(0, sigma²); the first frame is clean."""
     yield images
-    x = images.float().div_(255.0)
+    x = fractions(images)
     for _ in range(30):
         yield to_bytes(x + draws.normal(*images.shape[1:]) * sigma)
 
@@ -109,15 +110,15 @@ def _gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frame
 def _shot_noise(images: Tensor, draws: RandomNumbers, photons: float) -> Frames:
     """Yield Poisson(x · photons) / photons; the first frame is clean."""
     yield images
-    x = images.float().div_(255.0)
+    x = fractions(images)
     for _ in range(30):
-        yield to_bytes(poisson(x, photons, draws.uniform(*images.shape[1:])) / photons)
+        yield to_bytes(divided(poisson(x, photons, draws.uniform(*images.shape[1:])), photons))
 
 
 def _speckle_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Frames:
     """Yield x + x · N(0, sigma²); the first frame is clean."""
     yield images
-    x = images.float().div_(255.0)
+    x = fractions(images)
     for _ in range(30):
         yield to_bytes(x + x * draws.normal(*images.shape[1:]) * sigma)
 
@@ -131,7 +132,7 @@ def _motion_blur(
     step: float,
 ) -> Frames:
     """Yield blurs by half a Gaussian along a line that turns by `step` degrees per frame."""
-    x = images.float().div_(255.0)
+    x = fractions(images)
     for frame in range(frames):
         degrees = x.new_full((len(x),), (frame - frames + 1) * step)
         yield to_bytes(through_magick(blur_along(x, radius, sigma, degrees)))
@@ -152,7 +153,7 @@ def _snow(
     deviation: float = 0.3,
 ) -> Frames:
     """Yield flakes whose direction turns by 4 degrees per frame."""
-    x = images.float().div_(255.0)
+    x = fractions(images)
     layer = snow_layer(
         draws, x.shape[-2:], mean=0.05, deviation=deviation, factor=factor, threshold=0.5
     )
@@ -165,7 +166,7 @@ def _snow(
 
 def _brightness(images: Tensor, draws: RandomNumbers, step: float) -> Frames:
     """Yield images whose V of HSV grows by `step` per frame; the middle frame is clean."""
-    x = images.float().div_(255.0)
+    x = fractions(images)
     for frame in range(31):
         yield to_bytes(brightness(x, draws, (frame - 15) * step))
 
@@ -174,7 +175,7 @@ def _gaussian_blur(
     images: Tensor, _draws: RandomNumbers, first: float, step: float, cut: float
 ) -> Frames:
     """Yield blurs by a Gaussian whose deviation grows from `first` by `step` per frame."""
-    x = images.float().div_(255.0)
+    x = fractions(images)
     for frame in range(31):
         yield to_bytes(gaussian(x, first + step * frame, cut=cut))
 
@@ -189,7 +190,7 @@ def _spatter(
     flow: tuple[float, ...],
 ) -> Frames:
     """Yield drops of water that flow down: each frame convolves them with `flow`."""
-    x = images.float().div_(255.0)
+    x = fractions(images)
     layer = liquid_layer(draws, x.shape[-2:], mean, deviation, sigma)
     layer = torch.where(layer < threshold, 0.0, layer)
     for _ in range(31):
@@ -198,17 +199,23 @@ def _spatter(
 
 
 def _flowed(layer: Tensor, flow: tuple[float, ...]) -> Tensor:
-    """Convolve the columns of a layer [B, 1, H, W] with `flow`, with zeros beyond the border."""
-    kernel = torch.tensor(flow[::-1]).to(layer).view(1, 1, -1, 1)
-    above = len(flow) // 2
-    return F.conv2d(F.pad(layer, (0, 0, above, len(flow) - 1 - above)), kernel)
+    """Convolve the columns of a layer [B, 1, H, W] with `flow`, with zeros beyond the border.
+
+    The sum is written out, since a GPU may compute a convolution with fewer bits.
+    """
+    above, height = len(flow) // 2, layer.shape[-2]
+    padded = F.pad(layer, (0, 0, above, len(flow) - 1 - above))
+    flowed = torch.zeros_like(layer)
+    for row, share in enumerate(reversed(flow)):
+        flowed.add_(padded[..., row : row + height, :], alpha=share)
+    return flowed
 
 
 def _zoom_blur(image: Tensor, size: int) -> Tensor:
     """Return running means of the image and its zooms by 1.004, 1.008 and so on."""
     zooms = warp_by(image, size, [{"scale": 1 + 0.004 * frame} for frame in range(31)])
     zooms[0] = _middle(image, size)
-    total = zooms.float().div_(255.0).cumsum(0)
+    total = fractions(zooms).cumsum(0)
     count = torch.arange(1, 32, device=image.device).view(-1, 1, 1, 1)
     return (total / count).mul_(255.0).add_(1e-3).byte()
 

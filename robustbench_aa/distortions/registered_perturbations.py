@@ -17,6 +17,7 @@ from robustbench_aa.distortions.corruptions.registered import check_result
 from robustbench_aa.distortions.perturbations import TABLES, Frames, Perturbation
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.support.checks import whole_number
+from robustbench_aa.support.pixels import fractions
 from robustbench_aa.types import COMPARED_WITH
 
 Function = TypeVar("Function", bound=Callable[..., Iterable[Tensor]])
@@ -109,7 +110,7 @@ def _checked(
 
     def middle(images: Tensor, draws: RandomNumbers) -> Frames:
         made = 0
-        sequence = function(images.float().div_(255.0), draws)
+        sequence = function(fractions(images), draws)
         if not isinstance(sequence, Iterable):
             found = type(sequence).__name__
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Pixels of images that callers pass in Python, as tensors."""
+"""Pixels as tensors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ from robustbench_aa.errors import UsageError
 TO_GIVE = (
     "give a uint8 tensor [N, 3, H, W] or [3, H, W], or a uint8 array [N, H, W, 3] or [H, W, 3]"
 )
+
+
+def divided(values: Tensor, by: float) -> Tensor:
+    """Divide floats by a number in place, rounded as on a CPU.
+
+    On a GPU, torch multiplies by the reciprocal of a number, which often differs in the last bit
+    and moves values across a threshold. It divides by a tensor on the GPU.
+    """
+    return values.div_(values.new_full((), by))
+
+
+def fractions(pixels: Tensor) -> Tensor:
+    """Return 8-bit pixels on the scale of 0 to 1, as float32: pixel / 255."""
+    return divided(pixels.float(), 255.0)
 
 
 def square_size(images: Tensor, noun: str) -> int:

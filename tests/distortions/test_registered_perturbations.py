@@ -105,3 +105,15 @@ def test_a_wrong_result_is_named(frames: Any, message: str) -> None:
     rb.register_perturbation(2)(wrong)
     with pytest.raises(UsageError, match=message):
         rb.perturb(GREY, "wrong")
+
+
+def test_one_thread_at_a_time_calls_a_users_function() -> None:
+    seen = []
+
+    def counting(images: Tensor, _draws: Any) -> list[Tensor]:
+        seen.append(len(images))
+        return [images, images]
+
+    rb.register_perturbation(2)(counting)
+    rb.perturb(GREY, "counting")
+    assert seen == [len(GREY)]  # a batch that is divided among threads would arrive in parts

@@ -17,6 +17,7 @@ from robustbench_aa.distortions.corruptions.corruption import (
     to_bytes,
 )
 from robustbench_aa.distortions.corruptions.registered import check_result
+from robustbench_aa.support.pixels import fractions
 
 __all__ = ["CORRUPTIONS", "Corruption", "RandomNumbers", "corrupt"]
 
@@ -45,7 +46,7 @@ def corrupt(images: Tensor, name: str, severity: int, draws: RandomNumbers) -> T
     parameters = severities.parameters(name, severity, images.shape[-1])
     if corruption.in_bytes:
         return corruption.function(images, draws, *parameters)
-    result = corruption.function(images.float().div_(255.0), draws, *parameters)
+    result = corruption.function(fractions(images), draws, *parameters)
     if corruption.source:
         check_result(result, images, f"corruption {name}")
     return to_bytes(result)

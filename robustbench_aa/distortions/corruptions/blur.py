@@ -23,6 +23,7 @@ from robustbench_aa.distortions.corruptions.displacement import (
     zoom,
 )
 from robustbench_aa.distortions.corruptions.gaussian import gaussian
+from robustbench_aa.support.pixels import divided, fractions
 
 AT_ONCE = 16
 """Images that are zoomed at once on a CPU."""
@@ -44,7 +45,7 @@ def glass_blur(
     source = copied_from(offsets, height, width, reach)
     blurred = to_bytes(gaussian(images, sigma)).flatten(2)
     shuffled = blurred.gather(2, source.unsqueeze(1).expand_as(blurred)).view_as(images)
-    return gaussian(shuffled.float().div_(255.0), sigma)
+    return gaussian(fractions(shuffled), sigma)
 
 
 @corruption("blur")
@@ -65,7 +66,7 @@ def zoom_blur(images: Tensor, _draws: RandomNumbers, stop: float, step: float) -
         total = planes.clone()
         for factor in factors:
             total += zoom(planes, float(factor))
-        means.append(apart(total.div_(len(factors) + 1), part))
+        means.append(apart(divided(total, len(factors) + 1), part))
     return torch.cat(means)
 
 

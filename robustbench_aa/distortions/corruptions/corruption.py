@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.errors import UsageError
+from robustbench_aa.support.pixels import divided
 from robustbench_aa.support.registry import Registry
 
 
@@ -99,7 +100,8 @@ def to_bytes(images: Tensor) -> Tensor:
 
 def through_magick(images: Tensor) -> Tensor:
     """Round [0, 1] to multiples of 1/255 as ImageMagick does: to 16 bits, then cut to 8."""
-    return images.mul(65535.0).add_(0.5).floor_().div_(257.0).floor_().div_(255.0)
+    levels = divided(images.mul(65535.0).add_(0.5).floor_(), 257.0).floor_()
+    return divided(levels, 255.0)
 
 
 CORRUPTIONS: Registry[Corruption] = Registry("corruption")

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustbench_aa.support.pixels import divided
+
 VECTOR = 16
 """Values that a CPU interpolates at once; in a smaller remainder the last bit may differ."""
 
@@ -61,8 +63,9 @@ def sample(images: Tensor, y: Tensor, x: Tensor, *, repeat_border: bool) -> Tens
     """
     places = []
     for place, size in ((x, images.shape[-1]), (y, images.shape[-2])):
-        scaled = (2 * place + 1) / size - 1 if repeat_border else 2 * place / (size - 1) - 1
-        places.append(scaled)
+        # from −1 to 1, as `grid_sample` counts
+        scaled = divided(2 * place + 1, size) if repeat_border else divided(2 * place, size - 1)
+        places.append(scaled - 1)
     return F.grid_sample(
         images,
         torch.stack(places, dim=-1),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
+from robustbench_aa.support.pixels import divided
 
 PARTS = 4096
 """Parts of the unit interval in a table of Poisson counts."""
@@ -23,7 +24,7 @@ def gaussian_noise(images: Tensor, draws: RandomNumbers, sigma: float) -> Tensor
 @corruption("noise")
 def shot_noise(images: Tensor, draws: RandomNumbers, photons: float) -> Tensor:
     """Add the photon noise of a sensor: Poisson(x · photons) / photons."""
-    return poisson(images, photons, draws.uniform(*images.shape[1:])) / photons
+    return divided(poisson(images, photons, draws.uniform(*images.shape[1:])), photons)
 
 
 @corruption("noise")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustbench_aa.distortions.corruptions.corruption import RandomNumbers, corruption
 from robustbench_aa.distortions.corruptions.gaussian import gaussian
+from robustbench_aa.support.pixels import divided
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
@@ -158,7 +159,7 @@ def _relief(distance: Tensor) -> Tensor:
 def _mean3(images: Tensor) -> Tensor:
     wide = F.pad(images, (1,) * 4, mode="reflect")
     rows = wide[..., :-2, :] + wide[..., 1:-1, :] + wide[..., 2:, :]
-    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
+    return divided(rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:], 9.0)
 
 
 def _equalised(levels: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from robustbench_aa.distortions.corruptions.displacement import (
     zoom,
 )
 from robustbench_aa.distortions.corruptions.frost_images import frost_photographs
+from robustbench_aa.support.pixels import fractions
 
 GREY = (0.299, 0.587, 0.114)
 
@@ -59,7 +60,7 @@ def snow_layer(
     noise = draws.normal(*shape).mul(deviation).add(mean).unsqueeze(1)
     layer = apart(zoom(side_by_side(noise), factor), noise)
     layer = torch.where(layer < threshold, 0.0, layer)
-    return to_bytes(layer).float().div_(255.0)
+    return fractions(to_bytes(layer))
 
 
 def whitened(images: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ def frost(
         top = int(y * (photograph.shape[-2] - height))
         left = int(x * (photograph.shape[-1] - width))
         crops.append(photograph[:, top : top + height, left : left + width])
-    layer = torch.stack(crops).to(images.device).float().div_(255.0)
+    layer = fractions(torch.stack(crops).to(images.device))
     return images * image_share + layer * frost_share
 
 
