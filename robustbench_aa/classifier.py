@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from robustbench_aa.errors import UsageError
 from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.checks import whole_number
-from robustbench_aa.support.weights import weights_sha256, without_addresses
+from robustbench_aa.support.weights import (
+    Computed,
+    code_sha256,
+    weights_sha256,
+    without_addresses,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,11 +39,13 @@ class Classifier:
         input_size: height and width of the input images, in pixels.
         classes: the number of logits.
         preprocessing: the conversion of 8-bit pixels to the module's input.
-        weights_sha256: the SHA-256 of all parameters and buffers; computed if not given.
+        weights_sha256: the SHA-256 of all parameters and buffers; computed if not given, and by
+            `rb.benchmark` again, since the module may have been trained meanwhile.
         trained_on: the corruptions that the network was trained on. Tables mark them, and
             `mean_error_unseen` leaves them out.
         source_sha256: the SHA-256 of the code or file that defines the module, which can change
-            its function while weights and printed form stay; empty for this package's own code.
+            its function while weights and printed form stay. If it is not given, that of the
+            module's classes; empty if they are this package's or installed packages'.
         parameters: the number of parameters.
 
     Raises:
@@ -59,7 +66,9 @@ class Classifier:
     def __post_init__(self) -> None:
         self._check()
         if not self.weights_sha256:
-            object.__setattr__(self, "weights_sha256", weights_sha256(self.module))
+            object.__setattr__(self, "weights_sha256", Computed(weights_sha256(self.module)))
+        if not self.source_sha256:
+            object.__setattr__(self, "source_sha256", Computed(code_sha256(self.module)))
         object.__setattr__(self, "parameters", sum(p.numel() for p in self.module.parameters()))
 
     def _check(self) -> None:
@@ -84,6 +93,14 @@ class Classifier:
                 f"preprocessing of classifier {name} is {self.preprocessing!r}; give a "
                 "robustbench_aa.Preprocessing"
             )
+
+    def current(self) -> Classifier:
+        """Return this classifier with the digests that its module has now, unless given."""
+        weights, source = (
+            "" if isinstance(digest, Computed) else digest
+            for digest in (self.weights_sha256, self.source_sha256)
+        )
+        return replace(self, weights_sha256=weights, source_sha256=source)
 
     def architecture(self) -> str:
         """Return the module's printed form without memory addresses."""

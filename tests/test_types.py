@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,3 +128,23 @@ def test_what_is_no_classifier_is_refused_where_one_is_converted() -> None:
             convert("digits:resnet@lpf3")
     with pytest.raises(UsageError, match="of a model is of type Classifier, not str; a classifier"):
         rb.load_model(make_classifier("a"))
+
+
+def test_the_code_of_a_module_is_part_of_what_identifies_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import torch\n\nclass Net(torch.nn.Flatten):\n    scale = {}\n"
+    digests = []
+    for place, scale in enumerate((1, 1, 2)):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        (folder / "some_net.py").write_text(text.format(scale))
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(folder)
+            patch.delitem(sys.modules, "some_net", raising=False)
+            net = importlib.import_module("some_net").Net()
+            digests.append(classifier(nn.Sequential(net)).source_sha256)
+            patch.delitem(sys.modules, "some_net")
+    assert digests[0] == digests[1] != digests[2]
+    assert all(digests)
+    assert classifier(nn.Sequential(nn.Flatten())).source_sha256 == ""

@@ -129,7 +129,9 @@ def convert(module: nn.Module, conversion: Conversion, input_size: int = 224) ->
     """
     name = type(module).__name__
     images = torch.zeros(1, 3, input_size, input_size)
-    graph = trace(copy.deepcopy(module).eval(), images)
+    like = next((one for one in module.parameters() if one.is_floating_point()), images)
+    # a graph on the CPU in float32, like the new layers; it goes back at the end
+    graph = trace(copy.deepcopy(module).to(images).eval(), images)
     converter = _Converter(graph, conversion, input_size)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -150,7 +152,8 @@ def convert(module: nn.Module, conversion: Conversion, input_size: int = 224) ->
     graph.delete_all_unused_submodules()
     graph.recompile()
     graph.meta |= {"replacements": done, "conversion": str(conversion), "fine_tuned": False}
-    return graph.train(module.training)
+    graph.train(module.training)
+    return graph.to(like.device, like.dtype)
 
 
 @dataclass
@@ -197,7 +200,7 @@ class _Converter:
         if sum(other.target == node.target for other in self.graph.graph.nodes) > 1:
             raise ConversionError(f"{node.target} is called twice; give each call its own layer")
         whole = self.conversion.polyphase
-        subsampling = stride if whole else (min(stride[0], 2), min(stride[1], 2))
+        subsampling = stride if whole else (_subsampling(stride[0]), _subsampling(stride[1]))
         if self.conversion.circular:
             self._complete(node, conv)
         end, linear = end_of_stage(self.graph, node)
@@ -328,6 +331,11 @@ class _Converter:
         result.meta = dict(node.meta)
         node.replace_all_uses_with(result)
         self.graph.graph.erase_node(node)
+
+
+def _subsampling(stride: int) -> int:
+    """Return which part of a stride follows the convolution: 2, or all of an odd stride."""
+    return stride if stride % 2 else 2
 
 
 def _has_step(index: Any) -> bool:

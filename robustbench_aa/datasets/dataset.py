@@ -14,6 +14,7 @@ from torch import Tensor
 from robustbench_aa.datasets.image_lists import ImageList
 from robustbench_aa.datasets.labels import Labels, Scoring
 from robustbench_aa.datasets.pictures import Geometry, cores
+from robustbench_aa.support.checks import whole_number
 from robustbench_aa.types import Batch, Distortion, Shard
 
 
@@ -35,6 +36,9 @@ class Request:
         workers: the number of threads that decode files.
         images: the images to open; None for all. A limit is spread over these.
         unlabelled: whether the pictures have no labels, so that their folders do not matter.
+
+    Raises:
+        UsageError: the limit is not positive.
     """
 
     limit: int | None = None
@@ -47,6 +51,10 @@ class Request:
     workers: int = field(default_factory=cores)
     images: ImageList | None = None
     unlabelled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            whole_number("limit", self.limit, least=1)
 
     @property
     def listed(self) -> str:

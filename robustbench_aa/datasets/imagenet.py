@@ -234,12 +234,13 @@ def find_cells(root: Path, size: int = STORED.size) -> dict[Distortion, Path]:
     Raises:
         UsageError: there is none.
     """
-    found = {
-        folder.name: folder
-        for pattern in ("*", "*/*")
-        for folder in sorted(root.glob(pattern))
-        if any((folder / str(severity)).is_dir() for severity in SEVERITIES)
-    }
+    found: dict[str, Path] = {}
+    for pattern in ("*", "*/*"):
+        for folder in sorted(root.glob(pattern)):
+            levels = any((folder / str(severity)).is_dir() for severity in SEVERITIES)
+            # the folder of a severity has classes, whose names may be numbers too
+            if levels and folder.parent not in found.values():
+                found[folder.name] = folder
     if not found:
         raise UsageError(f"no <corruption>/<severity> folders in {root}; check --data-dir")
     groups = {cell.name: cell.group for cell in corruptions_at(size)}

@@ -23,13 +23,12 @@ from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions.jpeg import STORED_QUALITY
 from robustbench_aa.distortions.severities import check_severity
 from robustbench_aa.errors import UnknownName, UsageError, cause
+from robustbench_aa.support.checks import whole_number
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.files import read_text
 from robustbench_aa.support.progress import progress
 from robustbench_aa.types import Distortion, Shard, shards
 
-SHARD = 1000
-"""Photographs that are decoded at once, for all corruptions."""
 LARGEST = 2**20
 """The largest size of `made.json`, in bytes."""
 
@@ -73,10 +72,11 @@ def make_imagenet_c(
 
     Raises:
         UnknownName: there is no such corruption.
-        UsageError: a severity or the device does not exist, there are no photographs, or the folder
-            holds files that were made from others.
+        UsageError: a severity or the device does not exist, `batch_size` is not positive, there
+            are no photographs, or the folder holds files that were made from others.
     """
     cells = _chosen(corruptions, severities)
+    batch_size = whole_number("batch_size", batch_size, least=1)
     device = choose_device(device)
     # the file that is written is itself the final JPEG of quality 85
     request = Request(data_dir=str(source), seed=seed, stored_jpeg=False)
@@ -145,13 +145,11 @@ def keep_apart(to: Path, how: dict[str, object], cells: Iterable[Distortion]) ->
 
 
 def _parts(cells: list[Distortion], photographs: list[Path], to: Path, size: int) -> Iterator[Part]:
-    for shard in shards(len(photographs), SHARD):
+    for images in shards(len(photographs), size):  # all cells of the same photographs at once
         for cell in cells:
-            for start in range(shard.start, shard.stop, size):
-                images = Shard(start, min(start + size, shard.stop))
-                folder = to / cell.name / str(cell.severity)
-                named = photographs[images.start : images.stop]
-                yield Part(cell, images, [folder / _as_jpeg(name) for name in named])
+            folder = to / cell.name / str(cell.severity)
+            named = photographs[images.start : images.stop]
+            yield Part(cell, images, [folder / _as_jpeg(name) for name in named])
 
 
 def _as_jpeg(name: Path) -> Path:

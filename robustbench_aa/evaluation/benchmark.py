@@ -121,7 +121,7 @@ def _suite(
 ) -> Suite:
     """Return a suite of models that have been checked."""
     listed = [
-        model if isinstance(model, str) else as_classifier(model)
+        model if isinstance(model, str) else as_classifier(model).current()
         for model in as_list("models", models, nn.Module)
     ]
     return Suite(listed, as_list("datasets", datasets), **values)

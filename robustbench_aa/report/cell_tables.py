@@ -65,8 +65,14 @@ def corruption_means(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.Da
             row: dict[str, Any] = {"model": model.name, "dataset": kinds[key]}
             row |= {"corruption": label, "images": mean.images}
             row |= _estimate("error", wrong, [seed[label] for seed in by_seed])
-            rows.append(row | {"group": groups[label.partition(" ")[0]]})
+            rows.append(row | {"group": _group_of(label, groups)})
     return pd.DataFrame(rows)
+
+
+def _group_of(label: str, groups: Mapping[str, str]) -> str:
+    """Return the group of the corruption whose name begins a label; names may contain spaces."""
+    longest = max((name for name in groups if f"{label} ".startswith(f"{name} ")), key=len)
+    return groups[longest]
 
 
 def natural_shifts(

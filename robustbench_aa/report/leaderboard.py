@@ -237,7 +237,9 @@ class Leaderboard:
             return table.assign(rank_group=nothing)
         metric = find_metric(column)
         lower_is_better = not (metric and metric.higher_is_better)
-        rank = table[column].rank(method="min", ascending=lower_is_better).astype("Int64")
+        # sums of the same values in another order differ in the last bit
+        values = table[column].round(12)
+        rank = values.rank(method="min", ascending=lower_is_better).astype("Int64")
         table.insert(0, "rank", rank)
         table = table.sort_values("rank", kind="stable", na_position="last", ignore_index=True)
         ranks = dict(zip(table["model"], table["rank"], strict=True))

@@ -80,7 +80,7 @@ def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
-    clean = table[table["severity"] == 0].set_index("model")["error"]
+    clean = table[table["severity"] == 0].drop_duplicates("model").set_index("model")["error"]
     for axes, name in zip(grid.flat, names, strict=False):
         axes.set_title(name, fontsize="small")
         for model, rows in table[table["corruption"] == name].groupby("model", sort=False):

@@ -208,6 +208,8 @@ def _check_counted(where: str, found: Mapping[Distortion, int]) -> None:
     for cell, frames in found.items():
         if cell.kind == "perturbation" and frames < 2:
             raise ValueError(f"{where} has sequences of {cell} with a single frame")
+        if cell.kind == "perturbation" and cell.role == "other":
+            raise ValueError(f"{where} has {cell} as 'other'; a perturbation counts or is held out")
         if cell.kind != "clean":
             names = severities.setdefault(cell.role, {})
             names.setdefault(cell.name, set()).add(cell.severity)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
+import pyarrow as pa
+
 from robustbench_aa.errors import DamagedShard, RunError
 from robustbench_aa.store.kinds import check_kinds
 from robustbench_aa.store.manifest import RUN, Manifest
@@ -103,6 +105,11 @@ def _chosen(stores: Sequence[Store], merged: Store) -> Iterator[tuple[Path, Plac
                         yield file, (model, cell, shard)
 
 
+def _same(one: pa.Table, other: pa.Table) -> bool:
+    """Return whether predictions are equal; missing values, as without labels, are."""
+    return bool(one.equals(other) or one.to_pandas().equals(other.to_pandas()))
+
+
 def _agreed(stores: Sequence[Store], place: Place) -> Path | None:
     """Return the first file for a place, after checking that all runs agree on it."""
     first, agreed = None, None
@@ -115,7 +122,7 @@ def _agreed(stores: Sequence[Store], place: Place) -> Path | None:
             continue
         if first is None:
             first, agreed = store.path(*place), table
-        elif not table.equals(agreed):
+        elif not _same(table, agreed):
             raise RunError(
                 f"{first} and {store.path(*place)} hold different predictions; "
                 "delete the one that is wrong"

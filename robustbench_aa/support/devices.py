@@ -20,8 +20,7 @@ def choose_device(device: str | None = None) -> str:
     Raises:
         UsageError: The device cannot be used.
     """
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -30,4 +29,4 @@ def choose_device(device: str | None = None) -> str:
                 f"device {device!r} cannot be used; name one of {', '.join(KNOWN)}"
             ) from error
         raise UsageError(f"device {device!r} cannot be used ({cause(error)}); try cpu") from error
-    return device
+    return "cpu" if torch.device(device).type == "cpu" else device

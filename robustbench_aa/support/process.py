@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Keep cuDNN from rounding float32 to TF32, whose 10-bit mantissa moves accuracies."""
+    """Keep products and convolutions from rounding float32 to TF32 or bfloat16.
+
+    Their short mantissas move accuracies and the pixels of blurs.
+    """
+    products = torch.get_float32_matmul_precision()
     cudnn = torch.backends.cudnn
     # each kind of operation has a setting of its own since torch 2.9
     parts = [part for name in ("conv", "rnn") if (part := getattr(cudnn, name, None)) is not None]
@@ -25,9 +29,11 @@ def full_float32() -> Iterator[None]:
     except RuntimeError:  # it contradicts the settings of the operations
         allowed = set(precisions) != {"tf32"}
     cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
+        torch.set_float32_matmul_precision(products)
         cudnn.allow_tf32 = allowed
         for part, precision in zip(parts, precisions, strict=True):
             if part.fp32_precision != precision:

@@ -215,3 +215,19 @@ def test_downsampling_without_a_rule_is_listed() -> None:
 def test_only_converted_networks_have_replacements() -> None:
     with pytest.raises(ValueError, match="Linear is not a converted network"):
         replacements(nn.Linear(1, 1))
+
+
+def test_an_odd_stride_is_kept_whole() -> None:
+    for stride in (3, 6, 7):
+        plain = nn.Sequential(nn.Conv2d(3, 4, stride, stride), nn.Conv2d(4, 4, 1))
+        smooth = convert(plain, Conversion(3, first_conv=True), 42)
+        x = torch.rand(1, 3, 42, 42)
+        assert smooth(x).shape[-1] == -(-42 // stride) == plain(x).shape[-1]
+
+
+def test_a_network_of_half_precision_stays_one() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.MaxPool2d(2)).bfloat16()
+    smooth = convert(plain, Conversion(3), 32)
+    assert {one.dtype for one in smooth.state_dict().values()} == {torch.bfloat16}
+    assert torch.equal(smooth.state_dict()["0.weight"], plain[0].weight)
+    assert smooth(torch.rand(1, 3, 32, 32).bfloat16()).dtype == torch.bfloat16

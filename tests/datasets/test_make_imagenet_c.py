@@ -90,3 +90,32 @@ def test_bad_names_are_refused_before_anything_is_written(source: Path, tmp_path
     with pytest.raises(UsageError, match=r"no folder .*nowhere"):
         make(tmp_path / "nowhere", tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_photograph_is_decoded_once_for_all_cells(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Image.open
+    files: list[str] = []
+
+    def counted(file: object, *rest: object, **more: object) -> Image.Image:
+        files.append(str(getattr(file, "name", file)))
+        return opened(file, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "open", counted)
+    numbers = []
+    for severities in (1, 3):
+        files.clear()
+        chosen = [word for level in range(severities) for word in ("--severity", str(level + 1))]
+        make(source, tmp_path / str(severities), "--corruption", "contrast", *chosen)
+        numbers.append(len(files))
+    assert numbers[0] == numbers[1] > 0
+
+
+@pytest.mark.parametrize("size", ["0", "-5"])
+def test_a_batch_size_that_is_not_positive_is_refused(
+    source: Path, tmp_path: Path, size: str
+) -> None:
+    with pytest.raises(UsageError, match="batch_size"):
+        make(source, tmp_path / "c", "--batch-size", size)
+    assert not (tmp_path / "c").exists()

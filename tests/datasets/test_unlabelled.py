@@ -156,3 +156,9 @@ def test_labels_that_contradict_run_json_are_refused(
     (tmp_path / "run.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match="imagenet-shift has 3 classes, 0 of them with images"):
         rb.Run(tmp_path).leaderboard()
+
+
+def test_equal_runs_without_labels_are_merged(runs: tuple[rb.Run, rb.Run], tmp_path: Path) -> None:
+    folder = runs[1].directory
+    merged = rb.merge_runs([folder, folder], tmp_path / "merged")
+    assert merged.leaderboard().equals(runs[1].leaderboard())

@@ -13,6 +13,7 @@ from torch import nn
 
 import robustbench_aa as rb
 from robustbench_aa.errors import UnknownName, UsageError
+from robustbench_aa.evaluation.engines import local
 from tests.conftest import Linear, make_classifier
 
 A = make_classifier("a")
@@ -165,3 +166,23 @@ def test_a_table_is_found_by_its_name(tmp_path: Path) -> None:
         run.table("interval")
     with pytest.raises(UnknownName, match="unknown table 'warnings'"):
         run.table("warnings")
+
+
+def test_a_network_that_was_trained_meanwhile_is_another(tmp_path: Path) -> None:
+    model = dataclasses.replace(make_classifier("a"), name="mine")
+    rb.benchmark([model], ["digits"], tmp_path, limit=3)
+    with torch.no_grad():
+        model.module.weight.mul_(2)
+    with pytest.raises(UsageError, match="holds predictions of mine with another weights_sha256"):
+        rb.benchmark([model], ["digits"], tmp_path, limit=3)
+
+
+def test_models_that_do_not_fit_into_memory_are_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(local, "Predictor", full)
+    with pytest.raises(UsageError, match="a does not fit into the memory of cpu"):
+        rb.benchmark([A], ["digits"], tmp_path, limit=3)

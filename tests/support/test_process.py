@@ -99,3 +99,14 @@ def test_a_module_is_restored(change: object, scripted: bool) -> None:
     assert weight.grad.dtype == weight.dtype
     assert weight.grad.device == weight.device
     assert all(part.training for part in module.modules())
+
+
+@pytest.mark.parametrize("precision_before", ["highest", "high", "medium"])
+def test_products_are_not_rounded_either(precision_before: str) -> None:
+    try:
+        torch.set_float32_matmul_precision(precision_before)
+        with full_float32():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == precision_before
+    finally:
+        torch.set_float32_matmul_precision("highest")

@@ -64,11 +64,16 @@ def run(session: Session) -> list[Failure]:
     `cuda`, Ray chooses the GPU of each process.
 
     Raises:
-        UsageError: Ray is not installed, no cluster answers, or a model cannot be sent to another
-            process.
+        UsageError: Ray is not installed, no cluster answers, the device has a number, or a model
+            cannot be sent to another process.
     """
     threads = session.inference.threads or 1
     gpus = 0 if session.device == "cpu" else 1
+    kind, numbered, _ = session.device.partition(":")
+    if numbered:
+        raise UsageError(
+            f"Ray chooses the GPU of each process; give --device {kind}, not {session.device}"
+        )
     with _connected() as ray:
         sent = _send(ray, session, threads)
         remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(

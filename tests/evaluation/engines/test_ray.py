@@ -358,3 +358,9 @@ def test_what_a_user_registers_is_sent_to_workers_that_have_no_such_file(
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert result.stdout == "[100] digits-c\n[100, 200]\n", result.stderr
     assert not ray.cloudpickle.list_registry_pickle_by_value()
+
+
+def test_a_numbered_gpu_is_refused(tmp_path: Path) -> None:
+    session = prepare(Suite(["digits:resnet@lpf3-seed0"], ["digits"], limit=2), tmp_path, "cpu")
+    with pytest.raises(UsageError, match="Ray chooses the GPU of each process; give --device cuda"):
+        engine.run(replace(session, device="cuda:1"))
