@@ -29,6 +29,7 @@ class Aim:
         statistic: One of `STATISTICS`, over all rows that match.
         at_least, at_most: The bound; one of them is given.
         where: Column → value of the rows that count.
+        rows: Number of these rows in a whole table; a table with fewer is not compared.
     """
 
     text: str
@@ -38,16 +39,17 @@ class Aim:
     at_least: float | None = None
     at_most: float | None = None
     where: Mapping[str, object] = field(default_factory=dict)
+    rows: int = 1
 
     def measured(self, folder: Path) -> float | None:
-        """Return the measured value, or None if the table lacks it."""
+        """Return the measured value, or None if the table is not whole."""
         file = folder / self.file
         if not file.exists():
             return None
         table = pd.read_csv(file)
         for column, value in self.where.items():
             table = table[table[column] == value]
-        return STATISTICS[self.statistic](table[self.column]) if len(table) else None
+        return STATISTICS[self.statistic](table[self.column]) if len(table) >= self.rows else None
 
     def row(self, folder: Path) -> dict[str, object]:
         """Return the aim beside its measured value; `met` is empty if nothing was measured."""

@@ -12,6 +12,7 @@ Without a GPU the commands are tried on the CPU with small sizes, and their tabl
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -20,8 +21,10 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
+from configparser import ConfigParser
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,8 @@ from robustbench_aa.support.devices import choose_device
 
 OUTPUT = Path("results/gpu")
 STEPS = Path(__file__).with_suffix(".toml")
+EXTRAS = ("av", "pytest", "scikit-image", "scikit-learn")
+"""Packages that single steps need beside those of the project itself."""
 SHORTEST = 1.0
 """Seconds; a step with less time left is not started."""
 TIMED_OUT, SKIPPED = "timed out", "skipped"
@@ -87,6 +92,23 @@ def _filled(arguments: str, values: dict[str, str]) -> list[str]:
     for name, value in values.items():
         arguments = arguments.replace(f"{{{name}}}", value)
     return shlex.split(arguments)
+
+
+def missing_packages() -> list[str]:
+    """Return the packages that steps need and that are not installed."""
+    setup = ConfigParser()
+    setup.read("setup.cfg")
+    lines = setup["options"]["install_requires"].split()
+    needed = [re.split("[<>=]", line)[0] for line in lines]
+    return [name for name in (*needed, *EXTRAS) if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _gpu_tests() -> list[str]:
@@ -194,6 +216,8 @@ def main(
     """
     device = choose_device(device)
     on_cpu = torch.device(device).type == "cpu"
+    if missing := missing_packages():
+        click.echo(f"not installed: {', '.join(missing)}; the steps that need them will fail")
     if on_cpu:
         click.echo("no GPU: the steps run on the CPU with small sizes, and aims are not compared")
     with tempfile.TemporaryDirectory() as scratch:

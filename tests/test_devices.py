@@ -25,7 +25,7 @@ from robustbench_aa.store.predictions import SCHEMA
 from robustbench_aa.suite import Suite
 from robustbench_aa.support.process import full_float32
 from robustbench_aa.types import CLEAN, Batch, Distortion, Shard
-from tests.evaluation.test_restored import Network, mine, state_of
+from tests.evaluation.test_restored import NEEDS_COMPILER, Network, mine, state_of
 
 GPU = "cuda"
 pytestmark = [
@@ -89,21 +89,6 @@ def test_predictions_are_the_same(tmp_path: Path, batch_size: int) -> None:
     assert (distance < 1e-2).mean() > 0.99
 
 
-@pytest.mark.parametrize(
-    "inference",
-    [
-        Inference(amp_dtype="bfloat16", channels_last=True),
-        Inference(amp_dtype="float16"),
-        Inference(compiled=True),
-    ],
-    ids=["bfloat16 channels-last", "float16", "compiled"],
-)
-def test_switches_move_little(tmp_path: Path, inference: Inference) -> None:
-    plain = evaluated(tmp_path / "plain", GPU, Inference())
-    found = evaluated(tmp_path / "found", GPU, inference)
-    assert (plain["top1"] == found["top1"]).mean() > 0.97
-
-
 def test_memory_that_runs_out_halves_the_batch(caplog: pytest.LogCaptureFixture) -> None:
     frames = torch.randint(256, (512, 1, 3, 224, 224), dtype=torch.uint8)
     batch = Batch(CLEAN, np.arange(512), np.zeros(512, np.int64), frames.to(GPU))
@@ -154,3 +139,18 @@ def test_the_self_test_passes() -> None:
     lines: list[str] = []
     assert diagnose(lines.append), lines
     assert any(line.startswith("cuda: ok") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "inference",
+    [
+        Inference(amp_dtype="bfloat16", channels_last=True),
+        Inference(amp_dtype="float16"),
+        pytest.param(Inference(compiled=True), marks=NEEDS_COMPILER),
+    ],
+    ids=["bfloat16 channels-last", "float16", "compiled"],
+)
+def test_switches_move_little(tmp_path: Path, inference: Inference) -> None:
+    plain = evaluated(tmp_path / "plain", GPU, Inference())
+    found = evaluated(tmp_path / "found", GPU, inference)
+    assert (plain["top1"] == found["top1"]).mean() > 0.97

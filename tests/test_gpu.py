@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks import gpu
 from benchmarks.aims import Aim, compare
-from benchmarks.gpu import read_aims, read_steps
+from benchmarks.gpu import missing_packages, read_aims, read_steps
 
 ROOT = Path(__file__).parents[1]
 DONE = "print('=== 3 passed ===\\n\\nrows.csv')"
@@ -166,3 +167,16 @@ def test_every_aim_is_a_value_of_a_step(tmp_path: Path) -> None:
         words = [f"/{aim.file}"]
         words += [str(aim.where[key]) for key in ("dataset", "setting") if key in aim.where]
         assert any(all(word in line for word in words) for line in commands), aim
+
+
+def test_a_table_that_is_not_whole_is_not_compared(tmp_path: Path) -> None:
+    pd.DataFrame({"rate": [5.0, 7.0]}).to_csv(tmp_path / "rates.csv")
+    for rows, measured in ((2, 5.0), (3, None)):
+        aim = Aim("the slowest", "rates.csv", "rate", at_least=4, rows=rows)
+        assert aim.measured(tmp_path) == measured
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert missing_packages() == []
+    monkeypatch.setattr(gpu, "EXTRAS", ("no-such-package",))
+    assert missing_packages() == ["no-such-package"]

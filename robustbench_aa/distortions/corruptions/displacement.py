@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -88,16 +90,52 @@ def blur_along(images: Tensor, radius: float, sigma: float, degrees: Tensor) -> 
     """
     taps = 2 * int(radius) + 1
     weights = [math.exp(-0.5 * (place / sigma) ** 2) for place in range(taps)]
-    height, width = images.shape[-2:]
+    shares = [weight / sum(weights) for weight in weights]
+    turns = [math.radians(angle) for angle in degrees.tolist()]
+    places = np.arange(taps)[:, None]
+    down, right = (
+        taps - 1 + np.ceil(places * np.array([way(turn) for turn in turns]) - 0.5).astype(int)
+        for way in (math.sin, math.cos)
+    )
     padded = F.pad(images, (taps - 1,) * 4, mode="replicate")
-    blurred = torch.zeros_like(images)
-    for image, wide, angle in zip(blurred, padded, degrees.tolist(), strict=True):
-        down, right = math.sin(math.radians(angle)), math.cos(math.radians(angle))
-        for place, weight in enumerate(weights):
-            y = taps - 1 + math.ceil(place * down - 0.5)
-            x = taps - 1 + math.ceil(place * right - 0.5)
-            image.add_(wide[:, y : y + height, x : x + width], alpha=weight / sum(weights))
-    return blurred
+    add = add_slices if images.device.type == "cpu" else add_gathered
+    return add(padded, images.shape[-2:], down, right, shares)
+
+
+def add_slices(
+    padded: Tensor, shape: Sequence[int], down: np.ndarray, right: np.ndarray, shares: list[float]
+) -> Tensor:
+    """Return weighted sums of shifted images, one slice at a time, which is fast on a CPU.
+
+    Args:
+        padded: [B, C, H', W'].
+        shape: H and W of the result.
+        down, right: [taps, B], where the slice of each image begins.
+        shares: the weight of each tap.
+    """
+    height, width = shape
+    found = padded.new_zeros(*padded.shape[:2], height, width)
+    for image, wide, ys, xs in zip(found, padded, down.T.tolist(), right.T.tolist(), strict=True):
+        for y, x, share in zip(ys, xs, shares, strict=True):
+            image.add_(wide[:, y : y + height, x : x + width], alpha=share)
+    return found
+
+
+def add_gathered(
+    padded: Tensor, shape: Sequence[int], down: np.ndarray, right: np.ndarray, shares: list[float]
+) -> Tensor:
+    """Return the sums of `add_slices` with a few steps for each tap, which is fast on a GPU."""
+    height, width = shape
+    row = padded.shape[-1]
+    inside = torch.arange(height)[:, None] * row + torch.arange(width)
+    inside = inside.flatten().to(padded.device)
+    first = torch.from_numpy(down * row + right).to(padded.device)
+    pixels = padded.flatten(2)
+    found = pixels.new_zeros(*pixels.shape[:2], height * width)
+    for begin, share in zip(first, shares, strict=True):
+        places = (begin[:, None] + inside).unsqueeze(1).expand_as(found)
+        found.add_(pixels.gather(2, places), alpha=share)
+    return found.view(*padded.shape[:2], height, width)
 
 
 def copied_from(offsets: Tensor, height: int, width: int, reach: int) -> Tensor:
