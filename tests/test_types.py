@@ -135,7 +135,7 @@ def test_the_code_of_a_module_is_part_of_what_identifies_it(
 ) -> None:
     text = "import torch\n\nclass Net(torch.nn.Flatten):\n    scale = {}\n"
     digests = []
-    for place, scale in enumerate((1, 1, 2)):
+    for place, scale in enumerate(("1", "1  # a comment", "2")):
         folder = tmp_path / str(place)
         folder.mkdir()
         (folder / "some_net.py").write_text(text.format(scale))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import re
 import sysconfig
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
+STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"]).resolve()
+INSTALLED = {"site-packages", "dist-packages"}
+"""Names of the folders of installed packages, of which a virtual environment may use several."""
 
 
 class Computed(str):
@@ -45,7 +50,7 @@ def code_sha256(module: nn.Module) -> str:
         The digest; empty if no class counts.
     """
     sources = {
-        f"{one.__module__}.{one.__qualname__}\n{source}"
+        f"{one.__qualname__}\n{source}"  # a script may be run or imported: no module name
         for part in module.modules()
         for one in type(part).__mro__
         if (source := _source(one))
@@ -54,19 +59,21 @@ def code_sha256(module: nn.Module) -> str:
 
 
 def _source(one: type) -> str:
-    """Return the source of a user's class; empty for a class of an installed package."""
+    """Return the code of a user's class; empty for a class of an installed package."""
     try:
         file = Path(inspect.getfile(one)).resolve()
-        paths = sysconfig.get_paths()
-        installed = {Path(paths[name]).resolve() for name in ("stdlib", "purelib", "platlib")}
-        if any(file.is_relative_to(folder) for folder in (PACKAGE, *installed)):
+        ours = any(file.is_relative_to(folder) for folder in (PACKAGE, STANDARD_LIBRARY))
+        if ours or INSTALLED.intersection(file.parts):
             return ""
-        return inspect.getsource(one)
-    except (OSError, TypeError):
+        # without comments, which change nothing
+        return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(one))))
+    except (OSError, TypeError, SyntaxError):
         if one.__module__ != "__main__":
             return ""  # built in, or made by a package while it ran
         codes = (getattr(method, "__code__", None) for method in vars(one).values())
-        return repr([(code.co_code, code.co_names, code.co_consts) for code in codes if code])
+        return without_addresses(
+            [(code.co_code, code.co_names, code.co_consts) for code in codes if code]
+        )
 
 
 def without_addresses(value: object) -> str:
