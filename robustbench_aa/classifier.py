@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 from robustbench_aa.errors import UsageError
 from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.checks import whole_number
-from robustbench_aa.support.weights import (
-    Computed,
-    code_sha256,
-    weights_sha256,
-    without_addresses,
-)
+from robustbench_aa.support.code import code_sha256
+from robustbench_aa.support.weights import Computed, weights_sha256, without_addresses
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,8 +35,8 @@ class Classifier:
         input_size: height and width of the input images, in pixels.
         classes: the number of logits.
         preprocessing: the conversion of 8-bit pixels to the module's input.
-        weights_sha256: the SHA-256 of all parameters and buffers; computed if not given, and by
-            `rb.benchmark` again, since the module may have been trained meanwhile.
+        weights_sha256: the SHA-256 of the weights, which are the tensors of the state dict;
+            computed if not given, and again for each run, since it may have been trained meanwhile.
         trained_on: the corruptions that the network was trained on. Tables mark them, and
             `mean_error_unseen` leaves them out.
         source_sha256: the SHA-256 of the code or file that defines the module, which can change

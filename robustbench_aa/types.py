@@ -60,8 +60,8 @@ class Distortion:
         group: the group that tables show: `noise`, `blur`, `weather`, `digital`, `extra`
             (ImageNet-C's hold-outs) or `other` for a corruption; `perturbation` or
             `perturbation_extra` for a perturbation; `clean`; empty for a shift.
-        role: one of `ROLES`. The default is `corruption_role` for a corruption and `counted` for
-            the other kinds.
+        role: one of `ROLES`; a perturbation counts or is held out. The default is
+            `corruption_role` for a corruption and `counted` for the other kinds.
         compared_with: the frame that each frame of a sequence is compared with, one of
             `COMPARED_WITH`.
         version: the version of the definition; another version makes other pixels. None where the

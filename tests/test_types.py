@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -148,3 +150,22 @@ def test_the_code_of_a_module_is_part_of_what_identifies_it(
     assert digests[0] == digests[1] != digests[2]
     assert all(digests)
     assert classifier(nn.Sequential(nn.Flatten())).source_sha256 == ""
+
+
+def test_code_without_a_file_is_the_same_in_every_process() -> None:
+    text = (
+        "import torch\nfrom robustbench_aa.support.code import code_sha256\n"
+        "source = 'class Net(torch.nn.Flatten):\\n'\n"
+        "source += '    @staticmethod\\n    def scaled(x): return [y * {} for y in x]\\n'\n"
+        "source += '    def known(self, x): return x in {{1, \\'a\\', \\'b\\', \\'c\\'}}\\n'\n"
+        "for scale in (1, 2):\n    exec(compile(source.format(scale), '/tmp/{}', 'exec'))\n"
+        "    print(code_sha256(Net()))\n"
+    )
+    found = []
+    for seed in "12":
+        command = [sys.executable, "-c", text.replace("/tmp/{}", f"/tmp/{seed}")]
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        printed = subprocess.check_output(command, env=environment, text=True)
+        found.append(printed.split())
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 2

@@ -5,7 +5,8 @@ Subsampling comes last, after a dense operation (Zhang, ICML 2019, section 3.2):
     max-pool of stride s      →  the dense maximum, then subsampling by s
     average pool of stride s  →  subsampling by s; without a filter, the dense average first
     convolution of stride s   →  the convolution of stride s/2, its norm and non-linearity, then
-                                 subsampling by 2. A 1×1 convolution without a non-linearity
+                                 subsampling by 2; if s is odd, the dense convolution and
+                                 subsampling by s. A 1×1 convolution without a non-linearity
                                  commutes with subsampling, which comes first and costs less.
 
 Subsampling is a layer of the method, such as BlurPool. The polyphase methods subsample by s at
@@ -24,7 +25,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from robustbench_aa.antialiasing.branches import Site, share_components
@@ -101,6 +102,7 @@ def antialias(
         module=convert(classifier.module, conversion, classifier.input_size),
         name=with_seed(f"{model}+{conversion}", seed),
         weights_sha256="",
+        source_sha256=str(classifier.source_sha256),  # the graph contains the code of the network
     )
 
 
@@ -127,11 +129,25 @@ def convert(module: nn.Module, conversion: Conversion, input_size: int = 224) ->
     Raises:
         ConversionError: The graph of the network cannot be traced, or it does not downsample.
     """
-    name = type(module).__name__
     images = torch.zeros(1, 3, input_size, input_size)
-    like = next((one for one in module.parameters() if one.is_floating_point()), images)
-    # a graph on the CPU in float32, like the new layers; it goes back at the end
-    graph = trace(copy.deepcopy(module).to(images).eval(), images)
+    try:
+        return _converted(copy.deepcopy(module), conversion, images)
+    except ConversionError:
+        like = next((one for one in module.parameters() if one.is_floating_point()), images)
+        if (like.dtype, like.device) == (images.dtype, images.device):
+            raise
+    # new layers are on the CPU in float32, so another network is converted there and put back
+    graph = _converted(copy.deepcopy(module).to(images), conversion, images)
+    graph.to(like.device, like.dtype)
+    weights = {name: one.clone() for name, one in module.state_dict().items()}
+    graph.load_state_dict(weights, strict=False, assign=True)
+    return graph
+
+
+def _converted(module: nn.Module, conversion: Conversion, images: Tensor) -> fx.GraphModule:
+    """Return a converted module, whose parts it takes over."""
+    name, input_size, training = type(module).__name__, images.shape[-1], module.training
+    graph = trace(module.eval(), images)
     converter = _Converter(graph, conversion, input_size)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -152,8 +168,7 @@ def convert(module: nn.Module, conversion: Conversion, input_size: int = 224) ->
     graph.delete_all_unused_submodules()
     graph.recompile()
     graph.meta |= {"replacements": done, "conversion": str(conversion), "fine_tuned": False}
-    graph.train(module.training)
-    return graph.to(like.device, like.dtype)
+    return graph.train(training)
 
 
 @dataclass

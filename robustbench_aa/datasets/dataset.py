@@ -38,7 +38,7 @@ class Request:
         unlabelled: whether the pictures have no labels, so that their folders do not matter.
 
     Raises:
-        UsageError: the limit is not positive.
+        UsageError: the limit is not a positive whole number.
     """
 
     limit: int | None = None

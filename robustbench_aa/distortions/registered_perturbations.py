@@ -10,13 +10,13 @@ from torch import Tensor
 
 from robustbench_aa.distortions.corruptions.corruption import (
     RandomNumbers,
-    source_of,
     to_bytes,
 )
 from robustbench_aa.distortions.corruptions.registered import check_result
 from robustbench_aa.distortions.perturbations import TABLES, Frames, Perturbation
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.support.checks import whole_number
+from robustbench_aa.support.code import source_of
 from robustbench_aa.support.pixels import fractions
 from robustbench_aa.types import COMPARED_WITH
 

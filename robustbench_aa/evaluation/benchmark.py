@@ -83,7 +83,7 @@ def benchmark(
         The run. If some cells failed, `failures` has them, and a `RuntimeWarning` says so.
 
     Raises:
-        UsageError: The request cannot be met; nothing has been written.
+        UsageError: The request cannot be met; no prediction has been written.
     """
     values = {
         "baseline": baseline.name if isinstance(baseline, Classifier) else baseline,
@@ -121,7 +121,7 @@ def _suite(
 ) -> Suite:
     """Return a suite of models that have been checked."""
     listed = [
-        model if isinstance(model, str) else as_classifier(model).current()
+        model if isinstance(model, str) else as_classifier(model)
         for model in as_list("models", models, nn.Module)
     ]
     return Suite(listed, as_list("datasets", datasets), **values)

@@ -128,7 +128,7 @@ def load_all(
 def _loaded(model: str | Classifier) -> Iterator[tuple[Classifier, str]]:
     """Yield classifiers, each with the specification that it was loaded from or else its name."""
     if not isinstance(model, str):
-        yield model, model.name
+        yield model.current(), model.name
         return
     for seed in expand(model):
         short, specification = split_name(seed)

@@ -69,6 +69,18 @@ def corruption_means(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def one_clean(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of errors with one clean row for each model.
+
+    Clean images may be in a run twice. Those of a data set that is also corrupted come first, so
+    that a curve by severity is one of the same images.
+    """
+    clean, corrupted = table[table["severity"] == 0], table[table["severity"] > 0]
+    own = clean["dataset"].isin(corrupted["dataset"])
+    chosen = pd.concat([clean[own], clean[~own]]).drop_duplicates("model")
+    return pd.concat([chosen, corrupted])
+
+
 def _group_of(label: str, groups: Mapping[str, str]) -> str:
     """Return the group of the corruption whose name begins a label; names may contain spaces."""
     longest = max((name for name in groups if f"{label} ".startswith(f"{name} ")), key=len)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aa.report.cell_tables import one_clean
 from robustbench_aa.report.columns import STATISTICS, value_columns
 from robustbench_aa.report.rounding import format_full, format_rounded
 from robustbench_aa.report.tables import Tables
@@ -78,7 +79,7 @@ def number_grids(tables: Tables) -> Iterator[dict[str, Any]]:
             "choose": "Model",
             "tables": [
                 _matrix(rows, "corruption", "severity", "error", name=str(model))
-                for model, rows in corruptions.groupby("model", sort=False)
+                for model, rows in one_clean(corruptions).groupby("model", sort=False)
             ],
         }
     if not tables.natural_shifts.empty:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robustbench_aa.report.cell_tables import at_common_severities
+from robustbench_aa.report.cell_tables import at_common_severities, one_clean
 from robustbench_aa.report.drawing import (
     BASELINE,
     COLOURS,
@@ -71,7 +71,7 @@ def _draw_ranking(figure: Figure, tables: Tables, styles: Styles) -> None:
 
 def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
     """Draw the error by severity, one panel per corruption."""
-    table = tables.corruptions
+    table = one_clean(tables.corruptions)
     names = list(dict.fromkeys(table.loc[table["severity"] > 0, "corruption"]))
     rows, columns = -(-len(names) // COLUMNS), min(len(names), COLUMNS)
     if rows < 3:  # chosen corruptions
@@ -80,7 +80,7 @@ def _draw_corruptions(figure: Figure, tables: Tables, styles: Styles) -> None:
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
-    clean = table[table["severity"] == 0].drop_duplicates("model").set_index("model")["error"]
+    clean = table[table["severity"] == 0].set_index("model")["error"]
     for axes, name in zip(grid.flat, names, strict=False):
         axes.set_title(name, fontsize="small")
         for model, rows in table[table["corruption"] == name].groupby("model", sort=False):
@@ -145,7 +145,7 @@ def _of_one_set(table: pd.DataFrame) -> pd.DataFrame:
     corrupted = table[table["severity"] > 0]
     published = corrupted[corrupted["corruption"].isin(COUNTED_CORRUPTIONS)]
     first = [*published["dataset"], *corrupted["dataset"]][:1]
-    return table[table["dataset"].isin(first) | (table["severity"] == 0)]
+    return one_clean(table[table["dataset"].isin(first) | (table["severity"] == 0)])
 
 
 def _cells(names: pd.Series, severities: pd.Series) -> list[Distortion]:

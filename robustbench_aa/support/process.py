@@ -19,22 +19,28 @@ def full_float32() -> Iterator[None]:
 
     Their short mantissas move accuracies and the pixels of blurs.
     """
-    products = torch.get_float32_matmul_precision()
-    cudnn = torch.backends.cudnn
-    # each kind of operation has a setting of its own since torch 2.9
-    parts = [part for name in ("conv", "rnn") if (part := getattr(cudnn, name, None)) is not None]
+    backends = torch.backends
+    # each kind of operation has a setting of its own since torch 2.9, beside the older two
+    owners = [(backends.cudnn, "conv"), (backends.cudnn, "rnn")]
+    owners += [(backends.cuda, "matmul"), (backends.mkldnn, "matmul")]
+    parts = [part for owner, name in owners if (part := getattr(owner, name, None)) is not None]
+    parts = [part for part in parts if hasattr(part, "fp32_precision")]
     precisions = [part.fp32_precision for part in parts]
     try:
-        allowed = cudnn.allow_tf32
+        allowed = backends.cudnn.allow_tf32
     except RuntimeError:  # it contradicts the settings of the operations
-        allowed = set(precisions) != {"tf32"}
-    cudnn.allow_tf32 = False
+        allowed = set(precisions[:2]) != {"tf32"}
+    try:
+        products = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        products = "highest"
+    backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
+        backends.cudnn.allow_tf32 = allowed
         torch.set_float32_matmul_precision(products)
-        cudnn.allow_tf32 = allowed
         for part, precision in zip(parts, precisions, strict=True):
             if part.fp32_precision != precision:
                 part.fp32_precision = precision

@@ -13,6 +13,7 @@ from robustbench_aa import antialias, load
 from robustbench_aa.antialiasing import BlurPool, Conversion, convert, replacements
 from robustbench_aa.errors import ConversionError
 from robustbench_aa.models.digits_networks import ResNet
+from tests.conftest import make_classifier
 
 FAMILIES = {
     "resnet18": 8,
@@ -231,3 +232,34 @@ def test_a_network_of_half_precision_stays_one() -> None:
     assert {one.dtype for one in smooth.state_dict().values()} == {torch.bfloat16}
     assert torch.equal(smooth.state_dict()["0.weight"], plain[0].weight)
     assert smooth(torch.rand(1, 3, 32, 32).bfloat16()).dtype == torch.bfloat16
+
+
+class Casting(nn.Module):
+    """A network in bfloat16 with a norm in float32 that takes images in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, 1, 1).bfloat16()
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x.to(torch.bfloat16)).float()
+        return F.max_pool2d(self.norm(x), 2)
+
+
+def test_every_weight_keeps_its_type() -> None:
+    plain = Casting()
+    smooth = convert(plain, SMALL, 32)
+    before, after = plain.state_dict(), smooth.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert {name: after[name].dtype for name in before} == {
+        name: one.dtype for name, one in before.items()
+    }
+    x = torch.rand(1, 3, 32, 32)
+    assert smooth.eval()(x).shape == plain.eval()(x).shape
+
+
+def test_the_code_of_a_converted_network_counts() -> None:
+    plain = dataclasses.replace(make_classifier("a"), module=Casting(), source_sha256="")
+    smooth = antialias(plain, filter_size=3)
+    assert smooth.source_sha256 == plain.source_sha256 == smooth.current().source_sha256 != ""

@@ -12,7 +12,7 @@ import robustbench_aa as rb
 from robustbench_aa.datasets import open_dataset
 from robustbench_aa.distortions import perturbations_at
 from robustbench_aa.errors import UnknownName, UsageError
-from tests.conftest import make_classifier
+from tests.conftest import make_classifier, threads
 
 GREY = torch.full((2, 3, 32, 32), 200, dtype=torch.uint8)
 
@@ -115,5 +115,6 @@ def test_one_thread_at_a_time_calls_a_users_function() -> None:
         return [images, images]
 
     rb.register_perturbation(2)(counting)
-    rb.perturb(GREY, "counting")
+    with threads(2):
+        rb.perturb(GREY, "counting")
     assert seen == [len(GREY)]  # a batch that is divided among threads would arrive in parts

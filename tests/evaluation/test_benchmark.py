@@ -170,10 +170,14 @@ def test_a_table_is_found_by_its_name(tmp_path: Path) -> None:
 
 def test_a_network_that_was_trained_meanwhile_is_another(tmp_path: Path) -> None:
     model = dataclasses.replace(make_classifier("a"), name="mine")
-    rb.benchmark([model], ["digits"], tmp_path, limit=3)
+    suite = rb.Suite([model], ["digits"], limit=3)
+    rb.benchmark(suite, output_dir=tmp_path)
     with torch.no_grad():
         model.module.weight.mul_(2)
-    with pytest.raises(UsageError, match="holds predictions of mine with another weights_sha256"):
+    message = "holds predictions of mine with another weights_sha256"
+    with pytest.raises(UsageError, match=message):
+        rb.benchmark(suite, output_dir=tmp_path)
+    with pytest.raises(UsageError, match=message):
         rb.benchmark([model], ["digits"], tmp_path, limit=3)
 
 
@@ -184,5 +188,5 @@ def test_models_that_do_not_fit_into_memory_are_told_in_a_line(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(local, "Predictor", full)
-    with pytest.raises(UsageError, match="a does not fit into the memory of cpu"):
+    with pytest.raises(UsageError, match="a does not fit into the memory of cpu with 0 other"):
         rb.benchmark([A], ["digits"], tmp_path, limit=3)

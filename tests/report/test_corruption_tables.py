@@ -8,15 +8,23 @@ from pathlib import Path
 from PIL import Image
 
 import robustbench_aa as rb
+from robustbench_aa.report.cell_tables import one_clean
 from tests.conftest import Linear, make_classifier
 
 
-def test_clean_images_of_two_data_sets_are_reported(tmp_path: Path) -> None:
-    models, datasets = [make_classifier("a")], ["digits", "digits-c"]
-    run = rb.benchmark(models, datasets, tmp_path, limit=3, corruptions=["clean", "fog"])
+def test_curves_begin_with_the_clean_images_of_their_own_data_set(tmp_path: Path) -> None:
+    model, chosen = make_classifier("a"), {"corruptions": ["clean", "fog"], "limit": 20}
+    run = rb.benchmark([model], ["digits"], tmp_path, limit=5)
+    run = rb.benchmark([model], ["digits-c"], tmp_path, **chosen)  # type: ignore[arg-type]
     run.report()
-    clean = run.table("corruptions").query("severity == 0")
-    assert clean["dataset"].tolist() == datasets
+    table = run.table("corruptions")
+    clean = table.query("severity == 0").set_index("dataset")["error"]
+    assert clean["digits"] != clean["digits-c"]
+    found = one_clean(table)
+    assert found.query("severity == 0")["error"].tolist() == [clean["digits-c"]]
+    assert len(found) == len(table) - 1
+    alone = one_clean(table.query("dataset == 'digits' or severity > 0"))
+    assert alone.query("severity == 0")["error"].tolist() == [clean["digits"]]
 
 
 def test_a_corruption_may_have_spaces_in_its_name(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -110,3 +112,21 @@ def test_products_are_not_rounded_either(precision_before: str) -> None:
         assert torch.get_float32_matmul_precision() == precision_before
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.skipif(not hasattr(CUDNN, "conv"), reason="this torch has one setting")
+@pytest.mark.parametrize("setting", ["tf32", "ieee", "none"])
+def test_the_newer_setting_of_products_is_restored(setting: str) -> None:
+    # in a process of its own, since torch never forgets that a newer setting was used
+    code = f"""if True:
+        import torch
+        from robustbench_aa.support.process import full_float32
+        part = torch.backends.cuda.matmul
+        part.fp32_precision = {setting!r}
+        before = part.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
+        with full_float32():
+            assert part.fp32_precision == "ieee", part.fp32_precision
+        after = part.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
+        assert after == before, (before, after)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)

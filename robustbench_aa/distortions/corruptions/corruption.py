@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import CodeType
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from robustbench_aa.errors import UsageError
+from robustbench_aa.support.code import source_of
 from robustbench_aa.support.pixels import divided
 from robustbench_aa.support.registry import Registry
 
@@ -51,32 +48,6 @@ class Corruption:
     in_bytes: bool = False
     version: int = 1
     source: str = ""
-
-
-PACKAGE = Path(__file__).parents[2]
-
-
-def source_of(function: Callable[..., Any]) -> str:
-    """Return the SHA-256 of the file that defines a function; empty for this package's own.
-
-    The package's definitions are identified by their versions. A definition in a user's script may
-    change without a new version, so the whole file is part of a run's identity. A function without
-    a file, such as one typed into an interpreter, is identified by its bytecode.
-    """
-    try:
-        path = Path(inspect.getfile(inspect.unwrap(function)))
-        content = path.read_bytes()
-    except (OSError, TypeError):
-        code = (_compiled(getattr(function, name, None)) for name in ("__code__", "__defaults__"))
-        return hashlib.sha256(repr([*code]).encode()).hexdigest()
-    return "" if path.is_relative_to(PACKAGE) else hashlib.sha256(content).hexdigest()
-
-
-def _compiled(value: object) -> object:
-    """Return the bytecode, names and constants of code, which is printed with its address."""
-    if not isinstance(value, CodeType):
-        return repr(value)
-    return value.co_code, value.co_names, [_compiled(constant) for constant in value.co_consts]
 
 
 def check_bytes(images: Tensor | Sequence[Tensor]) -> None:

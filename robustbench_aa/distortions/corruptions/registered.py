@@ -8,10 +8,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from robustbench_aa.distortions.corruptions.corruption import CORRUPTIONS, Corruption, source_of
+from robustbench_aa.distortions.corruptions.corruption import CORRUPTIONS, Corruption
 from robustbench_aa.distortions.severities import SEVERITIES, TABLES, Row
 from robustbench_aa.errors import UsageError
 from robustbench_aa.support.checks import whole_number
+from robustbench_aa.support.code import source_of
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 Values = Sequence[float | Sequence[float]]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import torch
-
 from robustbench_aa.errors import UsageError
-from robustbench_aa.evaluation.inference import Predictor
+from robustbench_aa.evaluation.inference import Predictor, is_out_of_memory
 from robustbench_aa.evaluation.loop import evaluate
 from robustbench_aa.support.process import one_core_each, restored
 from robustbench_aa.types import Failure
@@ -30,9 +28,11 @@ def run(session: Session) -> list[Failure]:
             stack.enter_context(restored(classifier.module))
             try:
                 predictors[name] = Predictor(classifier, session.inference, session.device, cores)
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 raise UsageError(
-                    f"{name} does not fit into the memory of {session.device} beside the models "
-                    "before it; evaluate it into the same run by a command of its own"
+                    f"{name} does not fit into the memory of {session.device} with "
+                    f"{len(predictors)} other models; evaluate fewer models at a time into the run"
                 ) from error
         return evaluate(session, predictors)

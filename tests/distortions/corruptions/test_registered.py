@@ -11,10 +11,10 @@ import robustbench_aa as rb
 from robustbench_aa.datasets import open_dataset
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions import CORRUPTIONS
-from robustbench_aa.distortions.corruptions.corruption import source_of
 from robustbench_aa.distortions.severities import TABLES
 from robustbench_aa.errors import UsageError
 from robustbench_aa.preview import contact_sheet
+from robustbench_aa.support.code import source_of
 from tests.conftest import make_classifier
 
 GREY = torch.full((2, 3, 32, 32), 200, dtype=torch.uint8)
