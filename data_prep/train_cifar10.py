@@ -109,6 +109,7 @@ class Training:
             pct_start=WARM_UP,
             cycle_momentum=False,
         )
+        self.settings = {"epochs": epochs, "images": images}
         self.log: list[dict[str, float]] = []
 
     @property
@@ -153,14 +154,21 @@ class Training:
         """Write everything that is needed to continue."""
         unfinished = path.with_suffix(".tmp")
         torch.save(
-            {name: getattr(self, name).state_dict() for name in _STATEFUL} | {"log": self.log},
+            {name: getattr(self, name).state_dict() for name in _STATEFUL}
+            | {"log": self.log, "settings": self.settings},
             unfinished,
         )
         unfinished.replace(path)
 
     def restore(self, path: Path) -> None:
-        """Continue from what `save` wrote."""
+        """Continue from what `save` wrote.
+
+        Raises:
+            UsageError: it was written with other settings.
+        """
         saved: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if saved.get("settings") != self.settings:
+            raise UsageError(f"{path} is from a training with other settings; delete it")
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(saved[name])
         self.log = saved["log"]
@@ -260,7 +268,10 @@ def _finish(training: Training, split: tuple[Tensor, Tensor], path: Path, log: P
     training.module.load_state_dict(shipped)
     rounded = accuracy(training.module, *split, training.device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(shipped, path, {DOWNSAMPLING: training.weights})
+    unfinished = path.with_suffix(".tmp")
+    save_file(shipped, unfinished, {DOWNSAMPLING: training.weights})
+    unfinished.replace(path)
+    log.with_suffix(".state").unlink(missing_ok=True)
     _draw(training.log, log.with_suffix(".png"))
     click.echo(f"{path.stem}: test accuracy {exact:.2%} in float32, {rounded:.2%} in float16")
 

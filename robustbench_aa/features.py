@@ -298,6 +298,9 @@ def measure_features(
     if CLEAN not in opened.distortions:
         raise UsageError(f"data set {dataset} has no clean images; name one that has")
     classifiers = [load(model) for model in models]
+    names = [classifier.name for classifier in classifiers]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"model {twice[0]} is named twice; give each a name of its own")
     for classifier in classifiers:
         if classifier.input_size != opened.size:
             raise UsageError(

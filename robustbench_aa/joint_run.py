@@ -28,7 +28,7 @@ class JointRun(Run):
     Raises:
         RunError: A directory holds no run, or the runs have different data, distortions or
             settings.
-        UsageError: The folder holds a run, or a run is named twice.
+        UsageError: The folder is or holds a run, or a run is named twice.
     """
 
     def __init__(
@@ -39,6 +39,11 @@ class JointRun(Run):
         folder = open_directory(report_folder)
         if exists(folder / RUN):
             raise UsageError(f"{folder} holds a run; choose another --output-dir for the report")
+        if run := next(iter(folder.glob(f"*/{RUN}")), None):
+            raise UsageError(
+                f"{folder} holds the run {run.parent.name}; choose another --output-dir for the "
+                "report, which replaces the folder"
+            )
         self._joined = JoinedStore.of_runs(directories)
         self._read_from(self._joined, folder)
 

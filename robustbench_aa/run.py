@@ -188,6 +188,8 @@ class Run:
         if paired == (against is None):
             fault = "needs an old model; name it" if paired else "has no effect on these rules"
             raise UsageError(f"--against {fault}")
+        if old_run is not None and against is None:
+            raise UsageError("the run of an old model has no effect on these rules; leave it out")
         new, old = self._model(model).mean, None
         if against is not None:
             new, old = self._on_same_data(new, old_run or self, against)

@@ -56,13 +56,18 @@ class LightningRobustness(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the network and log the metrics with their intervals."""
-        if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
+        if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
+        found = self._measured(pl_module) if trainer.is_global_zero else {}
+        # every process logs the metrics, so that each can choose checkpoints by them
+        found = trainer.strategy.broadcast(found, src=0)
+        pl_module.log_dict(found, on_step=False, on_epoch=True)
+
+    def _measured(self, pl_module: LightningModule) -> dict[str, float]:
         model: Any = pl_module
         if self.network is not None:
             model = getattr(pl_module, self.network, None)
             if model is None:
                 kind = type(pl_module).__name__
                 raise UsageError(f"{kind} has no attribute {self.network!r}; give another network")
-        found = measure(model, self.datasets, **self.options)
-        pl_module.log_dict(found, on_step=False, on_epoch=True, rank_zero_only=True)
+        return measure(model, self.datasets, **self.options)

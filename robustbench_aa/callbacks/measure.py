@@ -92,7 +92,9 @@ def _classifier(
     if preprocessing is None:
         return as_classifier(model)
     first = suite.datasets[0]
-    opened = open_dataset(first.name if isinstance(first, Selection) else first, Request(limit=1))
+    if isinstance(first, Selection):
+        first = first.dataset or first.name
+    opened = open_dataset(first, Request(limit=1))
     return Classifier(
         model,
         name="model",

@@ -55,6 +55,8 @@ def report(
     from robustbench_aa.run import Run
 
     if index is not None:
+        if any(options.values()):
+            raise UsageError("--index takes no other option; leave out the rest")
         return _write_index(index, runs, output_dir)
     if not runs:
         raise UsageError("name a RUN to report on, or a folder of runs by --index")

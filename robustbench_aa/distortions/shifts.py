@@ -61,9 +61,9 @@ def margin(size: int) -> int:
     """Return by how much a picture is larger than its crops of `size` pixels.
 
     Photographs have 256 px for crops of 224 px. Small pictures have an eighth more than their
-    crops: 36 px for 32 px.
+    crops: 36 px for 32 px. The margin is even, so that there is a crop in the middle.
     """
-    return MARGIN if size > 4 * MARGIN else size // 8
+    return MARGIN if size > 4 * MARGIN else max(2, size // 16 * 2)
 
 
 def shift_frames(protocol: str, size: int) -> int:

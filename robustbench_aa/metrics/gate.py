@@ -182,6 +182,11 @@ def _check_metric(rule: Rule, samples: Sequence[Sample]) -> None:
             raise UsageError(
                 f"{rule.metric} is relative to a baseline; limit one of {', '.join(known)}"
             )
+        if rule.metric in ("ece", "ece_subset"):
+            raise UsageError(
+                f"{rule.metric} has no interval, so no test can limit it; limit one of "
+                f"{', '.join(known)}"
+            )
         near = rule.metric not in METRICS and near_matches(rule.metric, known)
         if near or metric is None:
             raise UnknownName("metric", rule.metric, known)

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustbench_aa.classifier import Classifier
+from robustbench_aa.errors import UsageError
 from robustbench_aa.preprocessing import Preprocessing
 from robustbench_aa.support.checks import NO_CLASSIFIER, check_type
 
@@ -60,6 +61,11 @@ class CropSelection(nn.Module):
         self.network, self.size, self.circular = network, size, circular
         self.crop = size if circular else size - size // SHARE
         self.preprocessing = preprocessing
+
+    @property
+    def network_of_wrapper(self) -> nn.Module:
+        """The network whose weights identify this module."""
+        return self.network
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, 3, size, size] to the logits of the selected crops."""
@@ -126,11 +132,11 @@ def select_crop(model: Classifier, circular: bool = False) -> Classifier:
             shifts.
 
     Raises:
-        ValueError: the pictures are smaller.
+        UsageError: the pictures are smaller.
     """
     check_type("the model", model, Classifier, NO_CLASSIFIER)
     if model.input_size < SHARE:
-        raise ValueError(
+        raise UsageError(
             f"{model.name} takes images of {model.input_size} px, which leave no crop to select; "
             f"use a model of at least {SHARE} px"
         )

@@ -12,7 +12,7 @@ from robustbench_aa.errors import RunError, StoreError, cause
 from robustbench_aa.report.latex import latex_table
 from robustbench_aa.report.literature import own_rows
 from robustbench_aa.report.tables import Tables, make_tables
-from robustbench_aa.store.storage import replaced, restore
+from robustbench_aa.store.storage import alone_in, replaced, restore
 from robustbench_aa.store.thumbnails import Samples
 
 if TYPE_CHECKING:
@@ -51,13 +51,15 @@ def write_report(
         RunError: the folder is or contains a symbolic link, which may lead to other files.
         StoreError: a file cannot be written. The earlier report remains as it was.
     """
-    restore(folder)
-    _check_links(folder)
     try:
-        with replaced(folder) as new:
-            _carry_over(folder, new)
-            written = _write(tables, new, title, samples, maps, latex, figures)
-            names = [path.relative_to(new) for path in written]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder.parent):
+            restore(folder)
+            _check_links(folder)
+            with replaced(folder) as new:
+                _carry_over(folder, new)
+                written = _write(tables, new, title, samples, maps, latex, figures)
+                names = [path.relative_to(new) for path in written]
     except OSError as error:
         where = error.filename or folder
         raise StoreError(

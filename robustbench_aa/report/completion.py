@@ -12,12 +12,14 @@ def completing_command(tables: Tables) -> dict[str, str]:
     """Return the command that evaluates the missing predictions, and an explanation of it."""
     if not tables.command:
         return {}
+    words = shlex.split(tables.command)
+    if words[1:2] not in (["evaluate"], ["benchmark"]):  # a merged run has another command
+        return {}
     if not tables.partial:
         return {
             "command": tables.command,
             "how": "The command that started the run evaluates them:",
         }
-    words = shlex.split(tables.command)
     whole = [
         word
         for before, word in zip(["", *words], words, strict=False)

@@ -134,8 +134,9 @@ class Leaderboard:
         rows = []
         for name, sample in self._samples.items():
             intervals = dict(self._intervals[name])
-            for base in baselines:
-                normalised = normalised_intervals(sample, self._base(base), normalised_aggregates)
+            for base, means in baselines.items():
+                relative_to = self._base(base, means)
+                normalised = normalised_intervals(sample, relative_to, normalised_aggregates)
                 intervals |= {f"{metric}_{base}": bounds for metric, bounds in normalised.items()}
             for metric, value in aggregates(sample.means, baselines).items():
                 rows.append({"model": name, "metric": metric} | _estimate(value, intervals[metric]))
@@ -150,7 +151,8 @@ class Leaderboard:
         rows = []
         for name, sample in self._samples.items():
             for base, means in self._select(baseline).items():
-                intervals = normalised_intervals(sample, self._base(base), normalised_by_distortion)
+                relative_to = self._base(base, means)
+                intervals = normalised_intervals(sample, relative_to, normalised_by_distortion)
                 for key, value in normalised_by_distortion(sample.means, means).items():
                     row = {"model": name, "baseline": base, "metric": key[0], "distortion": key[1]}
                     rows.append(row | _estimate(value, intervals[key]))
@@ -164,7 +166,8 @@ class Leaderboard:
             means = all_means[base]
             for name, model in self._models.items():
                 sample = self._samples[name]
-                intervals = normalised_intervals(sample, self._base(base), normalised_aggregates)
+                relative_to = self._base(base, means)
+                intervals = normalised_intervals(sample, relative_to, normalised_aggregates)
                 seeds = [normalised_aggregates(self._means[seed], means) for seed in model.seeds]
                 for metric, value in normalised_aggregates(sample.means, means).items():
                     row = {"model": name, "baseline": base, "metric": metric}
@@ -214,9 +217,12 @@ class Leaderboard:
             for name, outcomes in {model.name: model.mean, **model.seeds}.items()
         }
 
-    def _base(self, name: str) -> Sample | MeansByKind:
-        """Return the outcomes of a model of the run, or the means of a published baseline."""
-        return self._samples[name] if name in self._samples else self._published[name]
+    def _base(self, name: str, means: MeansByKind) -> Sample | MeansByKind:
+        """Return the outcomes behind a baseline's means, or the means of a published one.
+
+        A model of the run may have the name of a published baseline.
+        """
+        return self._samples[name] if means is self._means.get(name) else means
 
     @cached_property
     def _samples(self) -> dict[str, Sample]:

@@ -192,12 +192,21 @@ def _first_place(
     others: Sequence[str], better: Sequence[str], comparisons: Comparisons
 ) -> list[str]:
     """Say whether the best of the models that are better than the baseline is the best of all."""
-    if len(better) < 2 or not comparisons.known(better[0], better[1:]):
+    if len(better) < 2:
         return []
-    tied = _groups(comparisons.verdicts(better[0], better[1:]))["unclear"]
-    if tied:
-        return [f"{better[0]} comes first, but these images cannot tell {_list(tied)} from it."]
-    return [f"{better[0]} is the best of the {len(others) + 1} models."]
+    first = better[0]
+    rivals = [model for model in others if model != first]
+    if not comparisons.known(first, rivals):
+        return []
+    groups = _groups(comparisons.verdicts(first, rivals))
+    if tied := groups["unclear"]:
+        # another model may be ahead of it, though not shown to be better than the baseline
+        begin = f"{first} comes first, but these" if first == others[0] else "These"
+        end = "it" if first == others[0] else first
+        return [f"{begin} images cannot tell {_list(tied)} from {end}."]
+    if groups["better"]:
+        return []
+    return [f"{first} is the best of the {len(others) + 1} models."]
 
 
 def _seeds(metric: str, models: Sequence[str], difference: Difference, tables: Tables) -> list[str]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_aa.errors import RunError, cause
+from robustbench_aa.store.dataset_schema import distortion_of
 from robustbench_aa.store.schema import LARGEST, check_run
 from robustbench_aa.store.storage import patiently
 from robustbench_aa.support.files import read_text
+from robustbench_aa.types import is_default
 
 SCHEMA_VERSION = 2
 """The schema version of `run.json` and of prediction files; versions are never mixed."""
@@ -146,6 +148,15 @@ class Manifest:
         }
         return dataclasses.replace(self, **parts)
 
+    def without(self, models: Iterable[str]) -> Manifest:
+        """Return the manifest without some of its models."""
+        left_out = set(models)
+        parts: dict[str, Any] = {
+            name: {key: value for key, value in getattr(self, name).items() if key not in left_out}
+            for name in ("models", "specifications")
+        }
+        return dataclasses.replace(self, **parts)
+
     def check_names(self, earlier: Manifest, directory: Path) -> None:
         """Check that a new name is not one of a model that an earlier manifest has already.
 
@@ -198,9 +209,16 @@ def _union(one: Manifest, other: Manifest) -> dict[str, list[str]]:
     """Return the distortions that either session asked for, of data sets that are not whole."""
     found = {}
     for name in one.datasets | other.datasets:
-        asked = [part.selected.get(name) for part in (one, other) if name in part.datasets]
-        lists = [cells for cells in asked if cells is not None]
-        if len(lists) == len(asked):
+        parts = [part for part in (one, other) if name in part.datasets]
+        lists = [part.selected[name] for part in parts if name in part.selected]
+        if lists and len(lists) < len(parts):  # a session without a selection asked for the default
+            cells = [distortion_of(entry) for entry in parts[0].datasets[name]["distortions"]]
+            default = {str(cell): is_default(cell) for cell in cells}
+            chosen = {cell for cells in lists for cell in cells}
+            lists = [[cell for cell, usual in default.items() if usual or cell in chosen]]
+            if all(default[cell] for cell in lists[0]):
+                continue
+        if lists:
             found[name] = [*dict.fromkeys(cell for cells in lists for cell in cells)]
     return found
 

@@ -112,6 +112,9 @@ class Store:
         # a data set without predictions may change, for example when its bad files were removed
         held = Store(self.directory, earlier)
         earlier = earlier.restricted([name for name in earlier.datasets if held.holds(name)])
+        # and so may a model, for example when all of its cells failed
+        again = [name for name in earlier.models if name in self.manifest.models]
+        earlier = earlier.without([name for name in again if not held.has_any(name)])
         self.manifest.check_names(earlier, self.directory)
         self.manifest = self.manifest.joined(earlier, self.directory)
 
@@ -120,6 +123,14 @@ class Store:
         folder = self.directory / "predictions"
         folders = (folder / folder_of(model) / folder_of(dataset) for model in self.manifest.models)
         return any(patiently(one, partial(_has_predictions, one)) for one in folders)
+
+    def has_any(self, model: str) -> bool:
+        """Return whether a model has any prediction file."""
+        return any(
+            patiently(one, partial(_has_predictions, one))
+            for dataset in self.manifest.datasets
+            if (one := self.directory / "predictions" / folder_of(model) / folder_of(dataset))
+        )
 
     def write_manifest(self) -> None:
         """Write `run.json`.

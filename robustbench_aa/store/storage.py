@@ -202,6 +202,26 @@ def _upload(file: Path, to: Any) -> None:
 
 
 @contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in this context for a folder on a disk.
+
+    It needs no file. Where the system cannot lock folders, nobody waits.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
     """Replace a folder by an empty one for the caller to fill, all at once at the end.
 
@@ -216,6 +236,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: a file cannot be written.
     """
+    folder = folder.resolve()
     new, old = (folder.with_name(f"{folder.name}.{age}") for age in ("new", "old"))
     restore(folder)
     shutil.rmtree(new, ignore_errors=True)
@@ -237,6 +258,7 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 def restore(folder: Path) -> None:
     """Restore a folder whose replacement was interrupted."""
+    folder = folder.resolve()
     old = folder.with_name(f"{folder.name}.old")
     if old.is_dir() and not old.is_symlink():
         if folder.exists():

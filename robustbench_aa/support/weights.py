@@ -15,9 +15,13 @@ class Computed(str):
 
 
 def weights_sha256(module: nn.Module) -> str:
-    """Return the SHA-256 of all parameters and of the buffers in a module's state."""
+    """Return the SHA-256 of all parameters and of the buffers in a module's state.
+
+    A wrapper without weights of its own has those of its `network_of_wrapper`.
+    """
     import torch
 
+    module = getattr(module, "network_of_wrapper", module)
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if not isinstance(tensor, torch.Tensor):  # get_extra_state may return anything

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from torch import nn
@@ -18,7 +20,7 @@ from robustbench_aa.evaluation.session import prepare
 from robustbench_aa.run import Run
 from robustbench_aa.store.shards import Store
 from robustbench_aa.suite import Suite
-from tests.conftest import PLAIN, make_classifier
+from tests.conftest import PLAIN, Linear, make_classifier
 
 A = make_classifier("a")
 
@@ -253,3 +255,28 @@ def test_tables_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert run.tables() is run.tables()
     run.compare("a", "a")
     run.leaderboard("a")
+
+
+def test_a_model_without_predictions_may_change(tmp_path: Path) -> None:
+    suite = Suite([A, make_classifier("b")], ["digits"], limit=5)
+    prepare(suite, tmp_path).run()
+    shutil.rmtree(tmp_path / "predictions" / "b")
+    changed = Suite([A, make_classifier("b", seed=1)], ["digits"], limit=5)
+    session = prepare(changed, tmp_path)
+    assert set(session.pending()) == {"b"}
+    assert not session.run().failures
+    with pytest.raises(UsageError, match="holds predictions of b with another weights_sha256"):
+        prepare(suite, tmp_path)
+
+
+def test_pictures_of_any_small_size_can_be_shifted(tmp_path: Path) -> None:
+    for size in (8, 28):
+        images = np.full((2, size, size, 3), 7, dtype=np.uint8)
+        data = rb.ImageArrays(images, [0, 9], "mine", distortions="shift", classes=10)
+        model = dataclasses.replace(make_classifier("a"), module=Linear(0, size), input_size=size)
+        run = rb.benchmark(
+            rb.Suite([model], [data], protocols=["diagonal", "neighbours", "circular"]),
+            output_dir=tmp_path / str(size),
+        )
+        assert not run.failures
+        assert run.leaderboard()["complete"].all()

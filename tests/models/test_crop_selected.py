@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aa.classifier import Classifier
+from robustbench_aa.errors import UsageError
 from robustbench_aa.models import expand, load
 from robustbench_aa.models.crop_selected import CropSelection, select_crop
 from robustbench_aa.preprocessing import Preprocessing
@@ -145,5 +146,11 @@ def test_pictures_too_small_for_a_selection_are_refused() -> None:
     tiny = Classifier(
         nn.Flatten(), name="tiny", input_size=8, classes=192, preprocessing=PREPROCESSING
     )
-    with pytest.raises(ValueError, match="tiny takes images of 8 px, which leave no crop"):
+    with pytest.raises(UsageError, match="tiny takes images of 8 px, which leave no crop"):
         select_crop(tiny)
+
+
+def test_the_identity_is_the_same_from_a_name_and_from_an_object() -> None:
+    named = load("crop-selected:digits:resnet@lpf3-seed0")
+    made = select_crop(load("digits:resnet@lpf3-seed0"))
+    assert named.weights_sha256 == made.weights_sha256 == made.current().weights_sha256

@@ -206,6 +206,11 @@ def test_a_model_of_the_run_takes_precedence_over_a_published_name(tmp_path: Pat
     own = run.leaderboard("alexnet").set_index("model")["mce_alexnet"]
     assert own["alexnet"] == pytest.approx(100)
     assert published_one["alexnet"] != pytest.approx(100)
+    for baseline in (None, "alexnet", "mine"):
+        found = run.tables(baseline).intervals.query("metric == 'mce_alexnet'")
+        bounded = found.dropna(subset="low")
+        assert len(bounded) == (1 if baseline == "alexnet" else 2)
+        assert bounded["value"].between(bounded["low"], bounded["high"]).all()
     rows = run.tables("alexnet", with_published=True).leaderboard.dropna(subset="source")
     assert rows["mce_alexnet"].isna().all()
     assert np.isfinite(rows["clean_error"]).all()

@@ -202,3 +202,22 @@ def test_the_headline_is_short(metric: str, baseline: str | None, sign: int, p: 
     headline = summarise_run(run)[0]
     assert len(headline) <= 90
     assert headline.count(".") == 1
+
+
+def test_a_model_that_is_not_first_is_never_the_best() -> None:
+    far, near = (-0.035, -0.06, -0.01, CLEARLY), (-0.005, -0.09, 0.08, 0.9)
+    run = tables(
+        {"a": 0.175, "b": 0.18, "c": 0.215, "net": 0.25},
+        {
+            ("a", "net"): (-0.075, -0.16, 0.01, 0.2),
+            ("b", "net"): (-0.07, -0.1, -0.04, CLEARLY),
+            ("c", "net"): far,
+            ("b", "c"): far,
+            ("a", "b"): near,
+        },
+        baseline="net",
+    )
+    text = " ".join(summarise_run(run))
+    assert "b is better than net." in text
+    assert "best" not in text
+    assert text.endswith("These images cannot tell a from b.")

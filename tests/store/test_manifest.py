@@ -30,6 +30,16 @@ DIGITS = {"sha256": "2", "images": 10, "classes": 10, "size": 32, "geometry": "a
 }
 
 
+SHIFT = {
+    "severity": None,
+    "group": "",
+    "compared_with": "previous",
+    "version": 1,
+    "source": "",
+    "frames": 10,
+}
+
+
 def manifest(**changes: object) -> Manifest:
     given = {
         "suite": "digits",
@@ -233,3 +243,15 @@ def test_a_data_set_without_predictions_leaves_nothing_behind(tmp_path: Path) ->
     assert (rest.datasets, rest.selected, rest.limits, rest.decoded) == ({}, {}, {}, {})
     assert rest.models == earlier.models
     assert earlier.restricted(["digits"]) == earlier
+
+
+def test_hold_outs_that_a_session_named_stay_beside_a_session_without_a_choice() -> None:
+    protocols = {"circular": "counted", "neighbours": "holdout", "crops": "holdout"}
+    entries = [
+        {"kind": "shift", "name": name, "role": role} | SHIFT for name, role in protocols.items()
+    ]
+    datasets = {"digits": DIGITS | {"distortions": entries}}
+    one = manifest(datasets=datasets, selected={"digits": ["shift/neighbours"]})
+    two = manifest(datasets=datasets)
+    for both in (one.joined(two, HERE), two.joined(one, HERE)):
+        assert both.selected == {"digits": ["shift/circular", "shift/neighbours"]}

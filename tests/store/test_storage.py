@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from robustbench_aa.errors import RunError, StoreError, UsageError
 from robustbench_aa.evaluation.session import Session, prepare
 from robustbench_aa.run import Run, merge_runs
-from robustbench_aa.store.storage import on_disk, open_directory, readable
+from robustbench_aa.store.storage import alone_in, on_disk, open_directory, readable
 from robustbench_aa.suite import Suite
 from tests.conftest import make_classifier, tree
 
@@ -299,3 +300,16 @@ def test_every_request_to_object_storage_is_retried(
     assert asked > 50
     for finished in (run, *merged):
         assert files_of_report(finished) == expected
+
+
+def test_two_reports_of_a_run_wait_for_one_another(tmp_path: Path) -> None:
+    def wait() -> bool:
+        with alone_in(tmp_path):
+            return True
+
+    with ThreadPoolExecutor(1) as other:
+        with alone_in(tmp_path):
+            waiting = other.submit(wait)
+            time.sleep(0.3)
+            assert not waiting.done()
+        assert waiting.result(10)

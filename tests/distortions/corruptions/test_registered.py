@@ -3,12 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import robustbench_aa as rb
-from robustbench_aa.datasets import open_dataset
+from robustbench_aa.datasets import Request, open_dataset, verify_dataset
 from robustbench_aa.distortions import corruptions_at
 from robustbench_aa.distortions.corruptions import CORRUPTIONS
 from robustbench_aa.distortions.severities import TABLES
@@ -136,3 +137,13 @@ def test_a_wrong_result_is_named(result: Any, message: str) -> None:
     rb.register_corruption([1] * 5)(dimmed)
     with pytest.raises(UsageError, match=message):
         rb.corrupt(GREY, "dimmed")
+
+
+def test_stored_pictures_need_no_file_for_it(tmp_path: Path) -> None:
+    for name in dict.fromkeys(cell.name for cell in corruptions_at(32) if cell.role == "counted"):
+        np.save(tmp_path / f"{name}.npy", np.zeros((10, 32, 32, 3), np.uint8))
+    np.save(tmp_path / "labels.npy", np.tile([3, 8], 5))
+    rb.register_corruption([0.9, 0.8, 0.7, 0.6, 0.5])(dimmed)
+    cells = open_dataset("cifar10-c", Request(data_dir=str(tmp_path))).distortions
+    assert len(cells) == 75
+    assert verify_dataset("cifar10-c", tmp_path)[1] == []
