@@ -27,7 +27,7 @@ from robustbench_aa.classifier import Classifier
 from robustbench_aa.datasets import Request, open_dataset
 from robustbench_aa.errors import UnknownName, UsageError
 from robustbench_aa.models import load
-from robustbench_aa.store.feature_maps import FILE
+from robustbench_aa.store.feature_maps import FILE, MAPS
 from robustbench_aa.store.storage import on_disk
 from robustbench_aa.support.devices import choose_device
 from robustbench_aa.support.process import full_float32, restored
@@ -317,6 +317,8 @@ def measure_features(
             maps = feature_distance(
                 classifier, images, max_shift=reach, progress=progress, **options
             )
+            if (layers := maps["layer"].nunique()) > MAPS:
+                raise UsageError(f"{layers} layers are too many to draw; name {MAPS} by --layers")
             maps.insert(0, "model", classifier.name)
             tables.append(maps)
     return pd.concat(tables, ignore_index=True)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from robustbench_aa.errors import RunError, StoreError, UsageError, cause
-from robustbench_aa.support.files import flush
+from robustbench_aa.support.files import file_sha256, flush
 from robustbench_aa.support.optional import extra
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -289,10 +289,13 @@ def on_disk(folder: Path) -> Iterator[Path]:
                 raise RunError(f"{there} is not a file of a run; delete it")
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             patiently(there, partial(there.fs.get_file, there.path, os.fspath(here / name)))
+        digests = {name: file_sha256(here / name) for name in before}
         yield here
         after = _files(here)
+        # another session may have written a file meanwhile that did not change here
+        changed = [name for name in after if file_sha256(after[name]) != digests.get(name)]
         # the page is uploaded last, so that it never shows files that do not exist yet
-        for name in sorted(after, key=lambda name: name == "index.html"):
+        for name in sorted(changed, key=lambda name: name == "index.html"):
             _upload(after[name], folder / name)
         for name in before.keys() - after:
             patiently(before[name], partial(before[name].unlink, missing_ok=True))

@@ -108,6 +108,17 @@ def test_a_report_that_fails_changes_nothing(memory: str) -> None:
     assert (folder / "a.txt").read_text() == "before"
 
 
+def test_what_did_not_change_here_is_not_written_again(memory: str) -> None:
+    folder = open_directory(memory) / "report"
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text("before")
+    with on_disk(folder) as here:
+        (here / "a.txt").write_text("after")
+        (folder / "b.txt").write_text("written by another session meanwhile")
+    assert (folder / "a.txt").read_text() == "after"
+    assert (folder / "b.txt").read_text() == "written by another session meanwhile"
+
+
 def test_an_object_with_the_name_of_a_file_elsewhere_is_refused(memory: str) -> None:
     folder = open_directory(memory) / "report"
     (folder / "a.txt").write_text("text")
