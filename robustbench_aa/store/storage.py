@@ -7,6 +7,7 @@ parallel requests, locks, and folders that must be on a disk while they are writ
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
@@ -203,22 +204,15 @@ def _upload(file: Path, to: Any) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in this context for a folder on a disk.
-
-    It needs no file. Where the system cannot lock folders, nobody waits.
-    """
+    """Wait until no other process of the user on this machine is in this context for a folder."""
+    name = hashlib.sha256(f"{Path.home()} {folder.resolve()}".encode()).hexdigest()
+    lock = FileLock(Path(gettempdir()) / f"robustbench-aa-{name[:16]}.lock")
+    with suppress(OSError):  # without a place for the lock, nobody waits
+        lock.acquire()
     try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 @contextmanager
