@@ -39,7 +39,7 @@ from robustbench_aa.support.devices import choose_device
 OUTPUT = Path("results/gpu")
 STEPS = Path(__file__).with_suffix(".toml")
 EXTRAS = ("av", "pytest", "scikit-image", "scikit-learn")
-"""Packages that single steps need beside those of the project itself."""
+"""Packages that some steps need in addition to the requirements of the project."""
 SHORTEST = 1.0
 """Seconds; a step with less time left is not started."""
 TIMED_OUT, SKIPPED = "timed out", "skipped"

@@ -72,8 +72,8 @@ def corruption_means(models: Iterable[Model], kinds: Mapping[str, str]) -> pd.Da
 def one_clean(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of errors with one clean row for each model.
 
-    Clean images may be in a run twice. Those of a data set that is also corrupted come first, so
-    that a curve by severity is one of the same images.
+    A run may have two data sets with clean images. The one that also has corruptions is preferred,
+    so that a curve by severity shows the same images throughout.
     """
     clean, corrupted = table[table["severity"] == 0], table[table["severity"] > 0]
     own = clean["dataset"].isin(corrupted["dataset"])

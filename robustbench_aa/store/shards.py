@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -110,27 +111,18 @@ class Store:
         if earlier is None:
             return
         # a data set without predictions may change, for example when its bad files were removed
-        held = Store(self.directory, earlier)
-        earlier = earlier.restricted([name for name in earlier.datasets if held.holds(name)])
+        held = [pair for pair in product(earlier.models, earlier.datasets) if self.holds(*pair)]
+        earlier = earlier.restricted({dataset for _, dataset in held})
         # and so may a model, for example when all of its cells failed
-        again = [name for name in earlier.models if name in self.manifest.models]
-        earlier = earlier.without([name for name in again if not held.has_any(name)])
+        empty = (earlier.models.keys() & self.manifest.models) - {model for model, _ in held}
+        earlier = earlier.without(empty)
         self.manifest.check_names(earlier, self.directory)
         self.manifest = self.manifest.joined(earlier, self.directory)
 
-    def holds(self, dataset: str) -> bool:
-        """Return whether a data set has any prediction file."""
-        folder = self.directory / "predictions"
-        folders = (folder / folder_of(model) / folder_of(dataset) for model in self.manifest.models)
-        return any(patiently(one, partial(_has_predictions, one)) for one in folders)
-
-    def has_any(self, model: str) -> bool:
-        """Return whether a model has any prediction file."""
-        return any(
-            patiently(one, partial(_has_predictions, one))
-            for dataset in self.manifest.datasets
-            if (one := self.directory / "predictions" / folder_of(model) / folder_of(dataset))
-        )
+    def holds(self, model: str, dataset: str) -> bool:
+        """Return whether a model has any prediction file on a data set."""
+        folder = self.directory / "predictions" / folder_of(model) / folder_of(dataset)
+        return patiently(folder, partial(_has_predictions, folder))
 
     def write_manifest(self) -> None:
         """Write `run.json`.

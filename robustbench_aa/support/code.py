@@ -41,7 +41,7 @@ def source_of(function: Callable[..., Any]) -> str:
 
 
 def code_sha256(module: nn.Module) -> str:
-    """Return the SHA-256 of the code of a module's classes, and those of its parts.
+    """Return the SHA-256 of the source code of the classes of a module and its submodules.
 
     Comments do not count, nor do classes of this package and of installed packages. A class without
     a source, such as one typed into an interpreter, is identified by the bytecode of its methods.

@@ -17,7 +17,7 @@ class Computed(str):
 def weights_sha256(module: nn.Module) -> str:
     """Return the SHA-256 of all parameters and of the buffers in a module's state.
 
-    A wrapper without weights of its own has those of its `network_of_wrapper`.
+    For a wrapper without weights of its own, hash the weights of its `network_of_wrapper`.
     """
     import torch
 

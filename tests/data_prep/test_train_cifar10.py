@@ -135,5 +135,5 @@ def test_weights_of_another_network_are_refused() -> None:
 def test_the_shipped_networks_declare_the_compression_of_their_training_pictures() -> None:
     for name in ("plain", "lpf3-seed1", "flc-seed2"):
         assert load(f"cifar10:resnet20@{name}").trained_on == ("jpeg_compression",)
-    # what the weights of others were trained on is not known
+    # the training data of any other file is unknown
     assert load(f"cifar10:resnet20@{cifar10.weights_path('plain', 0)}").trained_on == ()
